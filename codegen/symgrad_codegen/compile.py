@@ -1,0 +1,274 @@
+"""From program to executable: the source is loaded as a real module and handed to `jax.jit`.
+
+What runs is exactly the text that `source` shows. It is registered so that tracebacks, `pdb` and
+`inspect.getsource` show its lines, and executables are kept in a bounded cache.
+"""
+
+import hashlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any, cast
+
+import jax
+
+from symgrad_codegen.program import Program
+from symgrad_codegen.source import function_name, is_wide, source
+
+CACHE_SIZE = 256
+"""How many executables (and NumPy functions) are kept."""
+
+Function = Callable[..., Any]
+
+
+class _TextLoader(importlib.abc.InspectLoader):
+    """The loader of a module that exists only as text; `linecache` and `inspect` ask it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_source(self, fullname: str) -> str:
+        """The text of the module."""
+        return self._text
+
+
+_lock = threading.RLock()
+_users: dict[str, int] = {}
+_unique = 0
+
+
+def load(text: str, name: str, namespace: Mapping[str, object] | None = None) -> ModuleType:
+    """Execute source text as a module whose lines tracebacks and debuggers can show.
+
+    **Arguments:**
+
+    - `text`: the source, such as `source` returns it.
+    - `name`: an identifier that becomes part of the file name `symgrad-generated/NAME_SHA.py`.
+    - `namespace`: values the text may use by name without importing them.
+
+    **Returns:** the module. The same text gives the same module while it is loaded (never with
+    a namespace); `unload` takes it out of `sys.modules` after as many calls.
+    """
+    global _unique
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    with _lock:
+        if namespace:
+            _unique += 1
+            digest = f"{digest}_{_unique}"
+        full = f"symgrad_generated.{name}_{digest}"
+        known = sys.modules.get(full)
+        _users[full] = _users.get(full, 0) + 1
+        if known is not None:
+            return known
+        filename = f"symgrad-generated/{name}_{digest}.py"
+        loader = _TextLoader(text)
+        spec = importlib.machinery.ModuleSpec(full, loader, origin=filename)
+        module = importlib.util.module_from_spec(spec)
+        module.__file__ = filename
+        if namespace:
+            module.__dict__.update(namespace)
+        try:
+            code = compile(text, filename, "exec", dont_inherit=True)
+            exec(code, module.__dict__)
+        except BaseException:
+            del _users[full]
+            raise
+        sys.modules[full] = module
+        linecache.lazycache(filename, module.__dict__)
+        return module
+
+
+def unload(module: ModuleType) -> None:
+    """Give a loaded module back; after the last user's call it leaves `sys.modules`.
+
+    Functions of it that are still held go on working and still show their source lines in
+    tracebacks.
+    """
+    name = module.__name__
+    with _lock:
+        left = _users.get(name, 0) - 1
+        if left > 0:
+            _users[name] = left
+        elif _users.pop(name, None) is not None:
+            sys.modules.pop(name, None)
+            linecache.cache.pop(cast(str, module.__file__), None)
+
+
+class Executable:
+    """A program that runs: call it with one array per input, get its outputs.
+
+    **Attributes:**
+
+    - `program`: the program.
+    - `source`: the JAX source that runs.
+    - `function`: the function in that source, as plain Python, not jitted.
+    - `jitted`: the `jax.jit` object of it.
+
+    Arguments of 64-bit dtypes are kept as they are: such a program runs inside
+    `jax.enable_x64(True)`, and nothing outside of the call sees it.
+    """
+
+    __slots__ = ("__weakref__", "_module", "function", "jitted", "program", "source")
+
+    wide = False
+    """Whether the program has 64-bit dtypes."""
+
+    def __init__(
+        self,
+        program: Program,
+        text: str,
+        namespace: Mapping[str, object] | None,
+        options: Mapping[str, object],
+    ) -> None:
+        name = function_name(program)
+        self.program = program
+        self.source = text
+        self._module = load(text, name, namespace)
+        self.function = cast(Function, getattr(self._module, name))
+        self.jitted: Any = jax.jit(self.function, **cast(dict[str, Any], dict(options)))
+
+    def __call__(self, *arrays: Any) -> Any:
+        """Run the program: one array for one output, otherwise a tuple."""
+        return self.jitted(*arrays)
+
+    def source_for(self, target: str) -> str:
+        """The same program written for another target, such as `"numpy"`."""
+        return source(self.program, target)
+
+    def lower(self, *arguments: Any) -> Any:
+        """JAX's lowered form for arrays or `jax.ShapeDtypeStruct`s like `arguments`."""
+        with jax.enable_x64(self.wide or bool(jax.config.jax_enable_x64)):
+            return self.jitted.lower(*arguments)
+
+    def hlo(self, *arguments: Any) -> str:
+        """The text of the machine program after XLA has optimised it."""
+        with jax.enable_x64(self.wide or bool(jax.config.jax_enable_x64)):
+            return str(self.jitted.lower(*arguments).compile().as_text())
+
+    def close(self) -> None:
+        """Take the module out of `sys.modules`; the executable goes on working."""
+        unload(self._module)
+
+
+class _WideExecutable(Executable):
+    """An executable with 64-bit dtypes, which enters the context they need around each call."""
+
+    __slots__ = ()
+    wide = True
+
+    def __call__(self, *arrays: Any) -> Any:
+        with jax.enable_x64(True):
+            return self.jitted(*arrays)
+
+
+class _Cache:
+    """The least recently used entries are dropped; dropping one runs its `close`."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.entries: OrderedDict[tuple[object, ...], tuple[Any, Callable[[], None]]] = (
+            OrderedDict()
+        )
+
+    def get(self, key: tuple[object, ...]) -> Any:
+        entry = self.entries.get(key)
+        if entry is None:
+            return None
+        self.entries.move_to_end(key)
+        return entry[0]
+
+    def put(self, key: tuple[object, ...], value: Any, close: Callable[[], None]) -> None:
+        self.entries[key] = value, close
+        while len(self.entries) > self.size:
+            self.entries.popitem(last=False)[1][1]()
+
+    def clear(self) -> None:
+        while self.entries:
+            self.entries.popitem(last=False)[1][1]()
+
+
+_cache = _Cache(CACHE_SIZE)
+
+
+def compiled(
+    program: Program,
+    donate: tuple[int, ...] = (),
+    *,
+    static: tuple[int, ...] = (),
+    in_shardings: object = None,
+    out_shardings: object = None,
+    foreign: Mapping[str, object] | None = None,
+) -> Executable:
+    """The executable of a program, from the cache where an equal one was asked for before.
+
+    **Arguments:**
+
+    - `donate`: positions of inputs whose buffers the outputs may take over; they are unusable
+      after the call.
+    - `static`: positions of inputs that are Python values compiled in, not arrays.
+    - `in_shardings`, `out_shardings`: as for `jax.jit`; they must be hashable (tuples).
+    - `foreign`: the functions that `program.foreign` names.
+
+    Nothing is compiled by XLA before the first call.
+    """
+    named = tuple(sorted((foreign or {}).items(), key=lambda item: item[0]))
+    # The cached executable keeps its foreign functions alive, so their ids stay theirs.
+    identities = tuple((name, id(value)) for name, value in named)
+    key = (program.key, donate, static, in_shardings, out_shardings, identities)
+    with _lock:
+        found = _cache.get(key)
+        if found is not None:
+            return cast(Executable, found)
+    missing = set(program.foreign) - set(foreign or {})
+    if missing:
+        raise ValueError(
+            f"program {program.name!r} calls functions from elsewhere that were not given: "
+            f"{', '.join(sorted(missing))}. Pass them as foreign={{name: function}}."
+        )
+    options: dict[str, object] = {}
+    if donate:
+        options["donate_argnums"] = donate
+    if static:
+        options["static_argnums"] = static
+    if in_shardings is not None:
+        options["in_shardings"] = in_shardings
+    if out_shardings is not None:
+        options["out_shardings"] = out_shardings
+    kind = _WideExecutable if is_wide(program) else Executable
+    with _lock:
+        executable = kind(program, source(program), dict(named), options)
+        _cache.put(key, executable, executable.close)
+    return executable
+
+
+def numpy_function(program: Program) -> Function:
+    """The program as a NumPy function, from the same cache.
+
+    **Raises:** `ProgramError` where an operation has no NumPy form.
+    """
+    key = (program.key, "numpy")
+    with _lock:
+        found = _cache.get(key)
+        if found is None:
+            name = function_name(program)
+            module = load(source(program, "numpy"), name)
+            found = getattr(module, name)
+            _cache.put(key, found, lambda: unload(module))
+        return cast(Function, found)
+
+
+def cache_info() -> tuple[int, int]:
+    """How many entries the cache holds, and how many it may hold."""
+    return len(_cache.entries), _cache.size
+
+
+def clear_cache() -> None:
+    """Drop every cached executable and its module."""
+    with _lock:
+        _cache.clear()

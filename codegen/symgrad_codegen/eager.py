@@ -1,0 +1,26 @@
+"""One template as a Python function, for evaluating an operation on the spot with NumPy."""
+
+import re
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from symgrad_codegen.program import Template
+
+_SCOPE: dict[str, Any] = {"np": np, "special": special}
+
+
+@lru_cache(maxsize=4096)
+def template_function(template: Template) -> Callable[..., Any]:
+    """The NumPy form of a template as a function of its operands.
+
+    >>> from symgrad_codegen.program import call
+    >>> float(template_function(call("jnp.tanh", arity=1))(0.0))
+    0.0
+    """
+    text = re.sub(r"\{\*[^}]*\}", "*a", template.form("numpy"))
+    text = re.sub(r"\{(\d+)\}", r"a[\1]", text)
+    return eval(compile(f"lambda *a: {text}", "symgrad-template", "eval"), dict(_SCOPE))

@@ -1,0 +1,312 @@
+"""A program as the Python module somebody would have written by hand.
+
+The text stands alone: it imports what it uses, reads its sizes from the shapes of its arguments,
+and says in its docstring what goes in and what comes out. A further target language is a row of
+`TARGETS` and a form in each template.
+"""
+
+import re
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+
+from symgrad_codegen.expression import Target, render
+from symgrad_codegen.layout import WIDTH, wrap
+from symgrad_codegen.naming import Names
+from symgrad_codegen.program import (
+    Apply,
+    Dtype,
+    Function,
+    Instruction,
+    Letter,
+    Operand,
+    Program,
+    ProgramError,
+    Size,
+    Variable,
+    functions,
+    walk,
+)
+
+_IMPORTS = (
+    ("math", "import math"),
+    ("jax", "import jax"),
+    ("jnp", "import jax.numpy as jnp"),
+    ("ml_dtypes", "import ml_dtypes"),
+    ("np", "import numpy as np"),
+    ("optax", "import optax"),
+    ("lax", "from jax import lax"),
+    ("special", "from scipy import special"),
+)
+
+TARGETS = {
+    "jax": Target("jax", "JAX", "jnp", _IMPORTS, (("bool", "jnp.bool_"),), "jax.enable_x64(True)"),
+    "numpy": Target(
+        "numpy", "NumPy", "np", _IMPORTS, (("bool", "np.bool_"), ("bfloat16", "ml_dtypes.bfloat16"))
+    ),
+}
+"""The languages that source can be written in."""
+
+_WIDE = re.compile(r"(float|u?int)64|complex128")
+_STEP = "    "
+
+
+def is_wide(program: Program) -> bool:
+    """Whether any value of the program has a 64-bit dtype (JAX has these only when told so)."""
+    forms: set[str] = set()
+    for part in (*functions(program), program):
+        variables = [*part.inputs, *part.outputs]
+        for instruction in part.instructions:
+            variables += instruction.targets
+            for node in walk(instruction.value):
+                if isinstance(node, Apply):
+                    forms.update(text for name, text in node.template.forms if name == "jax")
+                elif isinstance(node, Dtype):
+                    forms.add(node.name)
+        forms.update(v.dtype for v in variables)
+    return any(_WIDE.search(text) for text in forms)
+
+
+def function_name(program: Program) -> str:
+    """The name of the program's function in its source."""
+    return Names(frozenset(program.foreign)).new(program.name)
+
+
+def source(program: Program, target: str = "jax") -> str:
+    """The program as a module with one public function, whose name is `function_name(program)`.
+
+    **Arguments:** `target` is a key of `TARGETS`.
+
+    **Raises:** `ProgramError` where a template has no form for the target, or the program uses
+    a variable before its definition or a letter that is no axis of an input.
+    """
+    row = TARGETS.get(target)
+    if row is None:
+        raise ProgramError(f"no target {target!r}: there are {', '.join(TARGETS)}")
+    program.validate()
+    return _Writer(program, row).module()
+
+
+class _Writer:
+    """Writes one program; holds the names and the modules used so far."""
+
+    def __init__(self, program: Program, target: Target) -> None:
+        self.program = program
+        self.target = target
+        self.roots: set[str] = set()
+        self.inner = functions(program)
+        names = Names(frozenset(program.foreign))
+        self.name = names.new(program.name)
+        # Letters come first, so that sizes keep their names.
+        parts = (program, *self.inner)
+        self.letters = {letter: names.new(letter.name) for letter in _letters(parts)}
+        self.functions = {id(part): names.new(part.name) for part in self.inner}
+        self.taken = names.taken
+
+    def module(self) -> str:
+        """The whole text."""
+        program, target = self.program, self.target
+        wide = target.wide_context if is_wide(program) else ""
+        names = self.variables(program)
+        indent = _STEP * 2 if wide else _STEP
+        bound: set[Letter] = set()
+        body = self.read_sizes(program, names, indent, bound, (program, *self.inner))
+        for part in self.inner:
+            body += self.function(part, indent, bound)
+        body += self.lines(program, names, indent)
+        if wide:
+            body.insert(0, f"{_STEP}with {wide}:")
+            self.roots.add(wide.partition(".")[0])
+        unbound = next((x for x in self.used(program, *self.inner) if x not in bound), None)
+        if unbound is not None:
+            raise ProgramError(
+                f"program {program.name!r} uses the size {unbound.name!r}, but no input has an "
+                f"axis of exactly that size to read it from; make it an input"
+            )
+        arguments = ", ".join(names[v.number] for v in program.inputs)
+        lines = [f'"""{_title(program, self.name)}"""', "", *self.imports(), "", ""]
+        lines += wrap(f"def {self.name}({arguments}):", "")
+        lines += [*self.docstring(names), *body]
+        return "\n".join(lines) + "\n"
+
+    def function(self, part: Program, indent: str, bound: set[Letter]) -> list[str]:
+        """A local function for a program that is used as a value."""
+        names = self.variables(part)
+        arguments = ", ".join(names[v.number] for v in part.inputs)
+        own: set[Letter] = set(bound)
+        deeper = indent + _STEP
+        sizes = self.read_sizes(part, names, deeper, own, (part,))
+        missing = [letter for letter in self.used(part) if letter not in own]
+        if missing:
+            raise ProgramError(
+                f"function {part.name!r} of program {self.program.name!r} uses the size "
+                f"{missing[0].name!r}, which no input has as an axis"
+            )
+        head = wrap(f"def {self.functions[id(part)]}({arguments}):", indent)
+        blank = [""]
+        return [*blank, *head, *sizes, *self.lines(part, names, deeper), *blank]
+
+    def variables(self, part: Program) -> dict[int, str]:
+        """A name for every variable of one function."""
+        scope = Names(self.taken)
+        names = {v.number: scope.new(v.hint) for v in part.inputs}
+        read = {v.number for v in part.outputs}
+        for instruction in part.instructions:
+            read.update(n.number for n in walk(instruction.value) if isinstance(n, Variable))
+        for instruction in part.instructions:
+            several = len(instruction.targets) > 1
+            for v in instruction.targets:
+                names[v.number] = scope.new(v.hint) if v.number in read or not several else "_"
+        return names
+
+    def lines(self, part: Program, names: dict[int, str], indent: str) -> list[str]:
+        """The instructions and the return."""
+        written: list[str] = []
+        for instruction in part.instructions:
+            targets = ", ".join(names[v.number] for v in instruction.targets)
+            value = self.expression(instruction.value, names)
+            written += _with_note(wrap(f"{targets} = {value}", indent), instruction, indent)
+        results = ", ".join(names[v.number] for v in part.outputs)
+        if not part.outputs:
+            results = "()"
+        elif len(indent) + len("return ") + len(results) > WIDTH:
+            results = f"({results})"
+        return [*written, *wrap(f"return {results}", indent)]
+
+    def expression(self, operand: Operand, names: dict[int, str]) -> str:
+        def name(node: Variable | Letter | Function) -> str:
+            if isinstance(node, Variable):
+                return names[node.number]
+            return (
+                self.letters[node] if isinstance(node, Letter) else self.functions[id(node.program)]
+            )
+
+        return render(operand, self.target, name, self.roots)
+
+    def used(self, *parts: Program) -> dict[Letter, None]:
+        """The letters that instructions use, in order."""
+        return dict.fromkeys(
+            node
+            for part in parts
+            for instruction in part.instructions
+            for node in walk(instruction.value)
+            if isinstance(node, Letter)
+        )
+
+    def read_sizes(
+        self,
+        part: Program,
+        names: dict[int, str],
+        indent: str,
+        bound: set[Letter],
+        users: tuple[Program, ...],
+    ) -> list[str]:
+        """`n, d = X.shape` for the letters in use that are not bound yet."""
+        wanted = set(self.used(*users)) - bound
+        lines: list[str] = []
+        for v in part.inputs:
+            new = [x if isinstance(x, Letter) and x in wanted else None for x in v.shape]
+            # A letter that occurs twice in one shape is read at its first axis.
+            new = [
+                x if x is not None and new.index(x) == axis else None for axis, x in enumerate(new)
+            ]
+            found = [x for x in new if x is not None]
+            if not found:
+                continue
+            name = names[v.number]
+            if len(found) == 1:
+                lines.append(
+                    f"{indent}{self.letters[found[0]]} = {name}.shape[{new.index(found[0])}]"
+                )
+            else:
+                axes = ", ".join("_" if x is None else self.letters[x] for x in new)
+                lines.append(f"{indent}{axes} = {name}.shape")
+            wanted -= set(found)
+            bound |= set(found)
+        return lines
+
+    def imports(self) -> list[str]:
+        """Only what the body uses, in the order a formatter wants."""
+        used = {line: None for root, line in self.target.imports if root in self.roots}
+        for module in self.program.modules:
+            used[f"import {module}"] = None
+        standard = [line for line in used if line == "import math"]
+        others = [line for line in used if line != "import math"]
+        plain = sorted(line for line in others if line.startswith("import "))
+        named = [line for line in others if not line.startswith("import ")]
+        blank = [""] if standard and others else []
+        return [*standard, *blank, *plain, *named]
+
+    def docstring(self, names: dict[int, str]) -> list[str]:
+        """What goes in, what comes out, and the facts."""
+        program = self.program
+        lines = [f'{_STEP}"""{_title(program, self.name)}']
+        for title, group in (("Arguments", program.inputs), ("Returns", program.outputs)):
+            lines += ["", f"{_STEP}{title}:"] if group else []
+            for v in group:
+                text = f"{names[v.number]}: {_clean(v.dtype)} {self.shape(v.shape)}"
+                lines.append(f"{_STEP}{_STEP}{text}")
+        if program.foreign:
+            lines += ["", f"{_STEP}Functions from elsewhere: {', '.join(program.foreign)}"]
+        if program.facts:
+            lines.append("")
+            for fact in program.facts:
+                lines += textwrap.wrap(
+                    _quotable(fact),
+                    WIDTH,
+                    initial_indent=_STEP,
+                    subsequent_indent=_STEP,
+                    break_on_hyphens=False,
+                )
+        return [*lines, f'{_STEP}"""']
+
+    def shape(self, shape: tuple[Size, ...]) -> str:
+        """A shape as text, with the letters' names."""
+        sizes = [str(x) if isinstance(x, int) else self.expression(x, {}) for x in shape]
+        return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
+
+
+def _letters(parts: Iterable[Program]) -> dict[Letter, None]:
+    """Every letter of the programs, in order of appearance."""
+    found: dict[Letter, None] = {}
+    for part in parts:
+        shapes = [size for v in (*part.inputs, *part.outputs) for size in v.shape]
+        sizes = [size for size in shapes if not isinstance(size, int)]
+        for operand in (*sizes, *(line.value for line in part.instructions)):
+            if isinstance(operand, (Letter, Apply)):
+                found.update((n, None) for n in walk(operand) if isinstance(n, Letter))
+    return found
+
+
+def _with_note(lines: list[str], instruction: Instruction, indent: str) -> list[str]:
+    """The lines with the note as a comment: at the end where it fits, else above."""
+    note = _clean(instruction.note)
+    if not note:
+        return lines
+    if len(lines) == 1 and len(lines[0]) + len("  # ") + len(note) <= WIDTH:
+        return [f"{lines[0]}  # {note}"]
+    room = WIDTH - len(indent) - len("# ")
+    if len(note) > room:
+        note = f"{note[: room - 2].rstrip()} …"
+    return [f"{indent}# {note}", *lines]
+
+
+def _title(program: Program, name: str) -> str:
+    """The first line of the docstring."""
+    title = _quotable(program.summary) or f"The function {name}."
+    return title if len(title) <= WIDTH - 10 else f"{title[: WIDTH - 12].rstrip(chr(92) + ' ')} …"
+
+
+def _clean(text: str) -> str:
+    """One line without control, direction or other invisible characters."""
+    kept = "".join(
+        " " if unicodedata.category(c) in {"Cc", "Zs", "Zl", "Zp"} else c
+        for c in text[:2000]
+        if unicodedata.category(c) not in {"Cf", "Cs", "Co", "Cn"}
+    )
+    return re.sub(" +", " ", kept).strip()
+
+
+def _quotable(text: str) -> str:
+    """Text that can stand in a docstring: no double quotes, no backslashes."""
+    return _clean(text).replace('"', "'").replace("\\", "/")
