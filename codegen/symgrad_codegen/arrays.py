@@ -5,14 +5,37 @@ these functions JAX's settings are as the user has them.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, PyTreeDef, SequenceKey
+from jax.core import Tracer
+from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
 Array = jax.Array
-Device = jax.Device
+
+Structure = Any
+"""The structure of a pytree without its leaves: hashable, as JAX defines it."""
+
+
+class Device(Protocol):
+    """One processor with its memory, as JAX describes it."""
+
+    @property
+    def id(self) -> int:
+        """Its number among the devices of its kind."""
+        ...
+
+    @property
+    def platform(self) -> str:
+        """`"cpu"`, `"gpu"` or `"tpu"`."""
+        ...
+
+    @property
+    def device_kind(self) -> str:
+        """The maker's name for it."""
+        ...
 
 
 def x64() -> Any:
@@ -22,16 +45,14 @@ def x64() -> Any:
 
 def default_device() -> Device:
     """The device on which new arrays are placed."""
-    chosen = cast(object, jax.config.jax_default_device)
-    if isinstance(chosen, jax.Device):
-        return chosen
-    return devices(chosen)[0] if isinstance(chosen, str) else jax.devices()[0]
+    # Placing something is the one question to which JAX's settings always give the answer.
+    return cast(Device, next(iter(jax.device_put(np.zeros(())).devices())))
 
 
 def devices(kind: str | None = None) -> list[Device]:
     """The devices of a kind (`"cpu"`, `"gpu"`, `"cuda"`, `"tpu"`); none where there are none."""
     try:
-        return list(jax.devices(kind))
+        return cast(list[Device], jax.devices(kind))
     except RuntimeError:  # JAX's way of saying that this backend is not there
         return []
 
@@ -48,12 +69,12 @@ def is_jax_array(value: object) -> bool:
 
 def is_tracer(value: object) -> bool:
     """Whether `value` is a stand-in for an array while JAX traces a function."""
-    return isinstance(value, jax.core.Tracer)
+    return isinstance(value, Tracer)
 
 
 def is_key(value: object) -> bool:
     """Whether `value` is an array of random keys."""
-    return isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
 
 
 def to_device(value: Any, device: Any = None, dtype: object = None, *, copy: bool = True) -> Array:
@@ -67,7 +88,7 @@ def to_device(value: Any, device: Any = None, dtype: object = None, *, copy: boo
       may be shared, and a later change of it would show.
     """
     with x64():
-        if isinstance(value, jax.core.Tracer):
+        if isinstance(value, Tracer):
             return value if dtype is None else cast(Any, value).astype(dtype)
         if isinstance(value, jax.Array):
             array = (
@@ -113,12 +134,12 @@ def split(key: Array, count: int = 2) -> Array:
     return jax.random.split(key, count)
 
 
-def tree_flatten(tree: Any) -> tuple[list[Any], PyTreeDef]:
+def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
     """The leaves of a pytree, and its structure."""
     return jax.tree_util.tree_flatten(tree)
 
 
-def tree_unflatten(structure: PyTreeDef, leaves: Iterable[Any]) -> Any:
+def tree_unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     """The pytree with this structure and these leaves."""
     return jax.tree_util.tree_unflatten(structure, leaves)
 
@@ -128,7 +149,7 @@ def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return jax.tree_util.tree_map(function, tree, *rest)
 
 
-def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]], PyTreeDef]:
+def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]], Structure]:
     """The leaves of a pytree with dotted names, and its structure.
 
     >>> flatten_with_names({"W1": 1.0, "layers": [2.0, 3.0]}, "params")[0]
@@ -139,16 +160,14 @@ def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]]
     return named, structure
 
 
-def _step(key: object) -> str:
+def _step(key: Any) -> str:
     """One key of a path as text."""
-    if isinstance(key, DictKey):
-        return str(cast(object, key.key))
+    if isinstance(key, (DictKey, FlattenedIndexKey)):
+        return str(cast(Any, key).key)
     if isinstance(key, SequenceKey):
-        return str(key.idx)
+        return str(cast(Any, key).idx)
     if isinstance(key, GetAttrKey):
-        return key.name
-    if isinstance(key, FlattenedIndexKey):
-        return str(cast(object, key.key))
+        return str(cast(Any, key).name)
     return str(key).strip(".[]'\"")
 
 

@@ -143,13 +143,11 @@ class Executable:
 
     def lower(self, *arguments: Any) -> Any:
         """JAX's lowered form for arrays or `jax.ShapeDtypeStruct`s like `arguments`."""
-        with jax.enable_x64(self.wide or bool(jax.config.jax_enable_x64)):
-            return self.jitted.lower(*arguments)
+        return self.jitted.lower(*arguments)
 
     def hlo(self, *arguments: Any) -> str:
         """The text of the machine program after XLA has optimised it."""
-        with jax.enable_x64(self.wide or bool(jax.config.jax_enable_x64)):
-            return str(self.jitted.lower(*arguments).compile().as_text())
+        return str(self.lower(*arguments).compile().as_text())
 
     def close(self) -> None:
         """Take the module out of `sys.modules`; the executable goes on working."""
@@ -165,6 +163,16 @@ class _WideExecutable(Executable):
     def __call__(self, *arrays: Any) -> Any:
         with jax.enable_x64(True):
             return self.jitted(*arrays)
+
+    def lower(self, *arguments: Any) -> Any:
+        """The same as for every executable, inside the context."""
+        with jax.enable_x64(True):
+            return self.jitted.lower(*arguments)
+
+    def hlo(self, *arguments: Any) -> str:
+        """The same as for every executable, inside the context."""
+        with jax.enable_x64(True):
+            return super().hlo(*arguments)
 
 
 class _Cache:

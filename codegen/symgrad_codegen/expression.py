@@ -49,7 +49,7 @@ class Target:
     wide_context: str = ""
     true: str = "True"
     false: str = "False"
-    complex: str = "complex({0}, {1})"
+    complex_form: str = "complex({0}, {1})"
 
     def real(self, value: float) -> str:
         """The text of a number without its sign."""
@@ -74,7 +74,7 @@ class Target:
                 return spelled, UNARY
             return spelled, NUMBER if math.isfinite(value) else POSTFIX
         parts = self.signed(value.real), self.signed(value.imag)
-        return self.complex.format(*parts), POSTFIX
+        return self.complex_form.format(*parts), POSTFIX
 
     def dtype(self, name: str) -> str:
         """The text of a dtype."""
@@ -102,7 +102,7 @@ def render(operand: Operand, target: Target, name: Namer, roots: set[str]) -> st
         if isinstance(node, Apply):
             form = node.template.form(target.name)
             roots |= roots_of(form)
-            pieces = _fill(node.template, form, node.operands)
+            pieces = _fill(node.template, form, target.name, node.operands)
             if node.template.precedence < hole:
                 written.append("(")
                 stack.append(")")
@@ -132,7 +132,7 @@ def leaf(
 
 
 def _fill(
-    template: Template, form: str, operands: tuple[Operand, ...]
+    template: Template, form: str, target: str, operands: tuple[Operand, ...]
 ) -> list[str | tuple[Operand, int]]:
     """The form's text with each hole replaced by its operand and that hole's strength."""
     pieces, named = parse(form)
@@ -140,10 +140,10 @@ def _fill(
         raise ProgramError(
             f"the template {form!r} has {named} holes but was given {len(operands)} operands"
         )
-    if len(pieces) == 3 and pieces[1] == ("text", " ** "):
+    power = len(pieces) == 3 and pieces[1] == ("text", " ** ")
+    if power and all(_is_simple(operand, target) for operand in operands):
         # As formatters have it: x**2, but f(x) ** 2.
-        if _is_simple(operands[0], form) and _is_simple(operands[-1], form):
-            pieces = (pieces[0], ("text", "**"), pieces[2])
+        pieces = (pieces[0], ("text", "**"), pieces[2])
     filled: list[str | tuple[Operand, int]] = []
     for kind, value in pieces:
         if kind == "text":
@@ -163,10 +163,10 @@ def _fill(
     return filled
 
 
-def _is_simple(node: Operand, form: str) -> bool:
+def _is_simple(node: Operand, target: str) -> bool:
     """Whether formatters set `**` tight beside this operand: a name, a number, an attribute."""
     while isinstance(node, Apply):
-        text = node.template.forms[0][1]
+        text = node.template.form(target)
         if not re.fullmatch(r"-?\{0\}(\.[A-Za-z_]\w*)*", text) or not node.operands:
             return False
         node = node.operands[0]
@@ -175,8 +175,10 @@ def _is_simple(node: Operand, form: str) -> bool:
 
 @lru_cache(maxsize=8192)
 def parse(form: str) -> tuple[tuple[tuple[str, str], ...], int]:
-    """A form as pieces (`text`, `hole` with its index, `*` with its separator), and the number
-    of operands that have holes of their own."""
+    """A form as pieces, and the number of operands that have holes of their own.
+
+    A piece is `text`, a `hole` with its index, or a `*` with its separator.
+    """
     pieces: list[tuple[str, str]] = []
     named = 0
     end = 0

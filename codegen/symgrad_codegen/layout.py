@@ -5,6 +5,7 @@ is a stack of pieces still to be written, so nesting costs no recursion.
 """
 
 import re
+from itertools import pairwise
 
 WIDTH = 100
 """The widest line that is written where there is a choice."""
@@ -26,7 +27,8 @@ _RANKS = (
 )
 _RANK = {operator: rank for rank, operators in enumerate(_RANKS) for operator in operators}
 _TOKEN = re.compile(
-    r"\"[^\"]*\"|'[^']*'|[(\[{]|[)\]}]|,|(?<= )(?:\*\*|//|<<|>>|[<>=!]=|[-+*/%@<>|^&]|if|else|or|and)(?= )"
+    r"\"[^\"]*\"|'[^']*'|[(\[{]|[)\]}]|,|"
+    r"(?<= )(?:\*\*|//|<<|>>|[<>=!]=|[-+*/%@<>|^&]|if|else|or|and)(?= )"
 )
 
 
@@ -54,7 +56,7 @@ def wrap(line: str, indent: str, suffix: str = "") -> list[str]:
         ]
         weakest = min((rank for _, rank in operators), default=-1)
         places = [at for at, rank in operators if rank == weakest]
-        bracket = _last_bracket(text, marks)
+        bracket = _last_bracket(marks)
         ends = bracket is not None and bracket[1] == len(text) - 1 and len(places) <= 1
         if places and statement and not ends:
             result.append(f"{margin}{before}(")
@@ -98,7 +100,7 @@ def _marks(text: str) -> list[tuple[int, str, int]]:
     return marks
 
 
-def _last_bracket(text: str, marks: list[tuple[int, str, int]]) -> tuple[int, int] | None:
+def _last_bracket(marks: list[tuple[int, str, int]]) -> tuple[int, int] | None:
     """The last outermost pair of brackets that has something in it."""
     found = None
     opening = 0
@@ -123,5 +125,5 @@ def _items(
     if alone or (called and margin + len(inside) <= WIDTH):
         return [(inside, "")]
     ends = [opening, *commas, closing]
-    items = [text[a + 1 : b].strip() for a, b in zip(ends, ends[1:], strict=False)]
+    items = [text[a + 1 : b].strip() for a, b in pairwise(ends)]
     return [(item, ",") for item in items if item]

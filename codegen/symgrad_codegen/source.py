@@ -7,9 +7,9 @@ and says in its docstring what goes in and what comes out. A further target lang
 
 import re
 import textwrap
-import unicodedata
 from collections.abc import Iterable
 
+from symgrad_codegen.comment import clean, quotable, shortened, with_note
 from symgrad_codegen.expression import Target, render
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
@@ -17,7 +17,6 @@ from symgrad_codegen.program import (
     Apply,
     Dtype,
     Function,
-    Instruction,
     Letter,
     Operand,
     Program,
@@ -165,7 +164,7 @@ class _Writer:
         for instruction in part.instructions:
             targets = ", ".join(names[v.number] for v in instruction.targets)
             value = self.expression(instruction.value, names)
-            written += _with_note(wrap(f"{targets} = {value}", indent), instruction, indent)
+            written += with_note(wrap(f"{targets} = {value}", indent), instruction.note, indent)
         results = ", ".join(names[v.number] for v in part.outputs)
         if not part.outputs:
             results = "()"
@@ -244,7 +243,7 @@ class _Writer:
         for title, group in (("Arguments", program.inputs), ("Returns", program.outputs)):
             lines += ["", f"{_STEP}{title}:"] if group else []
             for v in group:
-                text = f"{names[v.number]}: {_clean(v.dtype)} {self.shape(v.shape)}"
+                text = f"{names[v.number]}: {clean(v.dtype)} {self.shape(v.shape)}"
                 lines.append(f"{_STEP}{_STEP}{text}")
         if program.foreign:
             lines += ["", f"{_STEP}Functions from elsewhere: {', '.join(program.foreign)}"]
@@ -252,7 +251,7 @@ class _Writer:
             lines.append("")
             for fact in program.facts:
                 lines += textwrap.wrap(
-                    _quotable(fact),
+                    quotable(fact),
                     WIDTH,
                     initial_indent=_STEP,
                     subsequent_indent=_STEP,
@@ -278,35 +277,6 @@ def _letters(parts: Iterable[Program]) -> dict[Letter, None]:
     return found
 
 
-def _with_note(lines: list[str], instruction: Instruction, indent: str) -> list[str]:
-    """The lines with the note as a comment: at the end where it fits, else above."""
-    note = _clean(instruction.note)
-    if not note:
-        return lines
-    if len(lines) == 1 and len(lines[0]) + len("  # ") + len(note) <= WIDTH:
-        return [f"{lines[0]}  # {note}"]
-    room = WIDTH - len(indent) - len("# ")
-    if len(note) > room:
-        note = f"{note[: room - 2].rstrip()} …"
-    return [f"{indent}# {note}", *lines]
-
-
 def _title(program: Program, name: str) -> str:
     """The first line of the docstring."""
-    title = _quotable(program.summary) or f"The function {name}."
-    return title if len(title) <= WIDTH - 10 else f"{title[: WIDTH - 12].rstrip(chr(92) + ' ')} …"
-
-
-def _clean(text: str) -> str:
-    """One line without control, direction or other invisible characters."""
-    kept = "".join(
-        " " if unicodedata.category(c) in {"Cc", "Zs", "Zl", "Zp"} else c
-        for c in text[:2000]
-        if unicodedata.category(c) not in {"Cf", "Cs", "Co", "Cn"}
-    )
-    return re.sub(" +", " ", kept).strip()
-
-
-def _quotable(text: str) -> str:
-    """Text that can stand in a docstring: no double quotes, no backslashes."""
-    return _clean(text).replace('"', "'").replace("\\", "/")
+    return shortened(quotable(program.summary) or f"The function {name}.", WIDTH - 10)

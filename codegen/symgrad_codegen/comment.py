@@ -1,0 +1,51 @@
+"""The words of users in generated source: comments and docstrings, never code.
+
+A note or summary may hold anything at all, so before it is written it becomes one line of visible
+characters. Control, direction and line-separating characters could end a comment early or make
+it read as code.
+"""
+
+import re
+import unicodedata
+
+from symgrad_codegen.layout import WIDTH
+
+_BLANK = frozenset(("Cc", "Zs", "Zl", "Zp"))
+_DROPPED = frozenset(("Cf", "Cs", "Co", "Cn"))
+_LONGEST = 2000
+
+
+def clean(text: str) -> str:
+    """One line without control, direction or other invisible characters.
+
+    >>> clean("a\\n  b\\u202e")
+    'a b'
+    """
+    if text.isascii() and text.isprintable() and "  " not in text and len(text) < _LONGEST:
+        return text.strip()
+    kept = "".join(
+        " " if unicodedata.category(c) in _BLANK else c
+        for c in text[:_LONGEST]
+        if unicodedata.category(c) not in _DROPPED
+    )
+    return re.sub(" +", " ", kept).strip()
+
+
+def quotable(text: str) -> str:
+    """Text that can stand in a docstring: one line, no double quotes, no backslashes."""
+    return clean(text).replace('"', "'").replace("\\", "/")
+
+
+def shortened(text: str, room: int) -> str:
+    """At most `room` characters of the text."""
+    return text if len(text) <= room else f"{text[: room - 2].rstrip()} …"
+
+
+def with_note(lines: list[str], note: str, indent: str) -> list[str]:
+    """The lines with a note as a comment: at the end where it fits, else above."""
+    note = clean(note)
+    if not note:
+        return lines
+    if len(lines) == 1 and len(lines[0]) + len("  # ") + len(note) <= WIDTH:
+        return [f"{lines[0]}  # {note}"]
+    return [f"{indent}# {shortened(note, WIDTH - len(indent) - len('# '))}", *lines]
