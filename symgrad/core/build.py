@@ -1,0 +1,659 @@
+"""Builders of the three kinds: contraction (with δ), sum of terms, map.
+
+They canonicalise: labels are renumbered (outputs first), factors are ordered by digest, a δ that
+can be contracted is a renaming, coefficients float out of products, like terms merge.  They never
+splice a contraction into its user except in the four cases of :func:`_splices`, which keeps a
+tanh network of depth L at the textbook's 3 L − 1 products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from itertools import permutations
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, Labels, define_algebra, intern
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import (
+    ONE,
+    Monomial,
+    Number,
+    Shape,
+    Size,
+    monomial,
+    plus,
+    shape_text,
+)
+from symgrad.errors import DTypeError, ShapeError
+
+Term = tuple[Monomial, Expr, Labels]
+
+
+# ------------------------------------------------------------------ contraction
+
+
+def _contraction_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
+    labels, shape, dtype = params
+    return contract(args, labels, range(len(shape)), dict(enumerate(shape)), dtype)
+
+
+def _sum_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
+    terms, shape, dtype = params
+    return linear([(c, a, ls) for a, (c, ls) in zip(args, terms, strict=True)], shape, dtype)
+
+
+def _delta_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
+    return delta(*params)
+
+
+CONTRACTION = Op("contraction", "contraction", build=_contraction_build)
+SUM = Op("sum_of_terms", "sum", build=_sum_build)
+DELTA = Op("delta", "leaf", build=_delta_build)
+
+
+def delta(size: Size, dtype: DType) -> Expr:
+    """δ, the identity of a size, never materialised by itself."""
+    return intern(DELTA, (), (size, dtype), (size, size), dtype)
+
+
+def one(dtype: DType) -> Expr:
+    """The number 1: a product without factors."""
+    return intern(CONTRACTION, (), ((), (), dtype), (), dtype)
+
+
+def ones(shape: Shape, dtype: DType) -> Expr:
+    """1 everywhere."""
+    return intern(CONTRACTION, (), ((), shape, dtype), shape, dtype)
+
+
+def zeros(shape: Shape, dtype: DType) -> Expr:
+    """0 everywhere: a sum without terms."""
+    return intern(SUM, (), ((), shape, dtype), shape, dtype)
+
+
+def constant(value: Monomial | Number | int, dtype: DType, shape: Shape = ()) -> Expr:
+    """A number (or a monomial in size letters) as an expression."""
+    return scale(value, ones(shape, dtype))
+
+
+def is_zero(e: Expr) -> bool:
+    """True for the sum without terms."""
+    return e.op is SUM and not e.args
+
+
+def constant_value(e: Expr) -> Monomial | None:
+    """The coefficient of a constant expression, else None."""
+    if e.op is CONTRACTION and not e.args:
+        return ONE
+    if e.op is SUM:
+        if not e.args:
+            return Monomial(Fraction(0))
+        if len(e.args) == 1 and e.args[0].op is CONTRACTION and not e.args[0].args:
+            return e.params[0][0][0]
+    return None
+
+
+def relabelling(e: Expr) -> Labels | None:
+    """Labels of the argument if ``e`` only moves, repeats or picks axes of one argument."""
+    if e.op is CONTRACTION and len(e.args) == 1 and not e.sums:
+        return e.params[0][0]
+    return None
+
+
+def single_term(e: Expr) -> Term | None:
+    """(coefficient, argument, labels) if ``e`` is one scaled argument."""
+    if e.op is SUM and len(e.args) == 1:
+        coefficient, labels = e.params[0][0]
+        return coefficient, e.args[0], labels
+    return None
+
+
+def terms_of(e: Expr) -> list[Term]:
+    """The terms of a sum node."""
+    return [(c, a, ls) for a, (c, ls) in zip(e.args, e.params[0], strict=True)]
+
+
+def _splices(inner: Expr, alone: bool, outer_sums: bool) -> bool:
+    """May this contraction be dissolved into its user?"""
+    count = len(inner.args)
+    if count == 0:
+        return True
+    if count == 1:
+        return not inner.sums or alone
+    if alone and outer_sums and not inner.sums:
+        return True
+    return any(a.op is DELTA for a in inner.args)
+
+
+def contract(
+    factors: Sequence[Expr],
+    labels: Sequence[Sequence[int]],
+    out: Sequence[int],
+    sizes: Mapping[int, Size] | None = None,
+    dtype: DType | None = None,
+) -> Expr:
+    """``out[l₁…] = Σ Π factorᵢ[labelsᵢ]``: sum over every label that is not in ``out``.
+
+    ``sizes`` gives the size of an output label that no factor carries (a broadcast axis).  An axis
+    of size 1 carries no label (−1).  A label may repeat inside a factor (a diagonal) and in ``out``
+    (a δ).  Coefficients of scaled factors float to the front.
+
+    Raises ShapeError where one label meets two sizes, DTypeError for mixed dtypes.
+    """
+    size: dict[int, Size] = dict(sizes) if sizes else {}
+    queue = [(f, list(ls)) for f, ls in zip(factors, labels, strict=True)]
+    fresh = 1 + max([-1, *out, *size, *[x for _, ls in queue for x in ls]])
+    coefficient = ONE
+    alone = len(queue) == 1
+    wanted = set(out)
+    outer_sums = any(x >= 0 and x not in wanted for _, ls in queue for x in ls)
+    used: list[tuple[Expr, list[int]]] = []
+    deltas: list[list[int]] = []
+    queue.reverse()
+    while queue:
+        e, ls = queue.pop()
+        if dtype is None:
+            dtype = e.dtype
+        elif e.dtype is not dtype:
+            raise DTypeError(f"a product of {dtype} and {e.dtype} needs an explicit cast")
+        for axis, label in enumerate(ls):
+            extent = e.shape[axis]
+            if label < 0:
+                continue
+            if extent == 1:
+                ls[axis] = -1
+                size.setdefault(label, 1)
+            elif size.setdefault(label, extent) != extent:
+                if size[label] == 1:
+                    size[label] = extent
+                else:
+                    raise ShapeError(
+                        f"one axis has sizes {size[label]} and {extent} "
+                        f"(shapes {', '.join(shape_text(f.shape) for f in factors)})"
+                    )
+        op = e.op
+        if op is SUM:
+            if not e.args:
+                return zeros(tuple(size[x] for x in out), dtype)
+            if len(e.args) == 1:
+                c, inner_labels = e.params[0][0]
+                coefficient = coefficient * c
+                queue.append((e.args[0], [ls[x] if x >= 0 else -1 for x in inner_labels]))
+                continue
+        elif op is DELTA:
+            if ls[0] >= 0 and ls[1] >= 0:
+                deltas.append(ls)
+                continue
+            if ls[0] < 0 and ls[1] < 0:
+                continue
+        elif op is CONTRACTION and _splices(e, alone, outer_sums):
+            inner_map: dict[int, int] = dict(enumerate(ls))
+            for inner, inner_labels in zip(
+                reversed(e.args), reversed(e.params[0]), strict=True
+            ):
+                moved: list[int] = []
+                for axis, x in enumerate(inner_labels):
+                    if x < 0:
+                        moved.append(-1)
+                        continue
+                    if x not in inner_map:
+                        inner_map[x] = fresh
+                        size[fresh] = inner.shape[axis]
+                        fresh += 1
+                    moved.append(inner_map[x])
+                queue.append((inner, moved))
+            alone = alone and len(e.args) == 1
+            continue
+        used.append((e, ls))
+    assert_dtype = dtype if dtype is not None else dtypes.float32
+
+    result = list(out)
+    seen_out: set[int] = set()
+    for k, label in enumerate(result):
+        if size.get(label, 1) == 1:
+            size.setdefault(label, 1)
+        if label in seen_out:
+            if size[label] != 1:
+                deltas.append([label, fresh])
+            size[fresh] = size[label]
+            result[k] = fresh
+            fresh += 1
+        seen_out.add(result[k])
+    if deltas:
+        deltas = _resolve_deltas(deltas, used, size, seen_out)
+        for pair in deltas:
+            used.append((delta(size[pair[0]], assert_dtype), pair))
+    carried = {x for _, ls in used for x in ls}
+    for label, extent in size.items():
+        if label not in carried and label not in seen_out and extent != 1:
+            coefficient = coefficient * extent
+    shape = tuple(size[x] for x in result)
+    node = _canonical(used, result, shape, assert_dtype)
+    return node if coefficient.is_one else scale(coefficient, node)
+
+
+def _resolve_deltas(
+    deltas: list[list[int]],
+    used: list[tuple[Expr, list[int]]],
+    size: dict[int, Size],
+    wanted: set[int],
+) -> list[list[int]]:
+    """Contract every δ that has a summed label (a renaming); return those that stay."""
+    kept: list[list[int]] = []
+    work = list(deltas)
+    while work:
+        a, b = work.pop()
+        if a == b:
+            continue
+        if size[a] != size[b] and 1 not in (size[a], size[b]):
+            raise ShapeError(f"an identity joins sizes {size[a]} and {size[b]}")
+        if b not in wanted:
+            gone, stays = b, a
+        elif a not in wanted:
+            gone, stays = a, b
+        else:
+            kept.append([a, b])
+            continue
+        for _, ls in used:
+            for k, label in enumerate(ls):
+                if label == gone:
+                    ls[k] = stays
+        for pair in [*work, *kept]:
+            for k, label in enumerate(pair):
+                if label == gone:
+                    pair[k] = stays
+        del size[gone]
+    unique: list[list[int]] = []
+    for pair in kept:
+        pair.sort()
+        if pair[0] != pair[1] and pair not in unique:
+            unique.append(pair)
+    return unique
+
+
+def _canonical(
+    used: list[tuple[Expr, list[int]]], out: list[int], shape: Shape, dtype: DType
+) -> Expr:
+    """Order the factors, number the labels, intern."""
+    if len(used) > 1:
+        used.sort(key=lambda pair: pair[0].digest)
+        numbering, labels = _numbered(used, out)
+        if any(used[k][0] is used[k + 1][0] for k in range(len(used) - 1)):
+            numbering, labels, used = _best_order(used, out, labels)
+    else:
+        numbering, labels = _numbered(used, out)
+    rank = len(out)
+    args = tuple(e for e, _ in used)
+    if len(args) == 1 and labels[0] == tuple(range(rank)) and args[0].shape == shape:
+        return args[0]
+    if len(args) == 1 and rank == len(args[0].shape) and args[0].shape == shape:
+        natural = tuple(-1 if s == 1 else k for k, s in enumerate(shape))
+        if labels[0] == natural:
+            return args[0]
+    node = intern(CONTRACTION, args, (labels, shape, dtype), shape, dtype)
+    node.sums = numbering > rank
+    return node
+
+
+def _numbered(
+    used: list[tuple[Expr, list[int]]], out: list[int]
+) -> tuple[int, tuple[Labels, ...]]:
+    number = {label: k for k, label in enumerate(out)}
+    rows: list[Labels] = []
+    count = len(out)
+    for _, ls in used:
+        row: list[int] = []
+        for label in ls:
+            if label < 0:
+                row.append(-1)
+                continue
+            found = number.get(label)
+            if found is None:
+                found = number[label] = count
+                count += 1
+            row.append(found)
+        rows.append(tuple(row))
+    return count, tuple(rows)
+
+
+def _best_order(
+    used: list[tuple[Expr, list[int]]], out: list[int], labels: tuple[Labels, ...]
+) -> tuple[int, tuple[Labels, ...], list[tuple[Expr, list[int]]]]:
+    """Among orders of equal factors, the one with the smallest labels (few: tried one by one)."""
+    groups: list[list[tuple[Expr, list[int]]]] = []
+    for pair in used:
+        if groups and groups[-1][0][0] is pair[0]:
+            groups[-1].append(pair)
+        else:
+            groups.append([pair])
+    best, order = labels, used
+    for k, group in enumerate(groups):
+        tried = permutations(group) if len(group) <= 4 else [tuple(group)]
+        for candidate in tried:
+            trial = [p for g in [*groups[:k], candidate, *groups[k + 1 :]] for p in g]
+            rows = _numbered(trial, out)[1]
+            if rows < best:
+                best, order = rows, trial
+    return _numbered(order, out)[0], best, list(order)
+
+
+# ------------------------------------------------------------------ sums of terms
+
+
+def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
+    """``Σ coefficient · argument`` with the argument's axes at ``labels`` of the result.
+
+    Like terms merge (x − x is 0 here: a stated rule, for finite x); a typed 0 · x stays, because it
+    is NaN at infinity.  Nested sums are not flattened.
+    """
+    merged: dict[tuple[Expr, Labels, Any], Monomial] = {}
+    for coefficient, e, labels in terms:
+        while True:
+            if e.op is SUM and len(e.args) <= 1:
+                if not e.args:
+                    break
+                c, inner = e.params[0][0]
+                coefficient = coefficient * c
+                e = e.args[0]
+                labels = tuple(labels[x] if x >= 0 else -1 for x in inner)
+                continue
+            if e.op is CONTRACTION and not e.sums and len(e.args) <= 1:
+                if not e.args:
+                    e, labels = one(dtype), ()
+                    break
+                inner = e.params[0][0]
+                e = e.args[0]
+                labels = tuple(labels[x] if x >= 0 else -1 for x in inner)
+                continue
+            break
+        if is_zero(e):
+            continue
+        if e.dtype is not dtype:
+            raise DTypeError(f"a sum of {dtype} and {e.dtype} needs an explicit cast")
+        labels = tuple(-1 if e.shape[k] == 1 else x for k, x in enumerate(labels))
+        key = (e, labels, coefficient.powers)
+        known = merged.get(key)
+        if known is None:
+            merged[key] = coefficient
+        else:
+            total = Monomial(plus(known.number, coefficient.number), known.powers)
+            if total.is_zero:
+                del merged[key]
+            else:
+                merged[key] = total
+    rows = [(c, e, labels) for (e, labels, _), c in merged.items()]
+    if len(rows) == 1 and rows[0][0].is_one:
+        _, e, labels = rows[0]
+        return contract([e], [labels], range(len(shape)), dict(enumerate(shape)), dtype)
+    if len(rows) > 1:
+        rows.sort(key=lambda row: (row[1].digest, row[2], row[0].powers))
+    params = (tuple((c, labels) for c, _, labels in rows), shape, dtype)
+    return intern(SUM, tuple(e for _, e, _ in rows), params, shape, dtype)
+
+
+def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:
+    """``coefficient · e``."""
+    return linear([(monomial(coefficient), e, tuple(range(len(e.shape))))], e.shape, e.dtype)
+
+
+def add(parts: Sequence[Expr]) -> Expr:
+    """Sum of expressions of one shape; scaled parts give their coefficient to the term."""
+    if len(parts) == 1:
+        return parts[0]
+    shape = parts[0].shape
+    identity = tuple(range(len(shape)))
+    return linear([(ONE, p, identity) for p in parts], shape, parts[0].dtype)
+
+
+# ------------------------------------------------------------------ maps
+
+
+def apply_map(
+    op: Op,
+    args: Sequence[Expr],
+    labels: Sequence[Sequence[int]],
+    shape: Shape,
+    statics: tuple[Any, ...] = (),
+    dtype: DType | None = None,
+) -> Expr:
+    """An elementwise op on arguments placed at ``labels`` of the result.
+
+    Moves of axes are absorbed by the labels; of a single argument they are pulled outside, so that
+    the function is computed once per value.
+    """
+    rows: list[Labels] = []
+    inner_args: list[Expr] = []
+    for e, ls in zip(args, labels, strict=True):
+        labels_here = tuple(-1 if e.shape[k] == 1 else x for k, x in enumerate(ls))
+        moved = relabelling(e)
+        if moved is not None:
+            labels_here = tuple(labels_here[x] if x >= 0 else -1 for x in moved)
+            e = e.args[0]
+        elif e.op is CONTRACTION and not e.args:
+            e, labels_here = one(e.dtype), ()
+        inner_args.append(e)
+        rows.append(labels_here)
+    if dtype is None:
+        dtype = _map_dtype(op, inner_args, statics)
+    if len(inner_args) == 1:
+        e = inner_args[0]
+        natural = tuple(-1 if s == 1 else k for k, s in enumerate(e.shape))
+        node = intern(op, (e,), ((natural,), e.shape, statics), e.shape, dtype)
+        if e.shape == shape and rows[0] == natural:
+            return node
+        return contract([node], [rows[0]], range(len(shape)), dict(enumerate(shape)), dtype)
+    return intern(op, tuple(inner_args), (tuple(rows), shape, statics), shape, dtype)
+
+
+def _map_dtype(op: Op, args: Sequence[Expr], statics: tuple[Any, ...]) -> DType:
+    if op.infer is not None:
+        return op.infer(tuple(args), statics)[1]
+    first = args[0].dtype
+    for e in args:
+        if e.dtype is not first:
+            raise DTypeError(f"{op.name} of {first} and {e.dtype} needs an explicit cast")
+    return first
+
+
+def map_build(name: str) -> Any:
+    """The ``build`` of a map's row."""
+
+    def build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
+        labels, shape, statics = params
+        return apply_map(OPS[name], args, labels, shape, statics)
+
+    return build
+
+
+def broadcast_shapes(shapes: Sequence[Shape], what: str = "broadcasting") -> Shape:
+    """The common shape, aligned at the last axis; letters never broadcast against each other."""
+    rank = max((len(s) for s in shapes), default=0)
+    result: list[Size] = [1] * rank
+    for shape in shapes:
+        offset = rank - len(shape)
+        for k, size in enumerate(shape):
+            if size == 1:
+                continue
+            if result[offset + k] == 1:
+                result[offset + k] = size
+            elif result[offset + k] != size:
+                listed = " and ".join(shape_text(s) for s in shapes)
+                raise ShapeError(
+                    f"{what}: shapes {listed} do not broadcast: sizes {result[offset + k]} and "
+                    f"{size} differ at axis {k - len(shape)}"
+                )
+    return tuple(result)
+
+
+def aligned(e: Expr, shape: Shape) -> Labels:
+    """Labels of ``e`` broadcast to ``shape``."""
+    offset = len(shape) - len(e.shape)
+    return tuple(-1 if s == 1 else offset + k for k, s in enumerate(e.shape))
+
+
+def elementwise(op: Op | str, *args: Expr, statics: tuple[Any, ...] = ()) -> Expr:
+    """An elementwise op with broadcasting."""
+    row = OPS[op] if isinstance(op, str) else op
+    shape = broadcast_shapes([a.shape for a in args], row.name)
+    return apply_map(row, args, [aligned(a, shape) for a in args], shape, statics)
+
+
+def broadcast_to(e: Expr, shape: Shape) -> Expr:
+    """``e`` repeated along new or size-1 axes."""
+    if e.shape == shape:
+        return e
+    return contract([e], [aligned(e, shape)], range(len(shape)), dict(enumerate(shape)), e.dtype)
+
+
+def product(*factors: Expr) -> Expr:
+    """Elementwise product with broadcasting."""
+    shape = broadcast_shapes([f.shape for f in factors], "product")
+    return contract(
+        factors,
+        [aligned(f, shape) for f in factors],
+        range(len(shape)),
+        dict(enumerate(shape)),
+        factors[0].dtype,
+    )
+
+
+def reduce_sum(e: Expr, axes: Sequence[int]) -> Expr:
+    """Sum over axes, which disappear."""
+    gone = set(axes)
+    return contract([e], [range(len(e.shape))], [k for k in range(len(e.shape)) if k not in gone],
+                    dict(enumerate(e.shape)), e.dtype)
+
+
+def permute(e: Expr, axes: Sequence[int]) -> Expr:
+    """Axes in another order: axis k of the result is axis ``axes[k]`` of ``e``."""
+    sizes = dict(enumerate(e.shape))
+    return contract([e], [range(len(e.shape))], axes, sizes, e.dtype)
+
+
+def transpose(e: Expr) -> Expr:
+    """All axes reversed."""
+    return permute(e, range(len(e.shape))[::-1])
+
+
+def squeeze(e: Expr, axes: Sequence[int]) -> Expr:
+    """Drop axes of size 1."""
+    gone = set(axes)
+    return contract([e], [[-1 if k in gone else k for k in range(len(e.shape))]],
+                    [k for k in range(len(e.shape)) if k not in gone],
+                    dict(enumerate(e.shape)), e.dtype)
+
+
+def unsqueeze(e: Expr, axes: Sequence[int]) -> Expr:
+    """Insert axes of size 1 at these positions of the result."""
+    rank = len(e.shape) + len(axes)
+    where = set(axes)
+    kept = [k for k in range(rank) if k not in where]
+    sizes: dict[int, Size] = dict.fromkeys(axes, 1)
+    sizes.update(zip(kept, e.shape, strict=True))
+    return contract([e], [kept], range(rank), sizes, e.dtype)
+
+
+def matmul(a: Expr, b: Expr) -> Expr:
+    """``a @ b`` with NumPy's rules: vectors, matrices, batches in front."""
+    left, right = len(a.shape), len(b.shape)
+    if not left or not right:
+        raise ShapeError("matmul: both arguments need at least one axis")
+    inner_a, inner_b = a.shape[-1], b.shape[-2 if right > 1 else -1]
+    if inner_a != inner_b:
+        raise ShapeError(
+            f"matmul: shapes {shape_text(a.shape)} and {shape_text(b.shape)}: "
+            f"the inner sizes {inner_a} and {inner_b} differ"
+        )
+    batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], "matmul")
+    depth = len(batch)
+    i, j, k = depth, depth + 1, depth + 2
+    labels_a = [depth - len(a.shape[:-2]) + x for x in range(len(a.shape[:-2]))]
+    labels_b = [depth - len(b.shape[:-2]) + x for x in range(len(b.shape[:-2]))]
+    labels_a = [-1 if s == 1 else x for x, s in zip(labels_a, a.shape, strict=False)]
+    labels_b = [-1 if s == 1 else x for x, s in zip(labels_b, b.shape, strict=False)]
+    out = list(range(depth))
+    sizes: dict[int, Size] = dict(enumerate(batch))
+    labels_a += [i, k] if left > 1 else [k]
+    labels_b += [k, j] if right > 1 else [k]
+    if left > 1:
+        out.append(i)
+        sizes[i] = a.shape[-2]
+    if right > 1:
+        out.append(j)
+        sizes[j] = b.shape[-1]
+    return contract([a, b], [labels_a, labels_b], out, sizes)
+
+
+def cast(e: Expr, dtype: DType) -> Expr:
+    """``e`` in another dtype, as an explicit node."""
+    if e.dtype is dtype:
+        return e
+    return apply_map(OPS["cast"], [e], [range(len(e.shape))], e.shape, (dtype,))
+
+
+# ------------------------------------------------------------------ operators of Expr
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float, Fraction, Monomial)) and not isinstance(value, bool)
+
+
+def _pair(a: Any, b: Any) -> tuple[Expr, Expr]:
+    if not isinstance(a, Expr):
+        return constant(a, b.dtype), b
+    if not isinstance(b, Expr):
+        return a, constant(b, a.dtype)
+    return a, b
+
+
+def _add(a: Any, b: Any, sign: int = 1) -> Expr:
+    a, b = _pair(a, b)
+    shape = broadcast_shapes([a.shape, b.shape], "sum" if sign > 0 else "difference")
+    return linear(
+        [(ONE, a, aligned(a, shape)), (monomial(sign), b, aligned(b, shape))], shape, a.dtype
+    )
+
+
+def _multiply(a: Any, b: Any) -> Expr:
+    if _number(b):
+        return scale(b, a)
+    if _number(a):
+        return scale(a, b)
+    return product(a, b)
+
+
+def _divide(a: Any, b: Any) -> Expr:
+    if _number(b):
+        return scale(monomial(b) ** -1, a)
+    inverse = power(b, -1)
+    return scale(a, inverse) if _number(a) else product(a, inverse)
+
+
+def power(e: Expr, exponent: Any) -> Expr:
+    """``eᵖ``: products for the small whole exponents, the op ``power`` for the rest."""
+    if isinstance(exponent, Expr):
+        return elementwise("pow", e, exponent)
+    p = monomial(exponent).number
+    if p == 1:
+        return e
+    if p in (2, 3, 4) or (p == 0):
+        labels = [tuple(range(len(e.shape)))] * int(p)
+        return contract([e] * int(p), labels, range(len(e.shape)), dict(enumerate(e.shape)),
+                        e.dtype)
+    return elementwise("power", e, statics=(p,))
+
+
+define_algebra(
+    {
+        "add": _add,
+        "sub": lambda a, b: _add(a, b, -1),
+        "mul": _multiply,
+        "div": _divide,
+        "pow": power,
+        "matmul": matmul,
+        "transpose": transpose,
+    }
+)

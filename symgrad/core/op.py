@@ -1,0 +1,53 @@
+"""An operation, declared once: everything the other rooms need to know of it stands in its row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from symgrad.core.dtypes import DType
+    from symgrad.core.expr import Expr
+    from symgrad.core.sizes import Shape
+
+OPS: dict[str, Op] = {}
+"""Every operation by name; filled by the family files of ``symgrad.ops``."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Op:
+    """One operation.
+
+    ``family``     "map" (elementwise), "contraction", "sum", "leaf", or "other".
+    ``infer``      (args, params) → (shape, dtype); maps have a shape rule of their own.
+    ``derivative`` maps: (*args, value) → one scalar partial per argument, in Expr operators;
+                   None in a place says that the argument has no derivative by definition.
+    ``vjp``        others: (node, adjoint) → one adjoint per argument (None: absent); the adjoint
+                   may have extra leading axes.
+    ``template``   (node) → the expression in the target languages, with holes for the operands.
+    ``text``, ``latex``, ``python``  notation: a function name, or a format with holes.
+    ``domain``     where tests sample the arguments: "real", "positive", "unit", "nonzero", ...
+    ``traits``     facts: "selects", "singular", "random", "nondifferentiable", ...
+    """
+
+    name: str
+    family: str
+    infer: Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[Shape, DType]] | None = None
+    derivative: Callable[..., tuple[Expr | None, ...]] | None = None
+    vjp: Callable[[Expr, Expr], tuple[Expr | None, ...]] | None = None
+    template: Any = None
+    text: str = ""
+    latex: str = ""
+    python: str = ""
+    domain: str = "real"
+    traits: frozenset[str] = field(default_factory=frozenset[str])
+    build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None
+
+    def __post_init__(self) -> None:
+        if self.name in OPS:
+            raise ValueError(f"operation {self.name!r} is declared twice")
+        OPS[self.name] = self
+
+    def __repr__(self) -> str:
+        return self.name

@@ -1,0 +1,248 @@
+"""Sizes and coefficients: a rational number times a monomial in size letters.
+
+A size is a plain ``int`` or a :class:`Monomial` such as ``n`` or ``n k``; a coefficient is a
+Monomial too (``2/n``, ``1/√d``).  Plain integers never leave Python's own arithmetic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TypeAlias
+
+Number: TypeAlias = "Fraction | float"
+Powers: TypeAlias = "tuple[tuple[str, Fraction], ...]"
+
+
+class Monomial:
+    """``number · Π letterᵖ``, immutable.
+
+    >>> n = letter("n")
+    >>> Monomial(Fraction(2)) / n
+    2/n
+    """
+
+    __slots__ = ("_hash", "_text", "number", "powers")
+    number: Number
+    powers: Powers
+
+    def __init__(self, number: Number, powers: Powers = ()) -> None:
+        self.number = number
+        self.powers = powers
+        self._hash = hash((number, powers))
+        self._text = ""
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Monomial):
+            return self._hash == other._hash and self.powers == other.powers and (
+                self.number == other.number
+                or (self.number != self.number and other.number != other.number)
+            )
+        if isinstance(other, (int, Fraction)):
+            return not self.powers and self.number == other
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __mul__(self, other: Monomial | Number | int) -> Monomial:
+        other = monomial(other)
+        if other.is_one:
+            return self
+        if self.is_one:
+            return other
+        number = times(self.number, other.number)
+        if not other.powers:
+            return Monomial(number, self.powers)
+        if not self.powers:
+            return Monomial(number, other.powers)
+        merged = dict(self.powers)
+        for name, power in other.powers:
+            merged[name] = merged.get(name, Fraction(0)) + power
+        return Monomial(number, tuple(sorted((k, p) for k, p in merged.items() if p)))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Monomial | Number | int) -> Monomial:
+        return self * monomial(other) ** -1
+
+    def __rtruediv__(self, other: Number | int) -> Monomial:
+        return monomial(other) * self**-1
+
+    def __pow__(self, power: Fraction | int) -> Monomial:
+        power = Fraction(power)
+        return Monomial(
+            _power(self.number, power), tuple((name, p * power) for name, p in self.powers)
+        )
+
+    def __neg__(self) -> Monomial:
+        return Monomial(-self.number, self.powers)
+
+    @property
+    def is_one(self) -> bool:
+        """True for the plain number 1."""
+        return not self.powers and self.number == 1
+
+    @property
+    def is_zero(self) -> bool:
+        """True for 0."""
+        return self.number == 0
+
+    @property
+    def letters(self) -> tuple[str, ...]:
+        """The size letters in it, sorted."""
+        return tuple(name for name, _ in self.powers)
+
+    def value(self, sizes: Mapping[str, int]) -> float | int:
+        """The number for given sizes; an ``int`` when it is whole.
+
+        >>> (letter("n") * 3).value({"n": 4})
+        12
+        """
+        total: float | Fraction = self.number
+        exact = isinstance(total, Fraction)
+        for name, power in self.powers:
+            if power.denominator == 1 and exact:
+                total = total * Fraction(sizes[name]) ** power.numerator
+            else:
+                exact = False
+                total = float(total) * float(sizes[name]) ** float(power)
+        if isinstance(total, Fraction):
+            return total.numerator if total.denominator == 1 else float(total)
+        return total
+
+    def __repr__(self) -> str:
+        if not self._text:
+            self._text = self._spell()
+        return self._text
+
+    def _spell(self) -> str:
+        over = [(n, p) for n, p in self.powers if p > 0]
+        under = [(n, -p) for n, p in self.powers if p < 0]
+        top = " ".join(_letter_text(n, p) for n, p in over)
+        bottom = " ".join(_letter_text(n, p) for n, p in under)
+        number = number_text(self.number)
+        if bottom and isinstance(self.number, Fraction) and self.number.denominator != 1:
+            bottom = f"{self.number.denominator} {bottom}"
+            number = str(self.number.numerator)
+        head = top if top and number == "1" else f"{number} {top}".strip()
+        if not bottom:
+            return head
+        return f"{head}/({bottom})" if " " in bottom else f"{head}/{bottom}"
+
+
+def _letter_text(name: str, power: Fraction) -> str:
+    if power == 1:
+        return name
+    return f"√{name}" if power == Fraction(1, 2) else f"{name}^{power}"
+
+
+def number_text(number: Number) -> str:
+    """A short exact text of a number: ``2``, ``1/3``, ``0.001``."""
+    if isinstance(number, Fraction):
+        if number.denominator == 1:
+            return str(number.numerator)
+        if number.denominator <= 64 and number.denominator not in (10, 20, 25, 40, 50):
+            return f"{number.numerator}/{number.denominator}"
+        return repr(float(number))
+    return repr(number)
+
+
+def _power(number: Number, power: Fraction) -> Number:
+    if isinstance(number, Fraction) and power.denominator == 1 and (number or power > 0):
+        return number**power.numerator
+    if isinstance(number, Fraction) and power == Fraction(1, 2) and number > 0:
+        top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
+        if top * top == number.numerator and bottom * bottom == number.denominator:
+            return Fraction(top, bottom)
+    if number == 0 and power < 0:
+        return math.inf
+    return float(number) ** float(power)
+
+
+def times(a: Number, b: Number) -> Number:
+    """Product of two numbers, exact where both are."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return a * b
+    return float(a) * float(b)
+
+
+def plus(a: Number, b: Number) -> Number:
+    """Sum of two numbers, exact where both are."""
+    if isinstance(a, Fraction) and isinstance(b, Fraction):
+        return a + b
+    return float(a) + float(b)
+
+
+def rational(value: float) -> Number:
+    """The number a person meant: short decimals and fractions become exact rationals.
+
+    >>> rational(0.5), rational(0.1)
+    (Fraction(1, 2), Fraction(1, 10))
+    """
+    if isinstance(value, (int, Fraction)):
+        return Fraction(value)
+    if not math.isfinite(value):
+        return value
+    if value == 0:
+        return Fraction(0) if math.copysign(1.0, value) > 0 else -0.0
+    exact = Fraction(repr(float(value)))
+    return exact if float(exact) == value else value
+
+
+_NUMBERS: dict[int, Monomial] = {k: Monomial(Fraction(k)) for k in range(-16, 65)}
+
+
+def monomial(value: Monomial | Number | int) -> Monomial:
+    """``value`` as a Monomial."""
+    if isinstance(value, Monomial):
+        return value
+    if isinstance(value, int):
+        known = _NUMBERS.get(value)
+        if known is not None:
+            return known
+    return Monomial(rational(value))
+
+
+def letter(name: str) -> Monomial:
+    """The size letter ``name``."""
+    return Monomial(Fraction(1), ((name, Fraction(1)),))
+
+
+ONE = _NUMBERS[1]
+Size: TypeAlias = "int | Monomial"
+Shape: TypeAlias = "tuple[Size, ...]"
+
+
+def normal_size(size: Size) -> Size:
+    """A Monomial without letters becomes an int."""
+    if isinstance(size, Monomial) and not size.powers and isinstance(size.number, Fraction):
+        return size.number.numerator
+    return size
+
+
+def size_product(shape: Shape) -> Size:
+    """Number of elements of a shape."""
+    total: Size = 1
+    for size in shape:
+        total = total * size if isinstance(size, int) and isinstance(total, int) else (
+            monomial(total) * size
+        )
+    return normal_size(total)
+
+
+def shape_text(shape: Shape) -> str:
+    """``n×d``; ``scalar`` for a 0-d shape."""
+    return "×".join(str(s) for s in shape) if shape else "scalar"
+
+
+def letters_of(shape: Shape) -> list[str]:
+    """Letters of a shape in order of appearance."""
+    found: list[str] = []
+    for size in shape:
+        if isinstance(size, Monomial):
+            found += [name for name in size.letters if name not in found]
+    return found

@@ -1,0 +1,145 @@
+"""The value of an expression by NumPy, node by node: cold graphs and the reference for tests.
+
+Products go to ``einsum``; every other op is evaluated by the NumPy form of its row's template.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from symgrad_codegen.eager import template_function
+from symgrad_codegen.program import Template
+
+from symgrad.core.build import CONTRACTION, DELTA, SUM
+from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
+from symgrad.core.sizes import Monomial, Shape, shape_text
+from symgrad.core.traverse import topological
+from symgrad.errors import LoweringError, ShapeError, UnboundError
+
+Array = np.ndarray[Any, Any]
+
+
+
+def bind_sizes(feeds: Mapping[Expr, Array], sizes: Mapping[str, int] | None = None) -> dict[
+    str, int
+]:
+    """Values of the size letters, read from the arrays; ShapeError where they disagree."""
+    bound = dict(sizes or {})
+    for leaf, value in feeds.items():
+        if len(value.shape) != len(leaf.shape):
+            raise ShapeError(
+                f"{name_of(leaf)} is declared {shape_text(leaf.shape)} but the array given has "
+                f"shape {value.shape}"
+            )
+        for extent, size in zip(value.shape, leaf.shape, strict=True):
+            if isinstance(size, Monomial) and size.number == 1 and len(size.powers) == 1:
+                known = bound.setdefault(size.letters[0], extent)
+                if known != extent:
+                    raise ShapeError(
+                        f"{name_of(leaf)}: size {size} is {extent} here but {known} elsewhere"
+                    )
+            elif isinstance(size, int) and size != extent:
+                raise ShapeError(
+                    f"{name_of(leaf)} is declared {shape_text(leaf.shape)} but the array given "
+                    f"has shape {value.shape}"
+                )
+    return bound
+
+
+def concrete(shape: Shape, sizes: Mapping[str, int]) -> tuple[int, ...]:
+    """A shape with its letters replaced."""
+    return tuple(s if isinstance(s, int) else int(s.value(sizes)) for s in shape)
+
+
+def evaluate(
+    roots: Sequence[Expr],
+    feeds: Mapping[Expr, Array],
+    sizes: Mapping[str, int] | None = None,
+) -> list[Array]:
+    """Values of ``roots`` for arrays given to the symbols.
+
+    Raises UnboundError for a symbol without a value, ShapeError for one that does not fit.
+    """
+    bound = bind_sizes(feeds, sizes)
+    values: dict[Expr, Array] = {}
+    with np.errstate(all="ignore"):
+        for node in topological(roots, feeds.__contains__):
+            given = feeds.get(node)
+            values[node] = (
+                np.asarray(given, dtype=node.dtype.numpy)
+                if given is not None
+                else evaluate_node(node, [values[a] for a in node.args], bound)
+            )
+    return [values[r] for r in roots]
+
+
+def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Array:
+    """One node from the values of its arguments."""
+    shape = concrete(node.shape, sizes)
+    dtype = node.dtype.numpy
+    op = node.op
+    if op is SYMBOL:
+        raise UnboundError(
+            f"{name_of(node)} ({shape_text(node.shape)}) is a symbol: no value is bound to it"
+        )
+    if op is CONTRACTION:
+        return _contraction(node, args, shape, sizes)
+    if op is SUM:
+        total = np.zeros(shape, dtype)
+        for (coefficient, labels), value in zip(node.params[0], args, strict=True):
+            factor = np.asarray(coefficient.value(sizes)).astype(dtype)
+            total = total + factor * _aligned(value, labels, len(shape))
+        return np.asarray(total, dtype=dtype)
+    if op is DELTA:
+        return np.eye(shape[0], dtype=dtype)
+    if op.template is None:
+        raise LoweringError(f"{op.name} has no NumPy form in its row")
+    template = op.template if isinstance(op.template, Template) else op.template(node)
+    if op.family == "map":
+        labels, _, _ = node.params
+        placed = [_aligned(a, ls, len(shape)) for a, ls in zip(args, labels, strict=True)]
+        value = template_function(template)(*placed)
+        return np.broadcast_to(np.asarray(value, dtype=dtype), shape)
+    extra = [concrete((s,), sizes)[0] for s in node.params if isinstance(s, (int, Monomial))]
+    if op.family != "index":
+        extra = []
+    value = template_function(template)(*args, *extra)
+    return value if isinstance(value, tuple) else np.asarray(value, dtype=dtype)
+
+
+def _aligned(value: Array, labels: Labels, rank: int) -> Array:
+    """``value`` with its axes at ``labels`` of ``rank`` axes, 1 elsewhere."""
+    if len(set(labels) - {-1}) != len([x for x in labels if x >= 0]):
+        letters = "".join(chr(97 + x) if x >= 0 else "" for x in labels)
+        value = value.reshape([s for s, x in zip(value.shape, labels, strict=True) if x >= 0])
+        kept = sorted(set(letters))
+        value = np.einsum(f"{letters}->{''.join(kept)}", value)
+        labels = tuple(ord(c) - 97 for c in kept)
+    kept_axes = [(x, s) for x, s in zip(labels, value.shape, strict=True) if x >= 0]
+    value = value.reshape([s for _, s in kept_axes])
+    order = sorted(range(len(kept_axes)), key=lambda k: kept_axes[k][0])
+    value = value.transpose(order)
+    full = [1] * rank
+    for k in order:
+        full[kept_axes[k][0]] = kept_axes[k][1]
+    return value.reshape(full)
+
+
+def _contraction(
+    node: Expr, args: list[Array], shape: tuple[int, ...], sizes: Mapping[str, int]
+) -> Array:
+    dtype = node.dtype.numpy
+    if not args:
+        return np.ones(shape, dtype)
+    operands: list[Any] = []
+    carried: set[int] = set()
+    for value, labels in zip(args, node.params[0], strict=True):
+        kept = [(x, s) for x, s in zip(labels, value.shape, strict=True) if x >= 0]
+        carried.update(x for x, _ in kept)
+        operands += [value.reshape([s for _, s in kept]), [x for x, _ in kept]]
+    out = [x for x in range(len(shape)) if x in carried]
+    result = np.einsum(*operands, out, optimize=len(args) > 2)
+    full = [s if x in carried else 1 for x, s in enumerate(shape)]
+    return np.broadcast_to(np.asarray(result, dtype=dtype).reshape(full), shape)

@@ -1,0 +1,290 @@
+"""Elementwise ops, one row each: templates, scalar derivative, notation, test domain.
+
+Sums, differences, products and whole powers are not here: they are the kinds of ``core/build.py``.
+A derivative is a function ``(*arguments, value, *statics) → one partial per argument`` in the
+operators of Expr; None says that this argument has no derivative by definition.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    cast,
+    constant_value,
+    elementwise,
+    is_zero,
+    map_build,
+    power,
+    scale,
+    zeros,
+)
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Shape, number_text
+from symgrad.ops.row import (
+    COMPARE,
+    PRODUCT,
+    Template,
+    boolean,
+    call,
+    elementwise_row,
+    form,
+    infix,
+    like,
+)
+
+
+def apply(name: str, *args: Expr, statics: tuple[Any, ...] = ()) -> Expr:
+    """The elementwise op ``name`` with broadcasting."""
+    return elementwise(OPS[name], *args, statics=statics)
+
+
+def indicator(condition: Expr, dtype: DType) -> Expr:
+    """1[condition]: 1 where true, 0 where false."""
+    return cast(condition, dtype)
+
+
+def _same(e: Expr) -> tuple[Expr]:
+    return (zeros(e.shape, e.dtype),)
+
+
+# ------------------------------------------------------------------ exponentials and logarithms
+elementwise_row("exp", call("jnp.exp"), lambda x, y: (y,), latex=r"\exp")
+elementwise_row("log", call("jnp.log"), lambda x, y: (1 / x,), latex=r"\log", domain="positive")
+elementwise_row("log1p", call("jnp.log1p"), lambda x, y: (1 / (1 + x),), domain="positive")
+elementwise_row("expm1", call("jnp.expm1"), lambda x, y: (apply("exp", x),))
+elementwise_row(
+    "sigmoid",
+    call("jax.nn.sigmoid", "special.expit"),
+    lambda x, y: (y * (1 - y),),
+    text="σ",
+    latex=r"\sigma",
+)
+elementwise_row(
+    "softplus",
+    form("jnp.logaddexp({0}, 0)", "np.logaddexp({0}, 0)"),
+    lambda x, y: (apply("sigmoid", x),),
+    python="softplus",
+)
+
+# ------------------------------------------------------------------ trigonometric, hyperbolic
+elementwise_row("sin", call("jnp.sin"), lambda x, y: (apply("cos", x),), latex=r"\sin")
+elementwise_row("cos", call("jnp.cos"), lambda x, y: (-apply("sin", x),), latex=r"\cos")
+elementwise_row("tan", call("jnp.tan"), lambda x, y: (1 + y * y,), latex=r"\tan", domain="unit")
+elementwise_row(
+    "asin", call("jnp.arcsin"), lambda x, y: ((1 - x * x) ** Fraction(-1, 2),), text="arcsin",
+    latex=r"\arcsin", python="arcsin", domain="unit",
+)  # fmt: skip
+elementwise_row(
+    "acos", call("jnp.arccos"), lambda x, y: (-((1 - x * x) ** Fraction(-1, 2)),), text="arccos",
+    latex=r"\arccos", python="arccos", domain="unit",
+)  # fmt: skip
+elementwise_row(
+    "atan", call("jnp.arctan"), lambda x, y: (1 / (1 + x * x),), text="arctan", latex=r"\arctan",
+    python="arctan",
+)  # fmt: skip
+elementwise_row("sinh", call("jnp.sinh"), lambda x, y: (apply("cosh", x),), latex=r"\sinh")
+elementwise_row("cosh", call("jnp.cosh"), lambda x, y: (apply("sinh", x),), latex=r"\cosh")
+elementwise_row("tanh", call("jnp.tanh"), lambda x, y: (1 - y * y,), latex=r"\tanh")
+elementwise_row(
+    "asinh", call("jnp.arcsinh"), lambda x, y: ((1 + x * x) ** Fraction(-1, 2),), text="arsinh",
+    latex=r"\operatorname{arsinh}", python="arcsinh",
+)  # fmt: skip
+elementwise_row(
+    "acosh", call("jnp.arccosh"), lambda x, y: ((x * x - 1) ** Fraction(-1, 2),), text="arcosh",
+    latex=r"\operatorname{arcosh}", python="arccosh", domain="above one",
+)  # fmt: skip
+elementwise_row(
+    "atanh", call("jnp.arctanh"), lambda x, y: (1 / (1 - x * x),), text="artanh",
+    latex=r"\operatorname{artanh}", python="arctanh", domain="unit",
+)  # fmt: skip
+
+# ------------------------------------------------------------------ special functions
+elementwise_row(
+    "erf",
+    call("jax.scipy.special.erf", "special.erf"),
+    lambda x, y: (scale(2 / math.sqrt(math.pi), apply("exp", -(x * x))),),
+)
+elementwise_row(
+    "erfc",
+    call("jax.scipy.special.erfc", "special.erfc"),
+    lambda x, y: (scale(-2 / math.sqrt(math.pi), apply("exp", -(x * x))),),
+)
+elementwise_row(
+    "erfinv",
+    call("jax.scipy.special.erfinv", "special.erfinv"),
+    lambda x, y: (scale(math.sqrt(math.pi) / 2, apply("exp", y * y)),),
+    domain="unit",
+)
+elementwise_row(
+    "lgamma",
+    call("jax.scipy.special.gammaln", "special.gammaln"),
+    lambda x, y: (apply("polygamma", x, statics=(0,)),),
+    text="log Γ", latex=r"\log\Gamma", domain="positive",
+)  # fmt: skip
+elementwise_row(
+    "polygamma",
+    lambda node: (
+        call("jax.scipy.special.digamma", "special.psi")
+        if node.params[2][0] == 0
+        else form(
+            f"jax.scipy.special.polygamma({node.params[2][0]}, {{0}})",
+            f"special.polygamma({node.params[2][0]}, {{0}})",
+        )
+    ),
+    lambda x, y, n: (apply("polygamma", x, statics=(n + 1,)),),
+    text="ψ", latex=r"\psi", domain="positive",
+)  # fmt: skip
+
+
+# ------------------------------------------------------------------ powers
+def _power_template(node: Expr) -> Template:
+    p = node.params[2][0]
+    named = {
+        Fraction(-1): form("1 / {0}", "1 / {0}", 1, PRODUCT, PRODUCT + 1),
+        Fraction(1, 2): call("jnp.sqrt"),
+        Fraction(-1, 2): form("jax.lax.rsqrt({0})", "1 / np.sqrt({0})", 1, PRODUCT),
+    }
+    if p in named:
+        return named[p]
+    if p == -2:
+        return form("1 / jnp.square({0})", "1 / np.square({0})", 1, PRODUCT)
+    text = repr(int(p)) if isinstance(p, Fraction) and p.denominator == 1 else repr(float(p))
+    return form(f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})",
+                f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})", 1, 80, 81)
+
+
+elementwise_row(
+    "power",
+    _power_template,
+    lambda x, y, p: (scale(p, power(x, p - 1)),),
+    domain="positive",
+    traits=("singular",),
+)
+
+
+def _pow_partials(x: Expr, p: Expr, y: Expr) -> tuple[Expr, Expr]:
+    """∂xᵖ/∂x = p xᵖ⁻¹, 0 where p = 0;  ∂xᵖ/∂p = xᵖ log x, 0 where x = 0 and p ≥ 0."""
+    nothing = zeros(y.shape, y.dtype)
+    first = where(apply("eq", p, like(0, p)), nothing, p * apply("pow", x, p - 1))
+    at_zero = apply("logical_and", apply("eq", x, like(0, x)), apply("ge", p, like(0, p)))
+    safe = where(at_zero, like(1, x), x)
+    return first, where(at_zero, nothing, y * apply("log", safe))
+
+
+elementwise_row(
+    "pow", infix("**", 80), _pow_partials, python="pow", domain="positive", traits=("singular",)
+)
+elementwise_row(
+    "atan2",
+    call("jnp.arctan2", arity=2),
+    lambda a, b, y: (b / (a * a + b * b), -a / (a * a + b * b)),
+    python="arctan2",
+)
+
+
+# ------------------------------------------------------------------ piecewise
+def _first_wins(a: Expr, b: Expr, relation: str) -> tuple[Expr, Expr]:
+    """Partials of max and min: 1 for the larger (smaller), ½ each at a tie, as PyTorch has it."""
+    tie = scale(Fraction(1, 2), indicator(apply("eq", a, b), a.dtype))
+    other = "lt" if relation == "gt" else "gt"
+    return (
+        indicator(apply(relation, a, b), a.dtype) + tie,
+        indicator(apply(other, a, b), a.dtype) + tie,
+    )
+
+
+elementwise_row("relu", form("jnp.maximum({0}, 0)", "np.maximum({0}, 0)"),
+                lambda x, y: (indicator(apply("gt", x, like(0, x)), x.dtype),))  # fmt: skip
+elementwise_row("maximum", call("jnp.maximum", arity=2),
+                lambda a, b, y: _first_wins(a, b, "gt"), text="max", latex=r"\max")  # fmt: skip
+elementwise_row("minimum", call("jnp.minimum", arity=2),
+                lambda a, b, y: _first_wins(a, b, "lt"), text="min", latex=r"\min")  # fmt: skip
+elementwise_row("abs", call("jnp.abs"), lambda x, y: (apply("sign", x),), text="abs",
+                domain="nonzero")  # fmt: skip
+for _name, _jax in (("sign", "jnp.sign"), ("floor", "jnp.floor"), ("ceil", "jnp.ceil"),
+                    ("round", "jnp.round"), ("trunc", "jnp.trunc")):  # fmt: skip
+    elementwise_row(_name, call(_jax), lambda x, y: _same(y), domain="nonzero",
+                    traits=("zero derivative",))  # fmt: skip
+
+
+def _where_partials(c: Expr, a: Expr, b: Expr, y: Expr) -> tuple[Expr | None, ...]:
+    chosen = indicator(c, y.dtype)
+    return None, chosen, 1 - chosen
+
+
+def _where_infer(args: tuple[Expr, ...], statics: tuple[Any, ...]) -> tuple[Shape, DType]:
+    return args[1].shape, args[1].dtype
+
+
+def _where_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
+    """where(c, 1, 0) is the indicator of c; equal branches need no choice."""
+    condition, first, second = args
+    _, shape, _ = params
+    one_or_zero = constant_value(first), constant_value(second)
+    if one_or_zero[0] == 1 and is_zero(second) and condition.shape == shape:
+        return cast(condition, first.dtype)
+    if first is second and first.shape == shape:
+        return first
+    return map_build("where")(args, params)
+
+
+Op("where", "map", infer=_where_infer, derivative=_where_partials,
+   template=call("jnp.where", arity=3), text="where", latex=r"\operatorname{where}",
+   python="where", traits=frozenset({"selects"}), build=_where_build)  # fmt: skip
+
+
+def where(condition: Expr, first: Expr, second: Expr) -> Expr:
+    """``first`` where the condition holds, else ``second``; broadcasting."""
+    made = elementwise("where", condition, first, second)
+    return made.func(*made.args) if made.op is OPS["where"] else made
+
+
+# ------------------------------------------------------------------ comparisons and logic
+for _name, _symbol, _sign in (("gt", ">", ">"), ("ge", ">=", "≥"), ("lt", "<", "<"),
+                              ("le", "<=", "≤"), ("eq", "==", "="), ("ne", "!=", "≠")):  # fmt: skip
+    elementwise_row(_name, infix(_symbol, COMPARE), None, text=_sign, python=_symbol,
+                    infer=boolean, traits=("infix",))  # fmt: skip
+elementwise_row("logical_and", call("jnp.logical_and", arity=2), None, text="∧", latex=r"\land",
+                python="logical_and", infer=boolean, domain="bool")  # fmt: skip
+elementwise_row("logical_or", call("jnp.logical_or", arity=2), None, text="∨", latex=r"\lor",
+                python="logical_or", infer=boolean, domain="bool")  # fmt: skip
+elementwise_row("logical_xor", call("jnp.logical_xor", arity=2), None, infer=boolean,
+                domain="bool")  # fmt: skip
+elementwise_row("logical_not", call("jnp.logical_not"), None, text="¬", latex=r"\lnot",
+                python="logical_not", infer=boolean, domain="bool")  # fmt: skip
+for _name in ("isnan", "isfinite", "isinf"):
+    elementwise_row(_name, call(f"jnp.{_name}"), None, infer=boolean)
+elementwise_row("floor_divide", call("jnp.floor_divide", arity=2),
+                lambda a, b, y: (zeros(y.shape, y.dtype),) * 2,
+                domain="nonzero", traits=("zero derivative",))  # fmt: skip
+elementwise_row("remainder", call("jnp.remainder", arity=2),
+                lambda a, b, y: (like(1, y), -apply("floor", a / b)), domain="nonzero")  # fmt: skip
+elementwise_row("fmod", call("jnp.fmod", arity=2),
+                lambda a, b, y: (like(1, y), -apply("trunc", a / b)), domain="nonzero")  # fmt: skip
+
+
+# ------------------------------------------------------------------ casts
+def _cast_infer(args: tuple[Expr, ...], statics: tuple[Any, ...]) -> tuple[Shape, DType]:
+    return args[0].shape, statics[0]
+
+
+def _cast_template(node: Expr) -> Template:
+    name = node.dtype.name
+    spelled = {"bool": "bool_", "bfloat16": "dtype('bfloat16')"}.get(name, name)
+    return form(f"{{0}}.astype(jnp.{name if name != 'bool' else 'bool_'})",
+                f"{{0}}.astype(np.{spelled})", 1, 90, 90)
+
+
+Op("cast", "map", infer=_cast_infer, derivative=lambda x, y, dtype: (like(1, x),),
+   template=_cast_template, text="", python="", traits=frozenset({"cast"}),
+   build=map_build("cast"))  # fmt: skip
+# "stop" is the identity whose derivative is zero by definition: detach().
+Op("detach", "map", derivative=lambda x, y: _same(y), template=form("{0}", "{0}", 1, 0, 0),
+   text="detach", latex=r"\operatorname{detach}", python="", traits=frozenset({"zero derivative"}),
+   build=map_build("detach"))  # fmt: skip

@@ -1,0 +1,45 @@
+"""Integer data in formulas: one-hot rows δ[yᵢ, j].
+
+A gather is a contraction with a one-hot factor; it prints as ``Y`` (or as an index) and is lowered
+to indexing and scatter-add, never to a dense matrix where that can be avoided.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad_codegen.program import COMPARE, Template
+
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import Op
+from symgrad.core.sizes import Shape, Size
+from symgrad.errors import DTypeError
+
+
+def _infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Shape, DType]:
+    if args[0].dtype.kind not in "iu":
+        raise DTypeError(f"one-hot rows need integer indices, not {args[0].dtype}")
+    return (*args[0].shape, params[0]), params[1]
+
+
+def _template(node: Expr) -> Template:
+    """({0}[..., None] == arange(k)).astype(dtype); the size comes as operand 1."""
+    name = node.dtype.name
+    return Template(
+        (
+            ("jax", f"jax.nn.one_hot({{0}}, {{1}}, dtype=jnp.{name})"),
+            ("numpy", f"({{0}}[..., None] == np.arange({{1}})).astype(np.{name})"),
+        ),
+        90,
+        (COMPARE + 1, 0),
+    )
+
+
+ONEHOT = Op("onehot", "index", infer=_infer, template=_template, text="onehot",
+            latex=r"\operatorname{onehot}", python="onehot")  # fmt: skip
+
+
+def onehot(indices: Expr, size: Size, dtype: DType) -> Expr:
+    """Rows of the identity: ``result[…, j] = 1[indices[…] = j]``; zero rows outside the range."""
+    return apply(ONEHOT, (indices,), (size, dtype))
