@@ -13,6 +13,10 @@ import numpy as np
 from jax.core import Tracer
 from jax.tree_util import DictKey, FlattenedIndexKey, GetAttrKey, SequenceKey
 
+# JAX annotates these with classes that no type checker can see.
+_jax: Any = jax
+_tree: Any = jax.tree_util
+
 Array = jax.Array
 
 Structure = Any
@@ -45,14 +49,16 @@ def x64() -> Any:
 
 def default_device() -> Device:
     """The device on which new arrays are placed."""
-    # Placing something is the one question to which JAX's settings always give the answer.
-    return cast(Device, next(iter(jax.device_put(np.zeros(())).devices())))
+    chosen = _jax.config.jax_default_device
+    if isinstance(chosen, str):
+        return devices(chosen)[0]
+    return cast(Device, _jax.local_devices()[0] if chosen is None else chosen)
 
 
 def devices(kind: str | None = None) -> list[Device]:
     """The devices of a kind (`"cpu"`, `"gpu"`, `"cuda"`, `"tpu"`); none where there are none."""
     try:
-        return cast(list[Device], jax.devices(kind))
+        return cast(list[Device], _jax.devices(kind))
     except RuntimeError:  # JAX's way of saying that this backend is not there
         return []
 
@@ -89,19 +95,20 @@ def to_device(value: Any, device: Any = None, dtype: object = None, *, copy: boo
     """
     with x64():
         if isinstance(value, Tracer):
-            return value if dtype is None else cast(Any, value).astype(dtype)
+            traced = cast(Any, value)
+            return traced if dtype is None else traced.astype(dtype)
         if isinstance(value, jax.Array):
             array = (
                 value
                 if dtype is None or value.dtype == dtype
                 else value.astype(np.dtype(cast(Any, dtype)))
             )
-            return jax.device_put(
+            return _jax.device_put(
                 array, device, may_alias=False if copy and array is value else None
             )
         host = np.array(value, dtype=cast(Any, dtype), copy=True if copy else None)
         # A private copy may be aliased freely.
-        return jax.device_put(host, device)
+        return _jax.device_put(host, device)
 
 
 def to_numpy(value: Any, *, copy: bool = False) -> np.ndarray[Any, Any]:
@@ -117,7 +124,7 @@ def to_numpy(value: Any, *, copy: bool = False) -> np.ndarray[Any, Any]:
 
 def block_until_ready(tree: Any) -> Any:
     """The same tree, once every array in it has been computed."""
-    return jax.block_until_ready(tree)
+    return _jax.block_until_ready(tree)
 
 
 def prng_key(seed: int) -> Array:
@@ -136,17 +143,17 @@ def split(key: Array, count: int = 2) -> Array:
 
 def tree_flatten(tree: Any) -> tuple[list[Any], Structure]:
     """The leaves of a pytree, and its structure."""
-    return jax.tree_util.tree_flatten(tree)
+    return _tree.tree_flatten(tree)
 
 
 def tree_unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     """The pytree with this structure and these leaves."""
-    return jax.tree_util.tree_unflatten(structure, leaves)
+    return _tree.tree_unflatten(structure, leaves)
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """The pytree of the function's values on the leaves."""
-    return jax.tree_util.tree_map(function, tree, *rest)
+    return _tree.tree_map(function, tree, *rest)
 
 
 def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]], Structure]:
@@ -155,7 +162,8 @@ def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]]
     >>> flatten_with_names({"W1": 1.0, "layers": [2.0, 3.0]}, "params")[0]
     [('params.W1', 1.0), ('params.layers.0', 2.0), ('params.layers.1', 3.0)]
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(tree)
+    leaves: list[tuple[tuple[object, ...], Any]]
+    leaves, structure = _tree.tree_flatten_with_path(tree)
     named = [(".".join(filter(None, (root, *map(_step, path)))), leaf) for path, leaf in leaves]
     return named, structure
 
@@ -163,11 +171,11 @@ def flatten_with_names(tree: Any, root: str = "") -> tuple[list[tuple[str, Any]]
 def _step(key: Any) -> str:
     """One key of a path as text."""
     if isinstance(key, (DictKey, FlattenedIndexKey)):
-        return str(cast(Any, key).key)
+        return str(key.key)
     if isinstance(key, SequenceKey):
-        return str(cast(Any, key).idx)
+        return str(key.idx)
     if isinstance(key, GetAttrKey):
-        return str(cast(Any, key).name)
+        return str(key.name)
     return str(key).strip(".[]'\"")
 
 
@@ -185,6 +193,6 @@ def with_derivative(
     - `backward(saved, cotangents)`: the cotangent of every argument as a tuple; `None` stands
       for zero.
     """
-    function = jax.custom_vjp(value)
+    function = _jax.custom_vjp(value)
     function.defvjp(forward, backward)
     return function

@@ -16,9 +16,9 @@ _LONGEST = 2000
 
 
 def clean(text: str) -> str:
-    """One line without control, direction or other invisible characters.
+    r"""One line without control, direction or other invisible characters.
 
-    >>> clean("a\\n  b\\u202e")
+    >>> clean("a\n  b\u202e")
     'a b'
     """
     if text.isascii() and text.isprintable() and "  " not in text and len(text) < _LONGEST:

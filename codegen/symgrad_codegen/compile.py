@@ -25,6 +25,10 @@ CACHE_SIZE = 256
 """How many executables (and NumPy functions) are kept."""
 
 Function = Callable[..., Any]
+"""A Python function of arrays."""
+
+# JAX annotates `jit` with classes that no type checker can see.
+_jax: Any = jax
 
 
 class _TextLoader(importlib.abc.InspectLoader):
@@ -33,7 +37,7 @@ class _TextLoader(importlib.abc.InspectLoader):
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def get_source(self, fullname: str) -> str:
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - asked by name
         """The text of the module."""
         return self._text
 
@@ -131,7 +135,7 @@ class Executable:
         self.source = text
         self._module = load(text, name, namespace)
         self.function = cast(Function, getattr(self._module, name))
-        self.jitted: Any = jax.jit(self.function, **cast(dict[str, Any], dict(options)))
+        self.jitted: Any = _jax.jit(self.function, **options)
 
     def __call__(self, *arrays: Any) -> Any:
         """Run the program: one array for one output, otherwise a tuple."""

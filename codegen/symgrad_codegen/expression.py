@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 from symgrad_codegen.program import (
     ATOM,
@@ -73,6 +74,11 @@ class Target:
             if spelled.startswith("-"):
                 return spelled, UNARY
             return spelled, NUMBER if math.isfinite(value) else POSTFIX
+        if not isinstance(cast(object, value), complex):
+            raise ProgramError(
+                f"a literal is a bool, int, float or complex of Python, but this is a "
+                f"{type(value).__name__}: convert it, or make it an input of the program"
+            )
         parts = self.signed(value.real), self.signed(value.imag)
         return self.complex_form.format(*parts), POSTFIX
 
@@ -123,12 +129,7 @@ def leaf(
         return name(node), ATOM
     if isinstance(node, Dtype):
         return target.dtype(node.name), POSTFIX
-    if isinstance(node.value, (bool, int, float, complex)):
-        return target.literal(node.value)
-    raise ProgramError(
-        f"a literal is a bool, int, float or complex of Python, but this is a "
-        f"{type(node.value).__name__}: convert it, or make it an input of the program"
-    )
+    return target.literal(node.value)
 
 
 def _fill(
@@ -141,8 +142,8 @@ def _fill(
             f"the template {form!r} has {named} holes but was given {len(operands)} operands"
         )
     power = len(pieces) == 3 and pieces[1] == ("text", " ** ")
-    if power and all(_is_simple(operand, target) for operand in operands):
-        # As formatters have it: x**2, but f(x) ** 2.
+    if power and _is_simple(operands[0], target, "") and _is_simple(operands[1], target, "-?"):
+        # As formatters have it: x**2, x**-2, but f(x) ** 2.
         pieces = (pieces[0], ("text", "**"), pieces[2])
     filled: list[str | tuple[Operand, int]] = []
     for kind, value in pieces:
@@ -163,14 +164,17 @@ def _fill(
     return filled
 
 
-def _is_simple(node: Operand, target: str) -> bool:
+def _is_simple(node: Operand, target: str, sign: str) -> bool:
     """Whether formatters set `**` tight beside this operand: a name, a number, an attribute."""
     while isinstance(node, Apply):
         text = node.template.form(target)
-        if not re.fullmatch(r"-?\{0\}(\.[A-Za-z_]\w*)*", text) or not node.operands:
+        if not re.fullmatch(sign + r"\{0\}(\.[A-Za-z_]\w*)*", text) or not node.operands:
             return False
         node = node.operands[0]
-    return not (isinstance(node, Literal) and isinstance(node.value, complex))
+    if isinstance(node, Literal) and not isinstance(node.value, bool):
+        value = node.value
+        return not isinstance(value, complex) and (bool(sign) or math.copysign(1, value) > 0)
+    return True
 
 
 @lru_cache(maxsize=8192)

@@ -161,7 +161,7 @@ class Program:
     facts: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
-    _key: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
+    _key: list[str] = field(default_factory=list[str], init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:

@@ -9,7 +9,7 @@ import re
 import textwrap
 from collections.abc import Iterable
 
-from symgrad_codegen.comment import clean, quotable, shortened, with_note
+from symgrad_codegen.comment import quotable, shortened, with_note
 from symgrad_codegen.expression import Target, render
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
@@ -123,7 +123,14 @@ class _Writer:
                 f"axis of exactly that size to read it from; make it an input"
             )
         arguments = ", ".join(names[v.number] for v in program.inputs)
-        lines = [f'"""{_title(program, self.name)}"""', "", *self.imports(), "", ""]
+        imports = self.imports()
+        lines = [
+            f'"""{_title(program, self.name)}"""',
+            *([""] if imports else []),
+            *imports,
+            "",
+            "",
+        ]
         lines += wrap(f"def {self.name}({arguments}):", "")
         lines += [*self.docstring(names), *body]
         return "\n".join(lines) + "\n"
@@ -243,7 +250,7 @@ class _Writer:
         for title, group in (("Arguments", program.inputs), ("Returns", program.outputs)):
             lines += ["", f"{_STEP}{title}:"] if group else []
             for v in group:
-                text = f"{names[v.number]}: {clean(v.dtype)} {self.shape(v.shape)}"
+                text = f"{names[v.number]}: {quotable(f'{v.dtype} {self.shape(v.shape)}')}"
                 lines.append(f"{_STEP}{_STEP}{text}")
         if program.foreign:
             lines += ["", f"{_STEP}Functions from elsewhere: {', '.join(program.foreign)}"]
@@ -261,7 +268,9 @@ class _Writer:
 
     def shape(self, shape: tuple[Size, ...]) -> str:
         """A shape as text, with the letters' names."""
+        used = set(self.roots)
         sizes = [str(x) if isinstance(x, int) else self.expression(x, {}) for x in shape]
+        self.roots = used  # a docstring needs no imports
         return f"({sizes[0]},)" if len(sizes) == 1 else f"({', '.join(sizes)})"
 
 

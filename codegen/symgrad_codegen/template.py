@@ -120,8 +120,8 @@ def infix(symbol: str, precedence: int) -> Template:
 
 @lru_cache(maxsize=256)
 def prefix(symbol: str, precedence: int = UNARY) -> Template:
-    """A unary operator, the same in every target: `-x`, `~mask`."""
-    return Template(_forms(f"{symbol}{{0}}", None), precedence, (precedence + 1,))
+    """A unary operator, the same in every target: `-x`, `~mask`, and for the eye `-(x**2)`."""
+    return Template(_forms(f"{symbol}{{0}}", None), precedence, (POWER + 1,))
 
 
 @lru_cache(maxsize=4096)
