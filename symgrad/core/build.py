@@ -432,8 +432,9 @@ def apply_map(
         if moved is not None:
             labels_here = tuple(labels_here[x] if x >= 0 else -1 for x in moved)
             e = e.args[0]
-        elif e.op is CONTRACTION and not e.args:
-            e, labels_here = one(e.dtype), ()
+        number = constant_value(e)
+        if number is not None:
+            e, labels_here = constant(number, e.dtype), ()
         inner_args.append(e)
         rows.append(labels_here)
     if dtype is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from symgrad.core.dtypes import DType
     from symgrad.core.expr import Expr
-    from symgrad.core.sizes import Shape
+    from symgrad.core.sizes import Shape, Size
 
 OPS: dict[str, Op] = {}
 """Every operation by name; filled by the family files of ``symgrad.ops``."""
@@ -28,6 +28,7 @@ class Op:
     ``template``   (node) → the expression in the target languages, with holes for the operands.
     ``text``, ``latex``, ``python``  notation: a function name, or a format with holes.
     ``domain``     where tests sample the arguments: "real", "positive", "unit", "nonzero", ...
+    ``size_operands`` (node) → the sizes that the template takes as operands after the arguments.
     ``traits``     facts: "selects", "singular", "random", "nondifferentiable", ...
     """
 
@@ -43,6 +44,7 @@ class Op:
     domain: str = "real"
     traits: frozenset[str] = field(default_factory=frozenset[str])
     build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None
+    size_operands: Callable[[Expr], tuple[Size, ...]] | None = None
 
     def __post_init__(self) -> None:
         if self.name in OPS:

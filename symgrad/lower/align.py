@@ -1,0 +1,194 @@
+"""Operands in place: size arithmetic, views that bring an array's axes to given labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+
+from symgrad_codegen.program import (
+    POWER,
+    PRODUCT,
+    Apply,
+    Letter,
+    Literal,
+    Operand,
+    Template,
+    infix,
+    postfix,
+    text,
+)
+
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Monomial, Shape, Size
+
+TIMES = infix("*", PRODUCT)
+OVER = infix("/", PRODUCT)
+RAISED = infix("**", POWER)
+
+
+def product_of(factors: Sequence[Operand]) -> Operand:
+    """Left-to-right product; 1 for none."""
+    if not factors:
+        return Literal(1)
+    total = factors[0]
+    for factor in factors[1:]:
+        total = Apply(TIMES, (total, factor))
+    return total
+
+
+def number_literal(number: Fraction | float) -> Literal:
+    """A whole number as an int, anything else as a float."""
+    if isinstance(number, Fraction) and number.denominator == 1:
+        return Literal(number.numerator)
+    return Literal(float(number))
+
+
+def letter_power(name: str, power: Fraction) -> Operand:
+    """``n``, ``n ** 2``, ``n ** 0.5``."""
+    if power == 1:
+        return Letter(name)
+    return Apply(RAISED, (Letter(name), number_literal(power)))
+
+
+def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
+    """Numerator and denominator factors of a coefficient; halves stay decimal numbers."""
+    over: list[Operand] = []
+    under: list[Operand] = []
+    number = c.number
+    if isinstance(number, Fraction) and number.denominator != 1:
+        decimal = number.denominator & (number.denominator - 1) == 0
+        if decimal and not any(p < 0 for _, p in c.powers):
+            over.append(Literal(float(number)))
+        else:
+            if number.numerator != 1:
+                over.append(Literal(number.numerator))
+            under.append(Literal(number.denominator))
+    elif number != 1:
+        over.append(number_literal(number))
+    for name, power in c.powers:
+        (over if power > 0 else under).append(letter_power(name, abs(power)))
+    return over, under
+
+
+def coefficient_operand(c: Monomial) -> Operand:
+    """A coefficient as a number: ``2 / (k * n)``."""
+    over, under = fraction_operands(c)
+    if not under:
+        return product_of(over)
+    return Apply(OVER, (product_of(over), product_of(under)))
+
+
+def scaled(c: Monomial, value: Operand | None) -> Operand:
+    """``c * value``, written as a person would: ``x / n``, ``2 / n * x``, ``0.5 * x``."""
+    if value is None:
+        return coefficient_operand(c)
+    over, under = fraction_operands(c)
+    if not over and not under:
+        return value
+    if not over:
+        return Apply(OVER, (value, product_of(under)))
+    return Apply(TIMES, (coefficient_operand(c), value))
+
+
+def size_operand(size: Size) -> Operand:
+    """A size as an operand."""
+    return Literal(size) if isinstance(size, int) else coefficient_operand(size)
+
+
+def size_operands(sizes: Sequence[Size]) -> list[Operand]:
+    """Sizes as operands."""
+    return [size_operand(s) for s in sizes]
+
+
+def program_shape(shape: Shape) -> tuple[int | Letter | Apply, ...]:
+    """A shape as a Program states it."""
+    result: list[int | Letter | Apply] = []
+    for size in shape:
+        operand = size_operand(size)
+        if isinstance(operand, Literal):
+            result.append(int(operand.value.real))
+        elif isinstance(operand, (Letter, Apply)):
+            result.append(operand)
+    return tuple(result)
+
+
+def with_shape(value: Operand, node: Expr, scalar: bool = False) -> Operand:
+    """``value`` broadcast to the shape of ``node``; a bare number becomes an array of its dtype."""
+    sizes = size_operands(() if scalar else node.shape)
+    name = "bool_" if node.dtype.name == "bool" else node.dtype.name
+    dims = ", ".join(f"{{{k + 1}}}" for k in range(len(sizes)))
+    dims = f"({dims},)" if len(sizes) == 1 else f"({dims})"
+    if isinstance(value, Literal) or not _has_array(value):
+        if not sizes:
+            return Apply(text(f"jnp.asarray({{0}}, dtype=jnp.{name})"), (value,))
+        if isinstance(value, Literal) and value.value in (0, 1):
+            word = "ones" if value.value == 1 else "zeros"
+            shape = ", ".join(f"{{{k}}}" for k in range(len(sizes)))
+            shape = f"({shape},)" if len(sizes) == 1 else f"({shape})"
+            return Apply(text(f"jnp.{word}({shape}, dtype=jnp.{name})"), tuple(sizes))
+        return Apply(text(f"jnp.full({dims}, {{0}}, dtype=jnp.{name})"), (value, *sizes))
+    return Apply(text(f"jnp.broadcast_to({{0}}, {dims})"), (value, *sizes))
+
+
+def _has_array(value: Operand) -> bool:
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Apply):
+            stack.extend(part.operands)
+        elif not isinstance(part, (Literal, Letter)):
+            return True
+    return False
+
+
+def permuted(value: Operand, order: Sequence[int]) -> Operand:
+    """Axes reordered: ``.T``, ``.mT`` or ``.transpose(…)``."""
+    if list(order) == list(range(len(order))):
+        return value
+    if len(order) == 2:
+        return Apply(postfix(".T"), (value,))
+    listed = ", ".join(map(str, order))
+    return Apply(postfix(f".transpose({listed})"), (value,))
+
+
+def plain(
+    value: Operand, shape: Shape, labels: Sequence[int]
+) -> tuple[Operand, list[int]]:
+    """The array without its size-1 axes and with repeated labels read as a diagonal."""
+    if any(x < 0 for x in labels):
+        index = ", ".join("0" if x < 0 else ":" for x in labels)
+        value = Apply(postfix(f"[{index}]"), (value,))
+        labels = [x for x in labels if x >= 0]
+    if len(set(labels)) != len(labels):
+        kept = list(dict.fromkeys(labels))
+        names = {x: chr(97 + k) for k, x in enumerate(kept)}
+        source = "".join(names[x] for x in labels)
+        target = "".join(names[x] for x in kept)
+        if source == "aa":
+            value = Apply(text("jnp.diagonal({0})"), (value,))
+        else:
+            value = Apply(text(f"jnp.einsum('{source}->{target}', {{0}})"), (value,))
+        labels = kept
+    return value, list(labels)
+
+
+def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> Operand:
+    """``value`` shaped so that NumPy's broadcasting puts its axes at ``labels`` of ``rank`` axes."""
+    offset = rank - len(labels)
+    if all(x == offset + k or x < 0 for k, x in enumerate(labels)):
+        return value
+    value, kept = plain(value, shape, labels)
+    order = sorted(range(len(kept)), key=lambda k: kept[k])
+    value = permuted(value, order)
+    kept = sorted(kept)
+    if not kept:
+        return value
+    index = [":" if x in kept else "None" for x in range(kept[0], rank)]
+    if all(part == ":" for part in index):
+        return value
+    while len(index) > 1 and index[-1] == ":" and "None" not in index:
+        index.pop()
+    return Apply(postfix(f"[{', '.join(index)}]"), (value,))
+
+
+ASARRAY: Template = text("jnp.asarray({0})")

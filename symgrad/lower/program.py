@@ -1,0 +1,217 @@
+"""Expressions to a program: one instruction per named line, shared value or large expression.
+
+Lowering owns layout and order.  A contraction becomes ``@``, a sum of products, indexing or, last,
+``einsum``; a factor with a negative power becomes a division; integer data is indexed, not expanded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symgrad_codegen.program import (
+    Apply,
+    Instruction,
+    Literal,
+    Operand,
+    Program,
+    Template,
+    Variable,
+    walk,
+)
+
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
+from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.sizes import letters_of
+from symgrad.core.traverse import topological, users
+from symgrad.errors import LoweringError, UnboundError
+from symgrad.lower.align import aligned, size_operands, with_shape
+from symgrad.lower.products import lower_contraction
+from symgrad.lower.state import Line, Lowering
+from symgrad.lower.terms import lower_sum
+
+EXPRESSION_LIMIT = 7
+"""Operations in one source line; a larger expression is cut at its arguments."""
+
+
+def lower(
+    name: str,
+    inputs: Sequence[Expr],
+    outputs: Sequence[tuple[str, Expr]],
+    lines: Sequence[Line] = (),
+    names: Mapping[Expr, str] | None = None,
+    summary: str = "",
+    facts: Sequence[str] = (),
+) -> Program:
+    """A program computing ``outputs`` (name, expression) from ``inputs`` (symbols, in call order).
+
+    ``lines`` are definitions in order whose symbols later expressions use; ``names`` suggests names
+    for other nodes.  Raises UnboundError for a symbol that is neither input nor line.
+    """
+    names = names or {}
+    state = Lowering()
+    parameters: list[Variable] = []
+    for leaf in inputs:
+        parameters.append(state.variable(name_of(leaf), leaf))
+        state.values[leaf] = parameters[-1]
+    defined = {line.symbol for line in lines}
+    roots = [line.expr for line in lines] + [e for _, e in outputs]
+    order = topological(roots)
+    state.uses = users(order)
+    for root in roots:
+        state.uses[root] = state.uses.get(root, 0) + 1
+    for node in order:
+        if node.op is SYMBOL and node not in state.values and node not in defined:
+            known = ", ".join(name_of(i) for i in inputs)
+            raise UnboundError(
+                f"{name_of(node)} is used but is not an input of {name!r} (inputs: {known}). "
+                "Pass it, or bind it to a value."
+            )
+    done: set[Expr] = set(state.values)
+    for line in lines:
+        _lower_nodes(state, line.expr, done, names)
+        value = state.values.get(line.expr)
+        if value is None:
+            value = state.value(line.expr)
+        if isinstance(value, Variable) and line.expr.op is not SYMBOL and line.note:
+            state.values[line.symbol] = value
+        else:
+            target = state.emit(line.symbol, _typed(value, line.expr), name_of(line.symbol),
+                                line.note)
+            if line.expr.op is not SYMBOL and not isinstance(value, Variable):
+                state.values[line.expr] = target
+        done.add(line.symbol)
+    results: list[Variable] = []
+    taken: set[int] = set()
+    for hint, e in outputs:
+        _lower_nodes(state, e, done, names)
+        value = state.value(e)
+        if not isinstance(value, Variable) or value.number in taken or value in parameters:
+            value = state.emit(e, _typed(value, e), hint)
+        taken.add(value.number)
+        results.append(value)
+    return Program(
+        name,
+        tuple(parameters),
+        tuple(state.instructions),
+        tuple(results),
+        summary=summary,
+        facts=tuple(facts),
+    )
+
+
+def _lower_nodes(
+    state: Lowering, root: Expr, done: set[Expr], names: Mapping[Expr, str]
+) -> None:
+    for node in topological([root], done.__contains__):
+        if node in done:
+            continue
+        done.add(node)
+        value = lower_node(state, node)
+        if value is None:
+            continue
+        state.values[node] = value
+        if node is root:
+            continue
+        hint = names.get(node)
+        shared = state.uses.get(node, 0) > 1 and not _trivial(node)
+        if hint or shared or _operations(value) > EXPRESSION_LIMIT:
+            state.emit(node, _typed(value, node), hint or "t")
+
+
+def _trivial(node: Expr) -> bool:
+    """Cheap enough to write again: constants, transposes."""
+    return constant_value(node) is not None or (
+        relabelling(node) is not None and node.args[0].op is SYMBOL
+    )
+
+
+def _operations(value: Operand) -> int:
+    return sum(1 for part in walk(value) if isinstance(part, Apply))
+
+
+def _typed(value: Operand, node: Expr) -> Operand:
+    """A value that is a bare number gets the node's dtype and shape."""
+    if any(isinstance(part, Variable) for part in walk(value)) or node.dtype.name == "key":
+        return value
+    if isinstance(value, Apply) and value.template.form("jax").startswith(("jnp.", "jax.")):
+        return value
+    return with_shape(value, node)
+
+
+def lower_node(state: Lowering, node: Expr) -> Operand | None:
+    """The operand of one node over the operands of its arguments; None for a virtual node."""
+    op = node.op
+    if op is SYMBOL:
+        raise UnboundError(f"{name_of(node)} is not defined here")
+    if op is CONTRACTION:
+        return lower_contraction(state, node)
+    if op is SUM:
+        return lower_sum(state, node)
+    if op is DELTA:
+        size = size_operands(node.shape[:1])
+        text = f"eye({{0}}, dtype=%s.{node.dtype.name})"
+        forms = (("jax", "jnp." + text % "jnp"), ("numpy", "np." + text % "np"))
+        return Apply(Template(forms), tuple(size))
+    if op.name == "onehot":
+        return None
+    if op.family == "map":
+        return _lower_map(state, node)
+    return state.dense(node)
+
+
+def _lower_map(state: Lowering, node: Expr) -> Operand:
+    labels, shape, _ = node.params
+    rank = len(shape)
+    template = node.op.template
+    if template is None:
+        raise LoweringError(f"{node.op.name} has no source template in its row")
+    if not isinstance(template, Template):
+        template = template(node)
+    if len(node.args) == 1:
+        return Apply(template, (_full(state, node.args[0]),))
+    operands: list[Operand] = []
+    carried: set[int] = set()
+    full = False
+    for a, ls in zip(node.args, labels, strict=True):
+        operands.append(aligned(_scalar(state, a), a.shape, ls, rank))
+        carried.update(x for x in ls if x >= 0)
+        full = full or len(ls) == rank
+    chosen = operands[1:] if node.op.name == "where" else operands
+    if all(isinstance(v, Literal) for v in chosen):
+        where = len(operands) - len(chosen)
+        operands[where] = with_shape(operands[where], node, scalar=True)
+    value: Operand = Apply(template, tuple(operands))
+    if any(s != 1 and k not in carried for k, s in enumerate(shape)) or (rank and not full):
+        return with_shape(value, node)
+    return value
+
+
+def _scalar(state: Lowering, node: Expr) -> Operand:
+    """A 0-d constant as a number, anything else as its operand."""
+    number = constant_value(node)
+    if number is not None and not node.shape and not number.powers:
+        return _literal(number.number, node)
+    return state.value(node)
+
+
+def _full(state: Lowering, node: Expr) -> Operand:
+    value = state.value(node)
+    return with_shape(value, node) if isinstance(value, Literal) else value
+
+
+def _literal(number: Any, node: Expr) -> Literal:
+    if node.dtype.kind in "iu":
+        return Literal(int(number))
+    if node.dtype.kind == "b":
+        return Literal(bool(number))
+    as_float = float(number)
+    return Literal(int(as_float) if as_float.is_integer() and abs(as_float) < 1e6 else as_float)
+
+
+def free_letters(exprs: Sequence[Expr]) -> list[str]:
+    """Size letters of shapes, in order of appearance."""
+    found: list[str] = []
+    for e in exprs:
+        found += [x for x in letters_of(e.shape) if x not in found]
+    return found

@@ -1,0 +1,106 @@
+"""Sums of terms: ``a + 2 * b - c / n``, with integer data written by scatter."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from symgrad_codegen.program import SUM as SUM_STRENGTH
+from symgrad_codegen.program import Apply, Operand, Template, Variable, infix, prefix
+
+from symgrad.core.build import constant_value, terms_of
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import ONE, Monomial
+from symgrad.lower.align import aligned, coefficient_operand, scaled, with_shape
+
+if TYPE_CHECKING:
+    from symgrad.lower.state import Lowering
+
+PLUS = infix("+", SUM_STRENGTH)
+MINUS = infix("-", SUM_STRENGTH)
+NEGATIVE = prefix("-")
+
+
+def lower_sum(state: Lowering, node: Expr) -> Operand:
+    """The operand of a sum of terms."""
+    rank = len(node.shape)
+    terms = terms_of(node)
+    if not terms:
+        return with_shape(scaled(Monomial(Fraction(0)), None), node)
+    common = common_content([c for c, _, _ in terms])
+    spread = [t for t in terms if _scatters(t[1], t[2], rank)]
+    if len(spread) == len(terms) or len(terms) == 1:
+        spread = []
+    plain_terms = [t for t in terms if t not in spread]
+    plain_terms.sort(key=lambda t: (not _positive(t[0] / common), constant_value(t[1]) is not None))
+    total: Operand | None = None
+    carried: set[int] = set()
+    full = rank == 0
+    for coefficient, e, labels in plain_terms:
+        c = coefficient / common
+        negative = not _positive(c)
+        size = -c if negative else c
+        if constant_value(e) is not None:
+            value = coefficient_operand(size)
+        else:
+            value = scaled(size, aligned(state.value(e), e.shape, labels, rank))
+            full = full or len(labels) == rank or _reaches_front(labels)
+        carried.update(x for x in labels if x >= 0)
+        if total is None:
+            total = Apply(NEGATIVE, (value,)) if negative else value
+        else:
+            total = Apply(MINUS if negative else PLUS, (total, value))
+    assert total is not None
+    missing = any(s != 1 and k not in carried for k, s in enumerate(node.shape))
+    constant = all(constant_value(e) is not None for _, e, _ in plain_terms)
+    if (missing or not full) and not (constant and not node.shape):
+        total = with_shape(total, node)
+    for coefficient, e, _ in spread:
+        total = _scatter(state, total, coefficient / common, e)
+    return scaled(common, total) if not common.is_one else total
+
+
+def _reaches_front(labels: Labels) -> bool:
+    return bool(labels) and labels[0] == 0
+
+
+def _positive(c: Monomial) -> bool:
+    return not c.number < 0
+
+
+def _scatters(e: Expr, labels: Labels, rank: int) -> bool:
+    return (
+        e.op.name == "onehot"
+        and labels == tuple(range(rank))
+        and rank == 2
+    )
+
+
+def _scatter(state: Lowering, base: Operand, c: Monomial, e: Expr) -> Operand:
+    """``base`` with ``c`` added at the marked entries."""
+    template = Template(
+        (
+            ("jax", "{0}.at[jnp.arange(len({1})), {1}].add({2})"),
+            ("numpy", "{0} + {2} * ({1}[:, None] == np.arange({0}.shape[1]))"),
+        ),
+        SUM_STRENGTH,
+        (90, 90, 60),
+    )
+    if not isinstance(base, Variable):
+        base = state.emit(e, base)
+        del state.values[e]
+    return Apply(template, (base, state.value(e.args[0]), coefficient_operand(c)))
+
+
+def common_content(coefficients: list[Monomial]) -> Monomial:
+    """What all coefficients share and is worth writing once: equal size, or equal letters."""
+    first = coefficients[0]
+    if len(coefficients) == 1:
+        return ONE
+    size = abs(first.number)
+    if any(c.powers != first.powers for c in coefficients):
+        return ONE
+    if all(abs(c.number) == size for c in coefficients) and size not in (0, 1):
+        negative = all(c.number < 0 for c in coefficients)
+        return Monomial(-size if negative else size, first.powers)
+    return Monomial(Fraction(1), first.powers) if first.powers else ONE
