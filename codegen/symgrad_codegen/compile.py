@@ -208,7 +208,7 @@ class _Cache:
 _cache = _Cache(CACHE_SIZE)
 
 
-def compiled(
+def compiled(  # noqa: PLR0913 - the options of jax.jit
     program: Program,
     donate: tuple[int, ...] = (),
     *,
@@ -235,28 +235,24 @@ def compiled(
     key = (program.key, donate, static, in_shardings, out_shardings, identities)
     with _lock:
         found = _cache.get(key)
-        if found is not None:
-            return cast(Executable, found)
-    missing = set(program.foreign) - set(foreign or {})
-    if missing:
-        raise ValueError(
-            f"program {program.name!r} calls functions from elsewhere that were not given: "
-            f"{', '.join(sorted(missing))}. Pass them as foreign={{name: function}}."
-        )
-    options: dict[str, object] = {}
-    if donate:
-        options["donate_argnums"] = donate
-    if static:
-        options["static_argnums"] = static
-    if in_shardings is not None:
-        options["in_shardings"] = in_shardings
-    if out_shardings is not None:
-        options["out_shardings"] = out_shardings
-    kind = _WideExecutable if is_wide(program) else Executable
-    with _lock:
-        executable = kind(program, source(program), dict(named), options)
-        _cache.put(key, executable, executable.close)
-    return executable
+        if found is None:
+            missing = set(program.foreign) - set(foreign or {})
+            if missing:
+                raise ValueError(
+                    f"program {program.name!r} calls functions from elsewhere that were not "
+                    f"given: {', '.join(sorted(missing))}. Pass them as foreign={{name: function}}."
+                )
+            asked = {
+                "donate_argnums": donate or None,
+                "static_argnums": static or None,
+                "in_shardings": in_shardings,
+                "out_shardings": out_shardings,
+            }
+            options = {name: value for name, value in asked.items() if value is not None}
+            kind = _WideExecutable if is_wide(program) else Executable
+            found = kind(program, source(program), dict(named), options)
+            _cache.put(key, found, found.close)
+        return cast(Executable, found)
 
 
 def numpy_function(program: Program) -> Function:

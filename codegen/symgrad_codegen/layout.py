@@ -11,6 +11,8 @@ WIDTH = 100
 """The widest line that is written where there is a choice."""
 
 _STEP = "    "
+# What is nested this far is left on one line: nobody reads it, and it would take long.
+_DEEPEST = 60
 # Operators at which an expression may break, weakest first.
 _RANKS = (
     ("if", "else"),
@@ -47,7 +49,8 @@ def wrap(line: str, indent: str, suffix: str = "") -> list[str]:
     stack = [(indent, line[:start], line[start:], suffix, True)]
     while stack:
         margin, before, text, after, statement = stack.pop()
-        if len(margin) + len(before) + len(text) + len(after) <= WIDTH:
+        fits = len(margin) + len(before) + len(text) + len(after) <= WIDTH
+        if fits or len(margin) > _DEEPEST:
             result.append(f"{margin}{before}{text}{after}")
             continue
         marks = _marks(text)

@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Iterable
 
 from symgrad_codegen.comment import quotable, shortened, with_note
+from symgrad_codegen.depth import shallow
 from symgrad_codegen.expression import Target, render
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
@@ -168,7 +169,15 @@ class _Writer:
     def lines(self, part: Program, names: dict[int, str], indent: str) -> list[str]:
         """The instructions and the return."""
         written: list[str] = []
-        for instruction in part.instructions:
+        scope = Names(self.taken.union(names.values()))
+
+        def fresh() -> Variable:
+            number = -1 - len(names)
+            names[number] = scope.new("part")
+            return Variable(number, "part", (), "")
+
+        short = (x for line in part.instructions for x in shallow(line, fresh))
+        for instruction in short:
             targets = ", ".join(names[v.number] for v in instruction.targets)
             value = self.expression(instruction.value, names)
             written += with_note(wrap(f"{targets} = {value}", indent), instruction.note, indent)

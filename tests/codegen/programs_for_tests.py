@@ -1,6 +1,7 @@
 """Small programs and operations that the tests of this folder share."""
 
 from symgrad_codegen.program import (
+    POSTFIX,
     POWER,
     PRODUCT,
     SUM,
@@ -16,6 +17,7 @@ from symgrad_codegen.program import (
     call,
     infix,
     postfix,
+    text,
 )
 
 ADD, SUBTRACT = infix("+", SUM), infix("-", SUM)
@@ -90,7 +92,14 @@ def ranges(count: int) -> Program:
         (x,),
         (
             Instruction((i,), apply(call("jnp.full", arity=3), N, Literal(2**40), Dtype("int64"))),
-            Instruction((y,), apply(ADD, x, apply(DIVIDE, i, Literal(2**40 * count)))),
+            Instruction(
+                (y,),
+                apply(
+                    text("{0}.astype({1})", hole=POSTFIX),
+                    apply(ADD, x, apply(DIVIDE, i, Literal(2**40 * count))),
+                    Dtype("float32"),
+                ),
+            ),
         ),
         (y,),
     )

@@ -16,7 +16,7 @@ import pytest
 from programs_for_tests import MATMUL, N, apply, chain, least_squares, ranges, variable
 from symgrad_codegen import compile as compiling
 from symgrad_codegen.compile import compiled, load, numpy_function, unload
-from symgrad_codegen.program import Apply, Instruction, Program, call, text
+from symgrad_codegen.program import Apply, Instruction, Program, text
 
 
 def data(dtype: str = "float32") -> list[np.ndarray]:
@@ -199,6 +199,19 @@ def test_tracers_pass_through() -> None:
     np.testing.assert_allclose(gradient, executable(x, w, y)[1], rtol=1e-4)
     many = jax.jit(jax.vmap(executable.function, in_axes=(None, 0, None)))(x, np.stack([w, w]), y)
     np.testing.assert_allclose(many[1][1], gradient, rtol=1e-4)
+
+
+def test_tracers_pass_through_where_64_bits_are_needed() -> None:
+    hidden = compiled(ranges(3))
+    ones = np.ones(2, "float32")
+    for run in (
+        jax.jit(hidden),
+        jax.jit(lambda x: hidden(x) * 1),
+        lambda x: jax.vmap(hidden)(x[None])[0],
+    ):
+        np.testing.assert_allclose(run(ones), 4 / 3, rtol=1e-6)
+    assert jax.grad(lambda x: jnp.sum(hidden(x)))(ones).dtype == "float32"
+    assert jnp.arange(3).dtype == "int32"
 
 
 def test_shardings_pass_through() -> None:

@@ -317,3 +317,21 @@ def test_a_hundred_thousand_instructions_take_linear_time() -> None:
     small, large = min(seconds(10_000) for _ in range(2)), seconds(100_000)
     assert large < 30 * small + 1
     assert large < 20
+
+
+def test_tall_expressions_are_cut() -> None:
+    x, y = variable(0, "part", N), variable(1, "y", N)
+    value: Operand = x
+    for _ in range(1_000):
+        value = apply(TANH, value)
+    wide: Operand = x
+    for _ in range(5_000):
+        wide = apply(ADD, wide, x)
+    for expression, expected in ((value, None), (wide, 5_001.0)):
+        program = Program("tall", (x,), (Instruction((y,), expression, "a note"),), (y,))
+        assert source(program).count("# a note") == 1
+        got = run(program)["tall"](np.ones(2))  # type: ignore[operator]
+        reference = np.ones(2)
+        for _ in range(1_000):
+            reference = np.tanh(reference)
+        np.testing.assert_allclose(got, reference if expected is None else expected)
