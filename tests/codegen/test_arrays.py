@@ -106,7 +106,7 @@ def test_names_of_leaves() -> None:
 
 def test_own_derivatives() -> None:
     function = arrays.with_derivative(
-        lambda x, i: x**3, lambda x, i: (x**3, x), lambda x, g: (g * 100 * x, None)
+        lambda x, _: x**3, lambda x, _: (x**3, x), lambda x, g: (g * 100 * x, None)
     )
     assert function(2.0, 1) == 8
     assert jax.jit(jax.grad(function))(2.0, 1) == 200

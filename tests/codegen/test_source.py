@@ -269,11 +269,13 @@ def test_wrapping_changes_no_meaning() -> None:
 def test_source_runs_without_this_library(program: Program, target: str, tmp_path: Path) -> None:
     (tmp_path / "generated.py").write_text(source(program, target), encoding="utf-8")
     dtype = program.inputs[0].dtype
+    sizes = {"n": 4, "d": 2}
+    shapes = [tuple(sizes[getattr(x, "name", "")] for x in v.shape) for v in program.inputs]
     script = f"""
         import sys
         sys.modules["symgrad"] = sys.modules["symgrad_codegen"] = None
         import generated, numpy as np
-        shapes = {[tuple({"n": 4, "d": 2}[x.name] for x in v.shape) for v in program.inputs]}  # type: ignore
+        shapes = {shapes}
         arrays = [np.arange(np.prod(s), dtype={dtype!r}).reshape(s) / 3 for s in shapes]
         function = getattr(generated, {program.name.replace(" ", "_")!r})
         result = function(*[a.astype({dtype!r}) for a in arrays])
