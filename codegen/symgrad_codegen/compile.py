@@ -37,7 +37,7 @@ class _TextLoader(importlib.abc.InspectLoader):
     def __init__(self, text: str) -> None:
         self._text = text
 
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002 - asked by name
+    def get_source(self, fullname: str) -> str:
         """The text of the module."""
         return self._text
 
@@ -79,7 +79,7 @@ def load(text: str, name: str, namespace: Mapping[str, object] | None = None) ->
             module.__dict__.update(namespace)
         try:
             code = compile(text, filename, "exec", dont_inherit=True)
-            exec(code, module.__dict__)
+            exec(code, module.__dict__)  # noqa: S102 - running this text is the purpose
         except BaseException:
             del _users[full]
             raise
@@ -208,7 +208,7 @@ class _Cache:
 _cache = _Cache(CACHE_SIZE)
 
 
-def compiled(  # noqa: PLR0913 - the options of jax.jit
+def compiled(
     program: Program,
     donate: tuple[int, ...] = (),
     *,

@@ -21,13 +21,15 @@ MODULES = frozenset(
 RESERVED = MODULES.union(keyword.kwlist, keyword.softkwlist, dir(builtins), ("self", "print"))
 """Identifiers that no hint may become."""
 
-_SMALL_GREEK = (
-    "α alpha β beta γ gamma δ delta ε epsilon ζ zeta η eta θ theta ι iota κ kappa λ lam μ mu "
-    "ν nu ξ xi ο omicron π pi ρ rho ς sigma σ sigma τ tau υ upsilon φ phi χ chi ψ psi ω omega"
-).split()  # λ is `lam` because `lambda` is a keyword
+_GREEK_LETTERS = "αβγδεζηθικλμνξοπρςστυφχψω"
+# λ is `lam` because `lambda` is a keyword.
+_GREEK_WORDS = (
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lam mu nu xi omicron pi rho "
+    "sigma sigma tau upsilon phi chi psi omega"
+)
 _GREEK = {
     spelled: name
-    for small, word in zip(_SMALL_GREEK[::2], _SMALL_GREEK[1::2], strict=True)
+    for small, word in zip(_GREEK_LETTERS, _GREEK_WORDS.split(" "), strict=True)
     for spelled, name in ((small.upper(), word.capitalize()), (small, word))
 }
 

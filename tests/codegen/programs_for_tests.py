@@ -1,5 +1,7 @@
 """Small programs and operations that the tests of this folder share."""
 
+import itertools
+
 from symgrad_codegen.program import (
     POSTFIX,
     POWER,
@@ -75,7 +77,7 @@ def chain(length: int, hint: str = "h") -> Program:
     values = [variable(i, hint, N) for i in range(length + 1)]
     instructions = tuple(
         Instruction((new,), apply(SUBTRACT, old, values[0]), "next")
-        for old, new in zip(values, values[1:], strict=False)
+        for old, new in itertools.pairwise(values)
     )
     return Program("chain", (values[0],), instructions, (values[-1],))
 

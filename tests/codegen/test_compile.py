@@ -3,7 +3,7 @@
 import gc
 import inspect
 import linecache
-import pdb
+import pdb  # noqa: T100 - what it shows is tested
 import sys
 import threading
 import traceback
@@ -119,7 +119,7 @@ def test_donation() -> None:
 def test_the_cache_is_bounded_and_modules_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     compiling.clear_cache()
     assert not [name for name in sys.modules if name.startswith("symgrad_generated.")]
-    monkeypatch.setattr(compiling._cache, "size", 4)  # noqa: SLF001
+    monkeypatch.setattr(compiling._cache, "size", 4)
     held = compiled(chain(1))
     for length in range(2, 12):
         compiled(chain(length))

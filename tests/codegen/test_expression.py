@@ -66,17 +66,30 @@ class Term:
         self.text = f"{head}({','.join(p.text if isinstance(p, Term) else repr(p) for p in parts)})"
 
     @property
-    def T(self) -> "Term":  # noqa: N802
+    def T(self) -> "Term":
         return Term("T", (self,))
 
     def __getitem__(self, index: int) -> "Term":
         return Term("item", (self, index))
 
 
-for _name in "add sub mul truediv floordiv mod matmul pow lshift and or xor".split():
+for _name in [
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "matmul",
+    "pow",
+    "lshift",
+    "and",
+    "or",
+    "xor",
+]:
     setattr(Term, f"__{_name}__", lambda a, b, n=_name: Term(n, (a, b)))
     setattr(Term, f"__r{_name}__", lambda a, b, n=_name: Term(n, (b, a)))
-for _name in "lt gt eq neg invert".split():
+for _name in ["lt", "gt", "eq", "neg", "invert"]:
     setattr(Term, f"__{_name}__", lambda *parts, n=_name: Term(n, parts))
 Term.__hash__ = object.__hash__  # type: ignore[method-assign]
 
