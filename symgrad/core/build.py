@@ -8,7 +8,8 @@ tanh network of depth L at the textbook's 3 L − 1 products.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
@@ -30,6 +31,27 @@ from symgrad.core.sizes import (
 from symgrad.errors import DTypeError, ShapeError
 
 Term = tuple[Monomial, Expr, Labels]
+
+_LISTENERS: list[Callable[[Expr, tuple[Expr, ...]], None]] = []
+
+
+@contextmanager
+def listening(note: Callable[[Expr, tuple[Expr, ...]], None]) -> Iterator[None]:
+    """Within, ``note(node, operands)`` hears every product and sum in the order it was written.
+
+    Nodes are canonical and forget that order; a derivation wants it back.
+    """
+    _LISTENERS.append(note)
+    try:
+        yield
+    finally:
+        _LISTENERS.remove(note)
+
+
+def _heard(node: Expr, *operands: Expr) -> Expr:
+    for note in _LISTENERS:
+        note(node, operands)
+    return node
 
 
 # ------------------------------------------------------------------ contraction
@@ -512,13 +534,14 @@ def broadcast_to(e: Expr, shape: Shape) -> Expr:
 def product(*factors: Expr) -> Expr:
     """Elementwise product with broadcasting."""
     shape = broadcast_shapes([f.shape for f in factors], "product")
-    return contract(
+    node = contract(
         factors,
         [aligned(f, shape) for f in factors],
         range(len(shape)),
         dict(enumerate(shape)),
         factors[0].dtype,
     )
+    return _heard(node, *factors) if _LISTENERS else node
 
 
 def reduce_sum(e: Expr, axes: Sequence[int]) -> Expr:
@@ -585,7 +608,8 @@ def matmul(a: Expr, b: Expr) -> Expr:
     if right > 1:
         out.append(j)
         sizes[j] = b.shape[-1]
-    return contract([a, b], [labels_a, labels_b], out, sizes)
+    node = contract([a, b], [labels_a, labels_b], out, sizes)
+    return _heard(node, a, b) if _LISTENERS else node
 
 
 def cast(e: Expr, dtype: DType) -> Expr:
@@ -613,9 +637,10 @@ def _pair(a: Any, b: Any) -> tuple[Expr, Expr]:
 def _add(a: Any, b: Any, sign: int = 1) -> Expr:
     a, b = _pair(a, b)
     shape = broadcast_shapes([a.shape, b.shape], "sum" if sign > 0 else "difference")
-    return linear(
+    node = linear(
         [(ONE, a, aligned(a, shape)), (monomial(sign), b, aligned(b, shape))], shape, a.dtype
     )
+    return _heard(node, a, b) if _LISTENERS else node
 
 
 def _multiply(a: Any, b: Any) -> Expr:

@@ -191,4 +191,16 @@ def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> O
     return Apply(postfix(f"[{', '.join(index)}]"), (value,))
 
 
-ASARRAY: Template = text("jnp.asarray({0})")
+def readable_template(node: Expr, template: Template) -> Template:
+    """The template of a formula to read: the op's plain function name, where it has one."""
+    op = node.op
+    if not op.python or "infix" in op.traits or op.name == "power":
+        return template
+    last_axis = op.family != "axis" or node.params[0] == -1
+    if not last_axis or op.python in ("max", "min", "argmax", "argmin", "cumsum", "flip"):
+        return template
+    if op.family == "axis" and "reduces" in op.traits and node.args[0].ndim > 1:
+        return template
+    holes = len(node.args) + (1 if op.size_operands is not None else 0)
+    listed = ", ".join(f"{{{k}}}" for k in range(holes))
+    return text(f"{op.python}({listed})")

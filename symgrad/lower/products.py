@@ -24,7 +24,7 @@ def lower_contraction(state: Lowering, node: Expr) -> Operand:
     if not args:
         return with_shape(product_of([]), node) if rank else product_of([])
     hot = [k for k, a in enumerate(args) if a.op.name == "onehot"]
-    if hot and len(args) == 2 and node.sums:
+    if hot and len(args) == 2 and node.sums and not state.readable:
         found = _indexed(state, node, hot[0])
         if found is not None:
             return found
@@ -38,7 +38,7 @@ def lower_contraction(state: Lowering, node: Expr) -> Operand:
     if len(args) == 2:
         left = plain(state.value(args[0]), args[0].shape, rows[0])
         right = plain(state.value(args[1]), args[1].shape, rows[1])
-        return _finish(_pair(left, right, rank, sizes), node)
+        return _finish(_pair(left, right, rank, sizes, state.readable), node)
     return _finish(_product_sum(state, args, rows, rank), node)
 
 
@@ -99,8 +99,7 @@ def _elementwise(
             over.append(aligned(state.value(a.args[0]), a.shape, labels, rank))
         else:
             value = aligned(state.value(a), a.shape, labels, rank)
-            over.append(Apply(_POWERS[times], (value,)) if times in _POWERS else value)
-            over += [value] * (times - 1 if times not in _POWERS else 0)
+            over += _repeated(value, times, state.readable)
         carried.update(x for x in labels if x >= 0)
         full = full or len(labels) == rank or (bool(labels) and labels[0] == 0)
     value = product_of(over)
@@ -109,6 +108,12 @@ def _elementwise(
     if any(s != 1 and k not in carried for k, s in enumerate(node.shape)) or not full:
         return with_shape(value, node)
     return value
+
+
+def _repeated(value: Operand, times: int, readable: bool) -> list[Operand]:
+    if times == 2 and readable:
+        return [Apply(Template((("jax", "{0} ** 2"), ("numpy", "{0} ** 2")), 80, (81,)), (value,))]
+    return [Apply(_POWERS[times], (value,))] if times in _POWERS else [value] * times
 
 
 _POWERS = {
@@ -139,7 +144,9 @@ def _product_sum(
     return _sum_out(product_of(factors), every, [x for x in every if x >= rank])
 
 
-def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Placed:
+def _pair(
+    left: Placed, right: Placed, rank: int, sizes: dict[int, Size], readable: bool
+) -> Placed:
     """Two factors: sum what only one carries, then the cheapest product that fits."""
     (a, la), (b, lb) = left, right
     a, la = _sum_out(a, la, [x for x in la if x >= rank and x not in lb])
@@ -161,7 +168,9 @@ def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Pla
         value = Apply(text("jnp.square({0})"), (a,)) if a == b else product_of([a, b])
         return _sum_out(value, la, summed)
     if not batch and len(summed) == 1 and len(free_a) <= 1 and len(free_b) <= 1:
-        if (free_a and free_b and free_b[0] < free_a[0]) or _right_first(la, lb, free_a, summed):
+        swap = free_a and free_b and free_b[0] < free_a[0]
+        vector_first = len(la) == 1 and len(lb) == 2
+        if swap or (vector_first if readable else _right_first(la, lb, free_a, summed)):
             (a, la, free_a), (b, lb, free_b) = (b, lb, free_b), (a, la, free_a)
         k = summed[0]
         if len(la) == 2 and la[-1] != k:

@@ -25,10 +25,11 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological, users
 from symgrad.errors import LoweringError, UnboundError
-from symgrad.lower.align import aligned, size_operands, with_shape
+from symgrad.lower.align import readable_template, aligned, size_operands, with_shape
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
+from symgrad.lower.pairs import order_contractions
 
 EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
@@ -168,6 +169,8 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
         raise LoweringError(f"{node.op.name} has no source template in its row")
     if not isinstance(template, Template):
         template = template(node)
+    if state.readable:
+        template = readable_template(node, template)
     if len(node.args) == 1:
         return Apply(template, (_full(state, node.args[0]),))
     operands: list[Operand] = []
@@ -207,6 +210,19 @@ def _literal(number: Any, node: Expr) -> Literal:
         return Literal(bool(number))
     as_float = float(number)
     return Literal(int(as_float) if as_float.is_integer() and abs(as_float) < 1e6 else as_float)
+
+
+def expression(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
+    """One expression as a tree of templates for reading: no cuts, functions by their plain names."""
+    state = Lowering(values=dict(values), readable=True)
+    root = order_contractions([e])[0]
+    order = topological([root], state.values.__contains__)
+    for node in order:
+        if node not in state.values:
+            value = lower_node(state, node)
+            if value is not None:
+                state.values[node] = value
+    return state.value(root)
 
 
 def free_letters(exprs: Sequence[Expr]) -> list[str]:

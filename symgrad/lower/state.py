@@ -8,7 +8,7 @@ from symgrad_codegen.program import Apply, Instruction, Operand, Template, Varia
 
 from symgrad.core.expr import Expr
 from symgrad.errors import LoweringError
-from symgrad.lower.align import program_shape, size_operands
+from symgrad.lower.align import program_shape, readable_template, size_operands
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Lowering:
     uses: dict[Expr, int] = field(default_factory=dict)
     instructions: list[Instruction] = field(default_factory=list)
     count: int = 0
+    readable: bool = False
 
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""
@@ -61,6 +62,8 @@ class Lowering:
             )
         if not isinstance(template, Template):
             template = template(node)
+        if self.readable:
+            template = readable_template(node, template)
         operands = [self.value(a) for a in node.args]
         listed = node.op.size_operands
         if listed is not None:

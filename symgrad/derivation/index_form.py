@@ -1,0 +1,185 @@
+"""Index form: every entry written out, Σ over bound indices; what matrix form cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value
+from symgrad.core.expr import SYMBOL, Expr
+from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.derivation.matrix_form import Recogniser, flatten, map_form, sum_form
+from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
+from symgrad.derivation.order import Written, ordered_terms
+from symgrad.errors import NotationError
+
+ALL = Form("all")
+
+
+@dataclass(slots=True)
+class Indexer:
+    """Index forms under given names."""
+
+    named: Callable[[Expr], Form | None]
+    written: Written
+    recogniser: Recogniser
+    scope: list[Slot] = field(default_factory=list)
+
+    def form(self, e: Expr, indices: tuple[Form, ...]) -> Form:
+        """``e[indices]``."""
+        return run(self._form(e, indices))
+
+    def _form(self, e: Expr, at: tuple[Form, ...]) -> Step:
+        given = self.named(e)
+        if given is not None:
+            return Form("index", (given, *at)) if at else given
+        number = constant_value(e)
+        if number is not None:
+            return Form("number", (), number)
+        if e.op is SUM:
+            rows: list[tuple[Monomial, Form]] = []
+            for c, a, ls in ordered_terms(e, self.written):
+                rows.append((c, (yield self._best(a, tuple(_at(at, x) for x in ls)))))
+            return sum_form(rows)
+        if e.op is CONTRACTION:
+            if at and e.sums and not any(a.op.name == "onehot" for a in e.args):
+                whole = self.recogniser.form(e)
+                if whole is not None and whole.kind in ("product", "scale"):
+                    return Form("index", (whole, *at))
+            return (yield self._contraction(e, at))
+        if e.op is DELTA:
+            return Form("indicator", (Form("compare", at, "="),))
+        if e.op.family == "map":
+            parts: list[Form] = []
+            for a, ls in zip(e.args, e.params[0], strict=True):
+                parts.append((yield self._form(a, tuple(_at(at, x) for x in ls))))
+            made = map_form(e, parts, False)
+            if made is not None:
+                return made
+        if e.op.family == "axis" and len(e.args) == 1:
+            return (yield self._axis(e, at))
+        if e.op.name == "onehot":
+            index = yield self._form(e.args[0], at[:-1])
+            return Form("indicator", (Form("compare", (index, at[-1]), "="),))
+        whole = self.recogniser.form(e)
+        if whole is not None:
+            return Form("index", (whole, *at)) if at else whole
+        inner: list[Form] = []
+        for a in e.args:
+            found = self.recogniser.form(a)
+            if found is None:
+                raise NotationError(
+                    f"{e.op.name} of an unnamed tensor of {a.ndim} axes has no formula; "
+                    "name its argument with sg.name(t, …)"
+                )
+            inner.append(found)
+        base = call(e.op.text or e.op.name, *inner)
+        return Form("index", (base, *at)) if at else base
+
+    def _best(self, e: Expr, at: tuple[Form, ...]) -> Step:
+        """Scalars choose matrix form where they have one."""
+        if not at and self.named(e) is None:
+            whole = self.recogniser.form(e)
+            if whole is not None:
+                return whole
+        return (yield self._form(e, at))
+
+    def _axis(self, e: Expr, at: tuple[Form, ...]) -> Step:
+        axis = len(e.args[0].shape) + e.params[0]
+        argument = e.args[0]
+        given = self.named(argument)
+        inner: Form | None
+        if given is None:
+            inner = self.recogniser.form(argument)
+        else:
+            inner = given
+        if inner is None:
+            raise NotationError(f"{e.op.name} of an unnamed tensor has no index form")
+        if "reduces" in e.op.traits:
+            row = (*at[:axis], ALL, *at[axis:])
+            whole = argument.ndim == 1
+            return call(e.op.text, inner if whole else Form("index", (inner, *row)))
+        return Form("index", (call(e.op.text, inner), *at))
+        yield  # a generator like the others
+
+    def _contraction(self, e: Expr, at: tuple[Form, ...]) -> Step:
+        factors, coefficient, _ = flatten(e, self.written, self.named)
+        place: dict[int, Form] = dict(enumerate(at))
+        sizes: dict[int, Size] = {}
+        for a, ls in factors:
+            for k, x in enumerate(ls):
+                if x >= 0:
+                    sizes.setdefault(x, a.shape[k])
+        picked: list[int] = []
+        for k, (a, ls) in enumerate(factors):
+            if a.op.name == "onehot" and ls[-1] >= len(at):
+                users = [j for j, (_, other) in enumerate(factors) if j != k and ls[-1] in other]
+                if users:
+                    picked.append(k)
+        live = [*_live(at), *(s for s in self.scope if s not in _live(at))]
+        bound: list[Slot] = []
+        columns = {factors[k][1][-1] for k in picked}
+        for x in sorted(sizes):
+            if x in place or x in columns:
+                continue
+            size = sizes[x]
+            slot = Slot(size, sum(1 for s in [*live, *bound] if s.size == size))
+            bound.append(slot)
+            place[x] = Form("slot", (), slot)
+        for k in picked:
+            a, ls = factors[k]
+            index = yield self._form(a.args[0], tuple(place[x] for x in ls[:-1]))
+            place[ls[-1]] = index
+        over: list[Form] = []
+        under: list[Form] = []
+        depth = len(self.scope)
+        self.scope += [*live, *bound]
+        for k, (a, ls) in enumerate(factors):
+            if k in picked:
+                continue
+            inverse = a.op.name == "power" and a.params[2][0] == -1
+            source = a.args[0] if inverse else a
+            inner = yield self._best(source, tuple(place.get(x, ALL) for x in ls))
+            if inner.kind == "scale" and not inverse:
+                coefficient = coefficient * inner.data
+                inner = inner.items[0]
+            (under if inverse else over).append(inner)
+        del self.scope[depth:]
+        over = _squares(over)
+        over.sort(key=lambda f: f.kind in ("sum", "total"))
+        body = product(over) if over else Form("number", (), ONE)
+        if under:
+            body = Form("quotient", (body, product(under)))
+        if bound:
+            if body.kind == "scale":
+                coefficient = coefficient * body.data
+                body = body.items[0]
+            body = Form("total", (body,), tuple(bound))
+        return scaled(coefficient, body)
+
+
+def _at(at: tuple[Form, ...], label: int) -> Form:
+    return at[label] if label >= 0 else Form("name", (), "0")
+
+
+def _squares(forms: list[Form]) -> list[Form]:
+    """Equal entries next to each other become a power."""
+    counted: dict[Form, int] = {}
+    for form in forms:
+        counted[form] = counted.get(form, 0) + 1
+    from_fraction = type(ONE.number)
+    return [f if n == 1 else Form("power", (f,), from_fraction(n)) for f, n in counted.items()]
+
+
+def _live(at: tuple[Form, ...]) -> list[Slot]:
+    found: list[Slot] = []
+    stack = list(at)
+    while stack:
+        form = stack.pop()
+        if form.kind == "slot":
+            found.append(form.data)
+        stack.extend(form.items)
+    return found
+
+
+__all__ = ["SYMBOL", "Indexer"]

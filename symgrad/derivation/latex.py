@@ -1,0 +1,208 @@
+"""LaTeX of a formula: bold lower-case vectors, bold upper-case matrices."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fractions import Fraction
+
+from symgrad.core.sizes import Monomial, number_text
+from symgrad.derivation.notation import (
+    ADD,
+    ATOM,
+    COMPARE,
+    POSTFIX,
+    PRODUCT,
+    TOTAL,
+    Form,
+    Slot,
+    Step,
+    run,
+    scaled,
+)
+
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta",
+    "η": "eta", "θ": "theta", "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu",
+    "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma", "τ": "tau", "υ": "upsilon", "φ": "varphi",
+    "χ": "chi", "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta",
+    "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
+}  # fmt: skip
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_FUNCTIONS = {
+    "exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos",
+    "max": r"\max", "min": r"\min", "σ": r"\sigma", "tr": r"\operatorname{tr}",
+    "det": r"\det", "log Γ": r"\log\Gamma", "ψ": r"\psi",
+}  # fmt: skip
+_SIGNS = {">": ">", "≥": r"\ge", "<": "<", "≤": r"\le", "=": "=", "≠": r"\ne"}
+
+
+def latex_name(text: str, rank: int | None = None) -> str:
+    """A name: Greek letters, subscripts, bold for vectors and matrices; special signs escaped."""
+    match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9₀-₉]*)", text)
+    if match is None:
+        return r"\text{" + escaped(text) + "}"
+    letters, digits = match.group(1), match.group(2).translate(_SUBSCRIPTS)
+    lead = ""
+    while len(letters) > 1 and letters[0] == "δ":
+        lead += r"\delta "
+        letters = letters[1:]
+    spelled = "".join(f"\\{_GREEK[c]} " if c in _GREEK else c for c in letters).strip()
+    if len(letters) > 1 and not spelled.startswith("\\"):
+        spelled = rf"\mathrm{{{spelled}}}"
+    if rank in (1, 2):
+        spelled = rf"\boldsymbol{{{spelled}}}" if "\\" in spelled else rf"\mathbf{{{spelled}}}"
+    return lead + spelled + (f"_{{{digits}}}" if digits else "")
+
+
+_ESCAPES = {
+    "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    **{c: "\\" + c for c in "#$%&_{}"},
+}  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """User text that is no mathematical name, harmless inside ``\\text{}``."""
+    return "".join(_ESCAPES.get(c, c if c.isprintable() else " ") for c in text[:60])
+
+
+def latex_of(
+    form: Form, letters: Mapping[Slot, str], ranks: Mapping[str, int] | None = None
+) -> str:
+    """The LaTeX text of a form."""
+    return run(_Latex(letters, ranks or {}).spell(form))[0]
+
+
+class _Latex:
+    def __init__(self, letters: Mapping[Slot, str], ranks: Mapping[str, int]) -> None:
+        self.letters = letters
+        self.ranks = ranks
+
+    def wrapped(self, form: Form, least: int) -> Step:
+        text, level = yield self.spell(form)
+        return text if level >= least else rf"\left({text}\right)"
+
+    def spell(self, form: Form) -> Step:
+        kind = form.kind
+        if kind == "name":
+            return latex_name(form.data, self.ranks.get(form.data)), ATOM
+        if kind == "slot":
+            return self.letters[form.data], ATOM
+        if kind == "all":
+            return ":", ATOM
+        if kind == "number":
+            return coefficient(form.data), ATOM if form.data.number >= 0 else ADD
+        if kind == "identity":
+            return rf"\mathbf{{I}}_{{{form.data}}}", ATOM
+        if kind in ("transpose", "inverse", "power"):
+            base = yield self.wrapped(form.items[0], ATOM)
+            if base.endswith("}") and "^{" in base[-12:]:
+                base = rf"\left({base}\right)"
+            mark = {"transpose": r"\top", "inverse": "-1"}.get(kind) or number_text(form.data)
+            return f"{base}^{{{mark}}}", POSTFIX
+        if kind == "product":
+            parts: list[str] = []
+            for k, item in enumerate(form.items):
+                text, level = yield self.spell(item)
+                fine = level >= POSTFIX or (item.kind == "total" and k == len(form.items) - 1)
+                parts.append(text if fine else rf"\left({text}\right)")
+            return r" \, ".join(parts), PRODUCT
+        if kind in ("hadamard", "kron"):
+            parts = []
+            for item in form.items:
+                parts.append((yield self.wrapped(item, POSTFIX)))
+            return (r" \odot " if kind == "hadamard" else r" \otimes ").join(parts), PRODUCT
+        if kind == "quotient":
+            if form.data:
+                top = yield self.wrapped(form.items[0], POSTFIX)
+                bottom = yield self.wrapped(form.items[1], POSTFIX)
+                return rf"{top} \oslash {bottom}", PRODUCT
+            top, _ = yield self.spell(form.items[0])
+            bottom, _ = yield self.spell(form.items[1])
+            return rf"\frac{{{top}}}{{{bottom}}}", POSTFIX
+        if kind == "scale":
+            return (yield from self.scale(form))
+        if kind == "sum":
+            return (yield from self.sum(form))
+        if kind == "call":
+            texts: list[str] = []
+            for item in form.items:
+                texts.append((yield self.spell(item))[0])
+            if form.data == "√":
+                return rf"\sqrt{{{texts[0]}}}", ATOM
+            if form.data == "abs":
+                return rf"\left|{texts[0]}\right|", ATOM
+            function = _FUNCTIONS.get(form.data, rf"\operatorname{{{form.data}}}")
+            return rf"{function}\left({', '.join(texts)}\right)", ATOM
+        if kind == "index":
+            base = yield self.wrapped(form.items[0], ATOM)
+            where: list[str] = []
+            for item in form.items[1:]:
+                where.append((yield self.spell(item))[0])
+            return f"{{{base}}}_{{[{','.join(where)}]}}", ATOM
+        if kind == "total":
+            body, level = yield self.spell(form.items[0])
+            if level < PRODUCT and form.items[0].kind != "total":
+                body = rf"\left({body}\right)"
+            marks = " ".join(rf"\sum_{{{self.letters[s]}}}" for s in form.data)
+            return f"{marks} {body}", TOTAL
+        if kind == "indicator":
+            inner, _ = yield self.spell(form.items[0])
+            return rf"\mathbf{{1}}\left[{inner}\right]", ATOM
+        if kind == "compare":
+            left = yield self.wrapped(form.items[0], ADD)
+            right = yield self.wrapped(form.items[1], ADD)
+            return f"{left} {_SIGNS[form.data]} {right}", COMPARE
+        raise ValueError(f"no LaTeX for a {kind}")
+
+    def scale(self, form: Form) -> Step:
+        c: Monomial = form.data
+        body = form.items[0]
+        text, level = yield self.spell(body)
+        if c.number == -1 and not c.powers:
+            return "-" + (text if level >= TOTAL else rf"\left({text}\right)"), ADD
+        fine = level >= POSTFIX or body.kind in ("product", "total")
+        inner = text if fine else rf"\left({text}\right)"
+        return f"{coefficient(c)} {inner}", ADD if c.number < 0 else PRODUCT
+
+    def sum(self, form: Form) -> Step:
+        parts: list[str] = []
+        for c, item in zip(form.data, form.items, strict=True):
+            negative = c.number < 0
+            text, level = yield self.spell(scaled(-c if negative else c, item))
+            if level < TOTAL:
+                text = rf"\left({text}\right)"
+            sign = "-" if negative else "+" if parts else ""
+            parts.append(f"{sign} {text}" if parts else f"{sign}{text}")
+        return " ".join(parts), ADD
+
+
+def coefficient(c: Monomial) -> str:
+    """A coefficient as a fraction."""
+    number = abs(c.number)
+    sign = "-" if c.number < 0 else ""
+    over = [_letter(n, p) for n, p in c.powers if p > 0]
+    under = [_letter(n, -p) for n, p in c.powers if p < 0]
+    if isinstance(number, Fraction) and "/" in number_text(number):
+        if number.numerator != 1 or not over:
+            over.insert(0, str(number.numerator))
+        under.insert(0, str(number.denominator))
+    elif isinstance(number, Fraction) and number == 1:
+        if not over:
+            over.append("1")
+    else:
+        text = number_text(number).replace("inf", r"\infty")
+        text = re.sub(r"e([+-]?)0*(\d+)", r" \\cdot 10^{\1\2}", text)
+        over.insert(0, text)
+    head = r" \, ".join(over)
+    tail = r" \, ".join(under)
+    return rf"{sign}\frac{{{head}}}{{{tail}}}" if under else sign + head
+
+
+def _letter(name: str, power: Fraction) -> str:
+    base = latex_name(name)
+    if power == 1:
+        return base
+    if power == Fraction(1, 2):
+        return rf"\sqrt{{{base}}}"
+    return f"{base}^{{{number_text(power)}}}"

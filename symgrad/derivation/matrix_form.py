@@ -1,0 +1,479 @@
+"""Matrix form of an expression: chains, transposes, ⊙, outer products, traces, row sums.
+
+A product over labels is a graph: a matrix is an edge, a vector a weight on a label.  Series and
+parallel reduction of that graph gives the textbook's products, whatever way they were nested
+(series-parallel reduction: Duffin, "Topology of series-parallel networks", 1965).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, terms_of
+from symgrad.core.expr import SYMBOL, Expr, Labels
+from symgrad.core.sizes import ONE, Monomial
+from symgrad.derivation.notation import (
+    Form,
+    Slot,
+    Step,
+    call,
+    product,
+    run,
+    scaled,
+    transposed,
+)
+from symgrad.derivation.order import Written, bare, content, ordered_terms, weight
+
+
+@dataclass(slots=True)
+class Edge:
+    """A matrix between two labels."""
+
+    start: int
+    end: int
+    form: Form
+
+    def towards(self, label: int) -> Form:
+        """The matrix with its second axis at ``label``."""
+        return self.form if self.end == label else transposed(self.form)
+
+    def away(self, label: int) -> Form:
+        """The matrix with its first axis at ``label``."""
+        return self.form if self.start == label else transposed(self.form)
+
+    def other(self, label: int) -> int:
+        """The label at the other end."""
+        return self.end if self.start == label else self.start
+
+
+@dataclass(slots=True)
+class Recogniser:
+    """Matrix forms under given names; ``None`` where only index form can say it."""
+
+    named: Callable[[Expr], Form | None]
+    written: Written
+    memo: dict[Expr, Form | None] = field(default_factory=dict)
+
+    def form(self, e: Expr) -> Form | None:
+        """The matrix form of ``e``, or None."""
+        return run(self._form(e))
+
+    def _form(self, e: Expr) -> Step:
+        if e in self.memo:
+            return self.memo[e]
+        given = self.named(e)
+        made = given if given is not None else (yield self._compound(e))
+        self.memo[e] = made
+        return made
+
+    def _compound(self, e: Expr) -> Step:
+        if len(e.shape) > 2 or any(s == 1 for s in e.shape):
+            return None
+        number = constant_value(e)
+        if number is not None:
+            return Form("number", (), number) if not e.shape or number.is_zero else None
+        if e.op is SUM:
+            return (yield self._terms(e))
+        if e.op is CONTRACTION:
+            return (yield self._contraction(e))
+        if e.op is DELTA:
+            return Form("identity", (), e.shape[0])
+        if e.op.family == "map":
+            return (yield self._map(e))
+        if e.op.family == "axis" and e.params[0] == -1 and len(e.args) == 1:
+            inner = yield self._form(e.args[0])
+            reduces = "reduces" in e.op.traits
+            if inner is None or (reduces and e.args[0].ndim == 2 and e.op.name != "logsumexp"):
+                return None
+            return call(e.op.text, inner)
+        if e.op.family == "matrix" and e.op.text:
+            parts: list[Form] = []
+            for a in e.args:
+                inner = yield self._form(a)
+                if inner is None:
+                    return None
+                parts.append(inner)
+            if e.op.name == "inv":
+                return Form("inverse", (parts[0],))
+            if e.op.name == "solve":
+                return product([Form("inverse", (parts[0],)), parts[1]])
+            return call(e.op.text, *parts)
+        if e.op.name == "onehot" and len(e.shape) == 2:
+            inner = yield self._form(e.args[0])
+            if inner is None:
+                return None
+            return call("onehot", inner, Form("name", (), str(e.params[0])))
+        return None
+
+    def _map(self, e: Expr) -> Step:
+        labels, shape, statics = e.params
+        natural = tuple(range(len(shape)))
+        parts: list[Form] = []
+        for a, ls in zip(e.args, labels, strict=True):
+            if ls not in (natural, ()):
+                if not (len(shape) == 2 and ls == (1, 0)):
+                    return None
+            inner = yield self._form(a)
+            if inner is None:
+                return None
+            parts.append(transposed(inner) if ls == (1, 0) and len(shape) == 2 else inner)
+        return map_form(e, parts, bool(shape))
+
+    def _terms(self, e: Expr) -> Step:
+        shape = e.shape
+        natural = tuple(range(len(shape)))
+        rows: list[tuple[Monomial, Form]] = []
+        full = not shape
+        terms = ordered_terms(e, self.written)
+        for c, a, ls in terms:
+            inner = yield self._form(a)
+            if inner is None:
+                return None
+            if ls == natural:
+                full = full or bool(a.shape)
+            elif len(shape) == 2 and ls == (1, 0):
+                inner = transposed(inner)
+                full = True
+            elif ls != () and not (len(shape) == 2 and ls == (1,)):
+                return None
+            rows.append((c, inner))
+        if not full:
+            return None
+        return sum_form(rows)
+
+    def _contraction(self, e: Expr) -> Step:
+        rank = len(e.shape)
+        factors, coefficient, typed = flatten(e, self.written, self.named)
+        scalars: list[Form] = []
+        edges: list[Edge] = []
+        weights: dict[int, list[Form]] = {}
+        under: dict[int, list[Form]] = {}
+        below: list[Form] = []
+        matrices_below: list[tuple[int, int, Form]] = []
+        for a, ls in factors:
+            inverse = a.op.name == "power" and a.params[2][0] == -1
+            source = a.args[0] if inverse else a
+            inner = yield self._form(source)
+            if inner is None or any(x < 0 for x in ls) or len(ls) > 2:
+                return None
+            if inner.kind == "scale" and not inverse:
+                coefficient = coefficient * inner.data
+                inner = inner.items[0]
+            if not ls:
+                (below if inverse else scalars).append(inner)
+            elif len(ls) == 1:
+                (under if inverse else weights).setdefault(ls[0], []).append(inner)
+            elif ls[0] == ls[1]:
+                if inverse:
+                    return None
+                weights.setdefault(ls[0], []).append(call("diag", inner))
+            elif inverse:
+                matrices_below.append((ls[0], ls[1], inner))
+            else:
+                edges.append(Edge(ls[0], ls[1], inner))
+        for label, forms in under.items():
+            top = weights.pop(label, [])
+            weights[label] = [Form("quotient", (hadamard(top, typed), hadamard(forms, typed)), True)]
+        for start, end, inner in matrices_below:
+            match = [x for x in edges if {x.start, x.end} == {start, end}]
+            top = hadamard(
+                [x.form if x.start == start else transposed(x.form) for x in match], typed
+            )
+            edges = [x for x in edges if x not in match]
+            edges.append(Edge(start, end, Form("quotient", (top, inner), True)))
+        body = reduce_graph(rank, edges, weights, e, _Hadamard(typed))
+        if body is None:
+            return None
+        if body.kind == "number" and scalars:
+            body = product(scalars)
+        elif scalars:
+            body = product([*scalars, body])
+        if below:
+            bottom = product(below)
+            if body.kind == "scale":
+                coefficient = coefficient * body.data
+                body = body.items[0]
+            body = Form("quotient", (body, bottom))
+        return scaled(coefficient, body)
+
+
+def hadamard(forms: list[Form], typed: bool) -> Form:
+    """⊙ of forms: as typed, or products, names, calls, sums in this order."""
+    if not forms:
+        return Form("number", (), ONE)
+    if len(forms) == 1:
+        return forms[0]
+    flat: list[Form] = []
+    for f in forms if typed else sorted(forms, key=weight):
+        flat += f.items if f.kind == "hadamard" else (f,)
+    return Form("hadamard", tuple(flat))
+
+
+@dataclass(frozen=True, slots=True)
+class _Hadamard:
+    """⊙ with the order rule of one product."""
+
+    typed: bool
+
+    def __call__(self, forms: list[Form]) -> Form:
+        return hadamard(forms, self.typed)
+
+
+def flatten(
+    e: Expr, written: Written, named: Callable[[Expr], Form | None]
+) -> tuple[list[tuple[Expr, Labels]], Monomial, bool]:
+    """The factors of a product with all unnamed inner products opened; was their order written?"""
+    typed = False
+    fresh = 10_000
+    result: list[tuple[Expr, Labels]] = []
+    coefficient = ONE
+    stack: list[tuple[Expr, tuple[int, ...]]] = [(e, tuple(range(len(e.shape))))]
+    while stack:
+        node, place = stack.pop()
+        if node is not e and (named(node) is not None):
+            result.append((node, place))
+            continue
+        if node.op is SUM and len(node.args) == 1 and node is not e:
+            c, ls = node.params[0][0]
+            coefficient = coefficient * c
+            stack.append((node.args[0], tuple(place[x] if x >= 0 else -1 for x in ls)))
+            continue
+        if node.op is not CONTRACTION or not node.args:
+            if not (node.op is CONTRACTION and not node.args):
+                result.append((node, place))
+            continue
+        table = dict(enumerate(place))
+        children: list[tuple[Expr, tuple[int, ...]]] = []
+        for a, ls in zip(node.args, node.params[0], strict=True):
+            moved: list[int] = []
+            for x in ls:
+                if x >= 0 and x not in table:
+                    table[x] = fresh
+                    fresh += 1
+                moved.append(table[x] if x >= 0 else -1)
+            children.append((a, tuple(moved)))
+        position = written.positions(node)
+        if position is not None:
+            order = {bare(a): k for a, k in position.items()}
+            typed = True
+            children.sort(key=lambda pair: order.get(bare(pair[0]), len(order)))
+        stack.extend(reversed(children))
+    return result, coefficient, typed
+
+
+def reduce_graph(
+    rank: int,
+    edges: list[Edge],
+    weights: dict[int, list[Form]],
+    e: Expr,
+    _had: Callable[[list[Form]], Form],
+) -> Form | None:
+    """Series-parallel reduction to one matrix, vector or scalar; None if it does not reduce."""
+    scalars: list[Form] = []
+    changed = True
+    while changed:
+        changed = False
+        pairs: dict[tuple[int, int], list[Edge]] = {}
+        for edge in edges:
+            low, high = sorted((edge.start, edge.end))
+            pairs.setdefault((low, high), []).append(edge)
+        labels = {x for edge in edges for x in (edge.start, edge.end)} | set(weights)
+        for (low, high), group in pairs.items():
+            if len(group) < 2:
+                continue
+            closed = low >= rank and not weights.get(low) and not weights.get(high)
+            lone = all(
+                edge in group or (low not in (edge.start, edge.end)
+                                  and high not in (edge.start, edge.end))
+                for edge in edges
+            )
+            edges = [x for x in edges if x not in group]
+            if closed and lone:
+                first, rest = group[0], group[1:]
+                other = _had([r.away(first.start) for r in rest])
+                scalars.append(_trace(first.form, other))
+            else:
+                forward = sum(_marks(g.form if g.start == low else transposed(g.form))
+                              for g in group)
+                backward = sum(_marks(g.form if g.start == high else transposed(g.form))
+                               for g in group)
+                start, end = (low, high) if forward <= backward else (high, low)
+                edges.append(Edge(start, end, _had([g.away(start) for g in group])))
+            changed = True
+            break
+        if changed:
+            continue
+        for label in sorted(labels, reverse=True):
+            if label < rank:
+                continue
+            touching = [x for x in edges if label in (x.start, x.end)]
+            here = weights.get(label, [])
+            if not touching:
+                if len(here) == 1 and here[0].kind in ("sum", "hadamard", "quotient"):
+                    return None
+                scalars.append(_inner(here, e, _had))
+            elif len(touching) == 1 and here:
+                edge = touching[0]
+                edges = [x for x in edges if x is not edge]
+                vector = product([edge.towards(label), _had(here)])
+                weights.setdefault(edge.other(label), []).append(vector)
+            elif len(touching) == 1:
+                edge = touching[0]
+                if edge.start != label:
+                    return None
+                edges = [x for x in edges if x is not edge]
+                slot = Slot(_size_of(e, label), 0)
+                row = Form("index", (edge.form, Form("slot", (), slot), Form("all")))
+                total = Form("total", (row,), (slot,))
+                weights.setdefault(edge.other(label), []).append(total)
+            elif len(touching) == 2:
+                left, right = touching
+                if left.other(label) == right.other(label):
+                    return None
+                if left.other(label) > right.other(label):
+                    left, right = right, left
+                middle = [call("diag", _had(here))] if here else []
+                form = product([left.towards(label), *middle, right.away(label)])
+                edges = [x for x in edges if x is not left and x is not right]
+                edges.append(Edge(left.other(label), right.other(label), form))
+            else:
+                return None
+            weights.pop(label, None)
+            changed = True
+            break
+    left_over = {k for k, v in weights.items() if v}
+    body: list[Form] = []
+    if rank == 0:
+        if edges or left_over:
+            return None
+    elif rank == 1:
+        if edges or left_over != {0}:
+            return None
+        body = [_had(weights[0])]
+    elif len(edges) == 1 and not left_over:
+        edge = edges[0]
+        body = [edge.form if edge.start == 0 else transposed(edge.form)]
+    elif not edges and left_over == {0, 1}:
+        body = [product([_had(weights[0]), transposed(_had(weights[1]))])]
+    else:
+        return None
+    if not body and not scalars:
+        return Form("number", (), ONE)
+    return product([*scalars, *body]) if scalars else body[0]
+
+
+def _trace(first: Form, second: Form) -> Form:
+    """Σ A[a,b] B[a,b] = tr(Aᵀ B)."""
+    readings = [
+        product([transposed(first), second]),
+        product([second, transposed(first)]),
+        product([transposed(second), first]),
+        product([first, transposed(second)]),
+    ]
+    return call("tr", min(readings, key=_marks))
+
+
+def _marks(form: Form) -> int:
+    """How many transposes a form shows."""
+    count = 0
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        count += part.kind == "transpose"
+        if part.kind in ("transpose", "product", "scale"):
+            stack.extend(part.items)
+    return count
+
+
+def _inner(weights: list[Form], e: Expr, _had: Callable[[list[Form]], Form]) -> Form:
+    """A summed label with vectors only: uᵀ v."""
+    if len(weights) == 1:
+        raise_slot = Slot(_vector_size(e), 0)
+        index = Form("index", (weights[0], Form("slot", (), raise_slot)))
+        return Form("total", (index,), (raise_slot,))
+    first, rest = weights[0], weights[1:]
+    if first.kind == "product" and rest[0].kind != "product":
+        first, rest = rest[0], [first, *rest[1:]]
+    return product([transposed(first), _had(rest)])
+
+
+def _size_of(e: Expr, label: int) -> object:
+    return _summed_sizes(e).get(label)
+
+
+def _vector_size(e: Expr) -> object:
+    return next(iter(_summed_sizes(e).values()))
+
+
+def _summed_sizes(e: Expr) -> dict[int, object]:
+    sizes: dict[int, object] = {}
+    rank = len(e.shape)
+    for a, ls in zip(e.args, e.params[0], strict=True):
+        for k, x in enumerate(ls):
+            if x >= rank:
+                sizes[x] = a.shape[k]
+    return sizes
+
+
+INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
+
+
+def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
+    """The form of an elementwise op over the forms of its arguments."""
+    op = e.op
+    if op.name in INFIX:
+        return Form("compare", tuple(parts), INFIX[op.name])
+    if op.name == "cast":
+        return Form("indicator", tuple(parts)) if e.args[0].dtype.kind == "b" else parts[0]
+    if op.name == "power":
+        p = e.params[2][0]
+        if p == -1:
+            one = Form("number", (), ONE)
+            return Form("quotient", (one, parts[0]), True if tensor else None)
+        if p == Fraction(1, 2):
+            return call("√", parts[0])
+        if p == Fraction(-1, 2):
+            root = call("√", parts[0])
+            one = Form("number", (), ONE)
+            return Form("quotient", (one, root), True if tensor else None)
+        return call("pow", parts[0], Form("number", (), Monomial(p)))
+    if op.name == "detach":
+        return parts[0]
+    return call(op.text or op.name, *parts)
+
+
+def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
+    """A sum, with the content that all coefficients share in front."""
+    flat: list[tuple[Monomial, Form]] = []
+    for c, form in rows:
+        if form.kind == "scale":
+            flat.append((c * form.data, form.items[0]))
+        elif form.kind == "number":
+            flat.append((c * form.data, Form("number", (), ONE)))
+        else:
+            flat.append((c, form))
+    if len(flat) == 1:
+        return scaled(*flat[0])
+    common = content([c for c, _ in flat])
+    inner = Form(
+        "sum",
+        tuple(Form("number", (), abs_of(c / common)) if f.kind == "number" else f
+              for c, f in flat),
+        tuple(sign_of(c) if f.kind == "number" else c / common for c, f in flat),
+    )
+    return scaled(common, inner)
+
+
+def abs_of(c: Monomial) -> Monomial:
+    """The coefficient without its sign."""
+    return -c if c.number < 0 else c
+
+
+def sign_of(c: Monomial) -> Monomial:
+    """+1 or −1."""
+    return Monomial(Fraction(-1 if c.number < 0 else 1))
+
+
+__all__ = ["SYMBOL", "Recogniser", "flatten", "map_form", "sum_form", "terms_of"]

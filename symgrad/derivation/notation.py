@@ -1,0 +1,333 @@
+"""The formula tree that text, LaTeX and the parser share, and its plain-text form.
+
+A :class:`Form` says *what is printed*; the rules of printing (which products need parentheses, how
+a coefficient is written) are the notation contract and live in one place, :class:`Printer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from symgrad.core.sizes import Monomial, Size, number_text
+
+SUPERSCRIPT_T = "ᵀ"
+_SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """An index before it has a letter: the size it runs over and a number among equals."""
+
+    size: Size
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One node of a formula.
+
+    Kinds: ``name`` (data: text), ``number`` (Monomial), ``slot`` (Slot), ``all`` (the ``:``),
+    ``transpose``, ``inverse``, ``power`` (exponent), ``product``, ``hadamard``, ``quotient``
+    (elementwise if data is true), ``kron``, ``scale`` (Monomial), ``sum`` (one Monomial per term),
+    ``call`` (function name), ``index``, ``total`` (Slots), ``indicator``, ``compare`` (sign),
+    ``identity`` (size).
+    """
+
+    kind: str
+    items: tuple[Form, ...] = ()
+    data: Any = None
+
+
+def name(text: str) -> Form:
+    """A name."""
+    return Form("name", (), text)
+
+
+def call(function: str, *items: Form) -> Form:
+    """``function(items)``."""
+    return Form("call", items, function)
+
+
+def transposed(form: Form) -> Form:
+    """The transpose, pushed to the names: (A B)ᵀ = Bᵀ Aᵀ."""
+    if form.kind == "transpose":
+        return form.items[0]
+    if form.kind == "product" and all(f.kind in _CHAIN for f in form.items):
+        return Form("product", tuple(transposed(f) for f in reversed(form.items)))
+    if form.kind == "scale":
+        return Form("scale", (transposed(form.items[0]),), form.data)
+    if form.kind in ("identity", "number") or (form.kind == "call" and form.data == "diag"):
+        return form
+    return Form("transpose", (form,))
+
+
+_CHAIN = {"name", "transpose", "inverse", "call", "identity", "sum", "hadamard", "quotient",
+          "indicator", "index"}  # fmt: skip
+
+
+def scaled(c: Monomial, form: Form) -> Form:
+    """``c form``."""
+    if c.is_one:
+        return form
+    if form.kind == "scale":
+        return scaled(c * form.data, form.items[0])
+    if form.kind == "number":
+        return Form("number", (), c * form.data)
+    return Form("scale", (form,), c)
+
+
+def product(items: Sequence[Form]) -> Form:
+    """A product written with spaces; nested products are flattened, coefficients come first."""
+    flat: list[Form] = []
+    coefficient = Monomial(Fraction(1))
+    for item in items:
+        if item.kind == "scale":
+            coefficient = coefficient * item.data
+            item = item.items[0]
+        if item.kind == "product":
+            flat += item.items
+        elif item.kind == "number":
+            coefficient = coefficient * item.data
+        else:
+            flat.append(item)
+    if not flat:
+        return Form("number", (), coefficient)
+    body = flat[0] if len(flat) == 1 else Form("product", tuple(flat))
+    return scaled(coefficient, body)
+
+
+# ------------------------------------------------------------------ running without recursion
+
+Step = Generator[Any, Any, Any]
+
+
+def run(step: Step) -> Any:
+    """Run a generator that yields generators and receives their results: recursion on a list."""
+    stack = [step]
+    value: Any = None
+    while stack:
+        try:
+            child = stack[-1].send(value)
+        except StopIteration as stop:
+            stack.pop()
+            value = stop.value
+        else:
+            stack.append(child)
+            value = None
+    return value
+
+
+# ------------------------------------------------------------------ plain text
+
+ATOM, POSTFIX, PRODUCT, TOTAL, ADD, COMPARE = 6, 5, 3, 2, 1, 0
+
+
+@dataclass(slots=True)
+class Printer:
+    """Text of forms under the notation contract; ``letters`` names the index slots."""
+
+    letters: Mapping[Slot, str]
+
+    def text(self, form: Form) -> str:
+        """The text of a formula."""
+        return run(self._text(form))[0]
+
+    def _wrapped(self, form: Form, least: int) -> Step:
+        text, level = yield self._text(form)
+        return text if level >= least else f"({text})"
+
+    def _text(self, form: Form) -> Step:
+        kind = form.kind
+        if kind == "name":
+            return form.data, ATOM
+        if kind == "slot":
+            return self.letters[form.data], ATOM
+        if kind == "all":
+            return ":", ATOM
+        if kind == "number":
+            return number_form(form.data), ATOM if form.data.number >= 0 else ADD
+        if kind == "identity":
+            return f"I({form.data})", ATOM
+        if kind in ("transpose", "inverse", "power"):
+            base = yield self._wrapped(form.items[0], ATOM)
+            mark = {"transpose": "ᵀ", "inverse": "⁻¹"}.get(kind) or superscript(form.data)
+            if base.endswith("ᵀ") or base.endswith("⁻¹"):
+                base = f"({base})"
+            return base + mark, POSTFIX
+        if kind == "product":
+            parts: list[str] = []
+            for k, item in enumerate(form.items):
+                last = k == len(form.items) - 1
+                text, level = yield self._text(item)
+                fine = level >= POSTFIX or (last and item.kind == "total")
+                parts.append(text if fine else f"({text})")
+            return " ".join(parts), PRODUCT
+        if kind == "hadamard":
+            parts = []
+            for item in form.items:
+                parts.append((yield self._wrapped(item, POSTFIX)))
+            return " ⊙ ".join(parts), PRODUCT
+        if kind == "quotient":
+            top, level = yield self._text(form.items[0])
+            simple = level >= POSTFIX or (form.data is None and form.items[0].kind == "product")
+            top = top if simple and not form.data else (top if level >= POSTFIX else f"({top})")
+            bottom = yield self._wrapped(form.items[1], POSTFIX)
+            return f"{top} {'⊘' if form.data else '/'} {bottom}", PRODUCT
+        if kind == "kron":
+            parts = []
+            for item in form.items:
+                parts.append((yield self._wrapped(item, POSTFIX)))
+            return " ⊗ ".join(parts), PRODUCT
+        if kind == "scale":
+            return (yield from self._scale(form))
+        if kind == "sum":
+            return (yield from self._sum(form))
+        if kind == "call":
+            texts: list[str] = []
+            for item in form.items:
+                texts.append((yield self._text(item))[0])
+            if form.data == "abs":
+                return f"|{texts[0]}|", ATOM
+            if form.data == "√" and form.items[0].kind in ("name", "index"):
+                return f"√{texts[0]}", POSTFIX
+            return f"{form.data}({', '.join(texts)})", ATOM
+        if kind == "index":
+            base = yield self._wrapped(form.items[0], ATOM)
+            where: list[str] = []
+            for item in form.items[1:]:
+                where.append((yield self._text(item))[0])
+            return f"{base}[{','.join(where)}]", ATOM
+        if kind == "total":
+            body, level = yield self._text(form.items[0])
+            if level < PRODUCT and form.items[0].kind != "total":
+                body = f"({body})"
+            marks = " ".join(sigma(self.letters[s]) for s in form.data)
+            return f"{marks} {body}", TOTAL
+        if kind == "indicator":
+            inner, _ = yield self._text(form.items[0])
+            return f"1[{inner}]", ATOM
+        if kind == "compare":
+            left = yield self._wrapped(form.items[0], ADD)
+            right = yield self._wrapped(form.items[1], ADD)
+            return f"{left} {form.data} {right}", COMPARE
+        raise ValueError(f"no text for a {kind}")
+
+    def _scale(self, form: Form) -> Step:
+        c: Monomial = form.data
+        body = form.items[0]
+        if c.number == -1 and not c.powers:
+            text, level = yield self._text(body)
+            return "−" + (text if level >= PRODUCT or body.kind == "total" else f"({text})"), ADD
+        text, level = yield self._text(body)
+        fine = level >= POSTFIX or body.kind in ("product", "total")
+        level = ADD if c.number < 0 else PRODUCT
+        return f"{number_form(c)} {text if fine else f'({text})'}", level
+
+    def _sum(self, form: Form) -> Step:
+        parts: list[str] = []
+        for c, item in zip(form.data, form.items, strict=True):
+            negative = c.number < 0
+            size = -c if negative else c
+            text, level = yield self._text(scaled(size, item))
+            if level < TOTAL:
+                text = f"({text})"
+            if not parts:
+                parts.append(f"−{text}" if negative else text)
+            else:
+                parts.append(f"{'−' if negative else '+'} {text}")
+        return " ".join(parts), ADD
+
+
+def superscript(power: Any) -> str:
+    """``²`` and the like."""
+    table = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+    if isinstance(power, Fraction) and power.denominator == 1:
+        return str(power.numerator).translate(table)
+    return f"^({number_text(power)})"
+
+
+def sigma(letter: str) -> str:
+    """Σ with its index: a subscript where Unicode has one."""
+    small = letter.translate(_SUBSCRIPTS)
+    return f"Σ{small}" if small != letter else f"Σ_{letter}"
+
+
+def subscript(number: int) -> str:
+    """``₁₂``."""
+    return str(number).translate(_SUBSCRIPTS)
+
+
+def number_form(c: Monomial) -> str:
+    """A coefficient: ``2``, ``½``, ``(2/n)``, ``(1/√d)``, ``n d``; negative ones with ``−``."""
+    number = c.number
+    sign = "−" if number < 0 or (number == 0 and str(number).startswith("-")) else ""
+    number = abs(number)
+    over = [_letter(n, p) for n, p in c.powers if p > 0]
+    under = [_letter(n, -p) for n, p in c.powers if p < 0]
+    if isinstance(number, Fraction):
+        top, bottom = number.numerator, number.denominator
+        if not under and number == Fraction(1, 2):
+            return sign + " ".join(["½", *over])
+        text = number_text(number)
+        if bottom != 1 and "/" not in text:
+            over.insert(0, text)
+        else:
+            if top != 1 or not over:
+                over.insert(0, str(top))
+            if bottom != 1:
+                under.insert(0, str(bottom))
+    elif number != 1 or not over:
+        over.insert(0, number_text(number).replace("inf", "∞"))
+    head = " ".join(over)
+    if not under:
+        return sign + head
+    tail = under[0] if len(under) == 1 else f"({' '.join(under)})"
+    head = head if len(over) == 1 else f"({head})"
+    return f"{sign}({head}/{tail})"
+
+
+def _letter(name: str, power: Fraction) -> str:
+    if power == 1:
+        return name
+    if power == Fraction(1, 2):
+        return f"√{name}"
+    return name + superscript(power)
+
+
+def slots_of(forms: Iterable[Form]) -> list[Slot]:
+    """Every slot in order of appearance."""
+    found: dict[Slot, None] = {}
+    stack = list(forms)[::-1]
+    while stack:
+        form = stack.pop()
+        if form.kind == "slot":
+            found.setdefault(form.data)
+        elif form.kind == "total":
+            for slot in form.data:
+                found.setdefault(slot)
+        stack.extend(reversed(form.items))
+    return list(found)
+
+
+POOL = "ijkalrtuv"
+
+
+def assign_letters(
+    slots: Sequence[Slot], sizes: Sequence[Size], taken: Iterable[str]
+) -> dict[Slot, str]:
+    """Letters for the slots: in order of ``sizes``, from the pool, skipping names in use."""
+    used = set(taken)
+    free = [c for c in POOL if c not in used]
+    extra = (f"{c}{n}" for n in range(2, 1000) for c in POOL if f"{c}{n}" not in used)
+    rank = {size: k for k, size in enumerate(sizes)}
+    ordered = sorted(slots, key=lambda s: (s.number, rank.get(s.size, len(rank))))
+    result: dict[Slot, str] = {}
+    for slot in ordered:
+        result[slot] = free.pop(0) if free else next(extra)
+    return result
+
+
+Names = Callable[[Any], "Form | None"]

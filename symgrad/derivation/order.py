@@ -1,0 +1,87 @@
+"""The order in which a person writes: operands as typed, and a rule for what the sweep makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+
+from symgrad.core.build import SUM, constant_value, relabelling, terms_of
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import ONE, Monomial
+from symgrad.derivation.notation import Form
+
+Term = tuple[Monomial, Expr, Labels]
+
+
+def bare(e: Expr) -> Expr:
+    """The expression without coefficient and relabelling: what a term or factor holds."""
+    while True:
+        if e.op is SUM and len(e.args) == 1:
+            e = e.args[0]
+        elif relabelling(e) is not None:
+            e = e.args[0]
+        else:
+            return e
+
+
+class Written:
+    """Operands of nodes in the order they were written, per derivation, beside the nodes."""
+
+    def __init__(self) -> None:
+        self._table: dict[Expr, dict[Expr, int]] = {}
+
+    def note(self, node: Expr, operands: Iterable[Expr]) -> None:
+        """Remember an order; the first one stays."""
+        node = bare(node)
+        if node not in self._table:
+            order: dict[Expr, int] = {}
+            for e in operands:
+                order.setdefault(bare(e), len(order))
+            self._table[node] = order
+
+    def positions(self, node: Expr) -> dict[Expr, int] | None:
+        """Operand → position, or None if nobody wrote this node."""
+        return self._table.get(node)
+
+    def carry(self, old: Expr, new: Expr, moved: dict[Expr, Expr]) -> None:
+        """The order of ``old`` for its rebuilt form."""
+        known = self._table.get(old)
+        if known is not None and new not in self._table:
+            self._table[new] = {moved.get(e, e): k for e, k in known.items()}
+
+
+def ordered_terms(e: Expr, written: Written) -> list[Term]:
+    """Terms as written; else positive before negative, numbers last among equals."""
+    terms = terms_of(e)
+    position = written.positions(e)
+    if position is not None:
+        sure = {a: position[a] for _, a, _ in terms if a in position}
+        if len(sure) == len({a for _, a, _ in terms}):
+            return sorted(terms, key=lambda t: sure[t[1]])
+    return sorted(
+        terms,
+        key=lambda t: (t[0].number < 0, constant_value(t[1]) is not None, -len(t[1].shape)),
+    )
+
+
+_RANK = {"product": 0, "transpose": 1, "name": 1, "index": 1, "call": 2, "indicator": 2, "sum": 3}
+
+
+def weight(form: Form) -> int:
+    """Products, then names, calls, sums."""
+    return _RANK.get(form.kind, 2)
+
+
+def content(coefficients: list[Monomial]) -> Monomial:
+    """What is worth writing once in front of a sum: equal coefficients that are not whole."""
+    first = coefficients[0]
+    size = abs(first.number)
+    if any(c.powers != first.powers or abs(c.number) != size for c in coefficients):
+        return ONE
+    whole = isinstance(size, Fraction) and size.denominator == 1 and not first.powers
+    if whole:
+        if all(c.number < 0 for c in coefficients):
+            return Monomial(Fraction(-1))
+        return ONE
+    negative = all(c.number < 0 for c in coefficients)
+    return Monomial(-size if negative else size, first.powers)

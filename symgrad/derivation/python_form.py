@@ -1,0 +1,108 @@
+"""A formula as one NumPy-like Python expression, by the same lowering as the source.
+
+Names are those of a formula collection: ``sum``, ``trace``, ``outer``, ``diag``, ``softmax``,
+``sigmoid``, …; letters are plain integers in scope.  :func:`namespace` holds them all for NumPy.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from scipy import special
+from symgrad_codegen.expression import render
+from symgrad_codegen.source import TARGETS
+from symgrad_codegen.program import Apply, Letter, Operand, Template, Variable
+
+from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.traverse import leaves
+from symgrad.lower.program import expression
+
+
+def namespace() -> dict[str, Any]:
+    """The functions that ``.python()`` uses, for NumPy."""
+    return {
+        "sum": np.sum, "mean": np.mean, "trace": np.trace, "inv": np.linalg.inv,
+        "det": np.linalg.det, "logdet": lambda a: np.linalg.slogdet(a)[1],
+        "solve": np.linalg.solve, "cholesky": np.linalg.cholesky, "outer": np.outer,
+        "diag": np.diag, "diagonal": np.diagonal, "softmax": lambda a: special.softmax(a, axis=-1),
+        "logsumexp": special.logsumexp, "exp": np.exp, "log": np.log, "tanh": np.tanh,
+        "sigmoid": special.expit, "softplus": lambda a: np.logaddexp(0, a),
+        "relu": lambda a: np.maximum(a, 0), "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign,
+        "sin": np.sin, "cos": np.cos, "maximum": np.maximum, "minimum": np.minimum,
+        "where": np.where, "square": np.square, "eye": np.eye,
+        "ones": lambda *s: np.ones(s), "zeros": lambda *s: np.zeros(s),
+        "onehot": lambda y, k: (np.asarray(y)[..., None] == np.arange(k)).astype(float),
+        "np": np, "special": special,
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _plain(template: Template) -> Template:
+    """The NumPy form with the prefixes that :func:`namespace` makes unnecessary taken away."""
+    known = set(namespace())
+    text = template.form("numpy")
+    text = re.sub(
+        r"\b(?:np|special)\.(\w+)(?=\()",
+        lambda m: m.group(1) if m.group(1) in known else m.group(0),
+        text,
+    )
+    text = re.sub(r"\.astype\(np\.float\d+\)", "", text)
+    return Template((("numpy", text),), template.precedence, template.holes)
+
+
+def python_of(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
+    """``e`` as one Python expression over the names of its symbols."""
+    given = names or {}
+    symbols = leaves([e])
+    spelled: dict[int, str] = {}
+    values: dict[Expr, Operand] = {}
+    taken: set[str] = set()
+    for number, leaf in enumerate(symbols):
+        word = given.get(leaf) or identifier(name_of(leaf))
+        while word in taken:
+            word += "_"
+        taken.add(word)
+        spelled[number] = word
+        values[leaf] = Variable(number, word, (), leaf.dtype.name)
+    operand = expression(e, values)
+
+    def spell(part: Variable | Letter) -> str:
+        return spelled[part.number] if isinstance(part, Variable) else identifier(part.name)
+
+    return render(_rewritten(operand), TARGETS["numpy"], spell, set())
+
+
+_SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+
+
+def identifier(text: str) -> str:
+    """A name as Python can read it: ``W₁`` → ``W1``."""
+    word = re.sub(r"\W", "_", text.translate(_SUBSCRIPTS))
+    return word if word and not word[0].isdigit() else f"v_{word}"
+
+
+def _rewritten(operand: Operand) -> Operand:
+    """The tree with every template in plain form, rebuilt bottom-up without recursion."""
+    done: dict[int, Operand] = {}
+    stack: list[tuple[Operand, bool]] = [(operand, False)]
+    while stack:
+        part, ready = stack.pop()
+        if id(part) in done:
+            continue
+        if not isinstance(part, Apply):
+            done[id(part)] = part
+        elif ready:
+            done[id(part)] = Apply(
+                _plain(part.template), tuple(done[id(o)] for o in part.operands)
+            )
+        else:
+            stack.append((part, True))
+            stack.extend((o, False) for o in part.operands)
+    return done[id(operand)]
+
+
+__all__ = ["SYMBOL", "identifier", "namespace", "python_of"]

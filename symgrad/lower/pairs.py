@@ -1,0 +1,90 @@
+"""Contraction order: products of three and more factors become pairs, chosen late.
+
+The order comes from opt_einsum over all factors of a product, asked only from three factors up and
+remembered; the pairs are built by the constructors again, so that equal partial products of
+several gradients are one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import opt_einsum
+
+from symgrad.core.build import CONTRACTION, DELTA, contract
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import Monomial, Size
+from symgrad.core.traverse import transform
+
+ASSUMED = 64
+"""Extent assumed for a size letter; the first letter of a program (its data) counts as larger."""
+
+
+def order_contractions(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
+    """``roots`` with every summed product of three or more factors in pairs."""
+    known = dict(sizes or {})
+    new = transform(roots, lambda e: paired(e, known))
+    return [new[r] for r in roots]
+
+
+def paired(e: Expr, sizes: Mapping[str, int]) -> Expr:
+    """One contraction as a tree of pairs; anything else as it is."""
+    if e.op is not CONTRACTION or not e.sums or len(e.args) < 3:
+        return e
+    if any(a.op is DELTA for a in e.args):
+        return e
+    labels = e.params[0]
+    widest = max(len({x for x in ls if x >= 0}) for ls in labels)
+    if len({x for ls in labels for x in ls if x >= 0}) == widest:
+        return e
+    extents: dict[int, Size] = dict(enumerate(e.shape))
+    for a, ls in zip(e.args, labels, strict=True):
+        extents.update({x: a.shape[k] for k, x in enumerate(ls) if x >= 0})
+    numbers = tuple(sorted((x, extent_of(s, sizes)) for x, s in extents.items()))
+    path = _path(labels, len(e.shape), numbers)
+    operands: list[tuple[Expr, Labels]] = list(zip(e.args, labels, strict=True))
+    for step in path:
+        chosen = [operands[k] for k in step]
+        operands = [o for k, o in enumerate(operands) if k not in step]
+        if not operands:
+            out = tuple(range(len(e.shape)))
+        else:
+            needed = set(range(len(e.shape))) | {x for _, ls in operands for x in ls}
+            seen = dict.fromkeys(x for _, ls in chosen for x in ls if x >= 0)
+            out = tuple(x for x in seen if x in needed)
+        part = contract(
+            [a for a, _ in chosen],
+            [ls for _, ls in chosen],
+            out,
+            {x: extents[x] for x in out},
+            e.dtype,
+        )
+        operands.append((part, out))
+    return operands[0][0]
+
+
+def extent_of(size: Size, sizes: Mapping[str, int]) -> int:
+    """A number for a size, assumed where its letters are not known."""
+    if isinstance(size, int):
+        return max(size, 1)
+    assert isinstance(size, Monomial)
+    table = {name: sizes.get(name, ASSUMED) for name in size.letters}
+    return max(int(size.value(table)), 1)
+
+
+@lru_cache(maxsize=4096)
+def _path(
+    labels: tuple[Labels, ...], rank: int, sizes: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, ...], ...]:
+    names = {x: opt_einsum.get_symbol(k) for k, (x, _) in enumerate(sizes)}
+    carried = {x for ls in labels for x in ls}
+    out = "".join(names[x] for x in range(rank) if x in carried)
+    spelled = ",".join("".join(names[x] for x in ls if x >= 0) for ls in labels)
+    extents = dict(sizes)
+    shapes = [tuple(extents[x] for x in ls if x >= 0) for ls in labels]
+    strategy = "optimal" if len(labels) <= 5 else "auto"
+    path, _ = opt_einsum.contract_path(
+        f"{spelled}->{out}", *shapes, shapes=True, optimize=strategy
+    )
+    return tuple(tuple(step) for step in path)
