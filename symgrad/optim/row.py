@@ -1,0 +1,192 @@
+"""An update rule as a row: names of the state, hyper-parameters, and one equation.
+
+The equation is written once, in the operators that ``Expr`` and Python's numbers share.  So the
+same row prints as a formula, is lowered to JAX or NumPy source, is fused into a training step and
+drives the stateful optimizer.
+
+A row has two layers.  ``scalars(hyper, step)`` makes the few numbers that all parameters share
+(``1 − β₁ᵗ``, …): on the host in double precision when it is given numbers, inside the program when
+it is given expressions.  ``equation(param, grad, state, s, hyper)`` uses them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+from symgrad.core import dtypes
+from symgrad.core.build import cast, constant, elementwise, power
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Shape
+from symgrad.ops.elementwise import where
+
+Scalar: TypeAlias = "float | Expr"
+Hyper: TypeAlias = Mapping[str, Any]
+State: TypeAlias = Mapping[str, Expr]
+Scalars: TypeAlias = Mapping[str, Any]
+Equation: TypeAlias = Callable[[Expr, Expr, State, Scalars, Hyper], tuple[Expr, dict[str, Expr]]]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of the state of one parameter.
+
+    ``initial`` is a number or the name of the hyper-parameter that gives it; ``scalar`` slots have
+    shape ``()``, others the parameter's; ``when`` names the switch without which the slot does not
+    exist.
+    """
+
+    name: str
+    initial: float | str = 0.0
+    scalar: bool = False
+    when: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """The update rule of one optimizer.
+
+    ``defaults``: the flat hyper-parameters (``betas`` is ``beta1`` and ``beta2``).
+    ``switches``: those that shape the equation by being on or off (also ``momentum`` and
+    ``weight_decay``: at 0 their terms do not exist); every other one may change between steps
+    without a new program.  ``counts``: the state has a ``step``.  ``text``: the textbook's lines.
+
+    >>> from symgrad.optim import SGD
+    >>> SGD.row.switches_of(SGD.hyper_of(lr=0.1, momentum=0.9))
+    (('momentum', True), ('weight_decay', False), ('nesterov', False), ('maximize', False))
+    """
+
+    name: str
+    defaults: Mapping[str, Any]
+    switches: tuple[str, ...]
+    slots: tuple[Slot, ...]
+    scalars: Callable[[Hyper, Scalar], dict[str, Any]]
+    equation: Equation
+    text: str
+    counts: bool = True
+
+    def slots_of(self, hyper: Hyper) -> tuple[Slot, ...]:
+        """The slots that exist under these hyper-parameters."""
+        return tuple(s for s in self.slots if not s.when or bool(hyper[s.when]))
+
+    def switches_of(self, hyper: Hyper) -> tuple[tuple[str, bool], ...]:
+        """What shapes the equation: two equal results share one program."""
+        return tuple((name, bool(hyper[name])) for name in self.switches)
+
+    def init(self, shape: Shape, hyper: Hyper | None = None) -> dict[str, tuple[Shape, float]]:
+        """Shape and initial value of every slot for a parameter of this shape.
+
+        >>> from symgrad.optim import Adam
+        >>> Adam.row.init((3,))
+        {'exp_avg': ((3,), 0.0), 'exp_avg_sq': ((3,), 0.0)}
+        """
+        known = {**self.defaults, **(hyper or {})}
+        return {
+            s.name: (
+                () if s.scalar else shape,
+                float(known[s.initial]) if isinstance(s.initial, str) else s.initial,
+            )
+            for s in self.slots_of(known)
+        }
+
+    def update(
+        self,
+        param: Expr,
+        grad: Expr,
+        state: State,
+        hyper: Hyper | None = None,
+        step: Scalar = 1,
+    ) -> tuple[Expr, dict[str, Expr]]:
+        """One step as expressions: the new parameter and the new state.
+
+        **Arguments:** ``param``, ``grad`` of shape ``(…)``; ``state`` by slot name; ``hyper``
+        numbers or scalar expressions (what is missing has its default); ``step`` the number of
+        this step, from 1, as a number or a scalar expression of any real dtype.
+
+        >>> from symgrad.core import dtypes
+        >>> from symgrad.core.expr import symbol
+        >>> from symgrad.optim import SGD
+        >>> p, g = (symbol(name, (3,), dtypes.float64) for name in "pg")
+        >>> new, state = SGD.row.update(p, g, {}, {"lr": 0.1})
+        >>> new is p - 0.1 * g, state
+        (True, {})
+        """
+        known = {**self.defaults, **(hyper or {})}
+        wide = accumulation_dtype(param.dtype)
+        widened = {k: cast(v, wide) if isinstance(v, Expr) else v for k, v in known.items()}
+        count = cast(step, wide) if isinstance(step, Expr) else step
+        scalars = {
+            k: cast(v, param.dtype) if isinstance(v, Expr) else v
+            for k, v in self.scalars(widened, count).items()
+        }
+        return self.equation(param, grad, state, scalars, known)
+
+
+def accumulation_dtype(dtype: DType) -> DType:
+    """Where scalars such as ``1 − βᵗ`` are computed: float32, or float64 for 64-bit parameters."""
+    return dtypes.float64 if dtype in {dtypes.float64, dtypes.complex128} else dtypes.float32
+
+
+# ------------------------------------------------- functions of numbers and of expressions alike
+
+
+def sqrt(x: Any) -> Any:
+    """√x of a number or an expression."""
+    return power(x, Fraction(1, 2)) if isinstance(x, Expr) else math.sqrt(x)
+
+
+def raised(base: Scalar, exponent: Scalar) -> Any:
+    """``baseᵉ``; a known base in front of an unknown exponent keeps its double precision.
+
+    >>> raised(0.5, 3)
+    0.125
+    """
+    if not isinstance(exponent, Expr):
+        return power(base, exponent) if isinstance(base, Expr) else base**exponent
+    if isinstance(base, Expr):
+        return elementwise("pow", base, exponent)
+    if base == 0:
+        return 0.0
+    return elementwise("exp", exponent * math.log(base))
+
+
+def one_minus_power(base: Scalar, exponent: Scalar) -> Any:
+    """``1 − βᵗ``, the bias correction of an exponential average.
+
+    For a known β and an unknown t it is ``−expm1(t log β)``: in float32 the typed form loses five
+    digits at β = 0.999.
+
+    >>> one_minus_power(0.5, 3)
+    0.875
+    """
+    if isinstance(exponent, Expr) and not isinstance(base, Expr):
+        if base == 0:
+            return 1.0
+        return -elementwise("expm1", exponent * math.log(base))
+    return 1 - raised(base, exponent)
+
+
+def compared(op: str, x: Scalar, bound: float) -> Any:
+    """``x > bound`` (``gt``), ``x = bound`` (``eq``): a bool, or a boolean expression."""
+    if isinstance(x, Expr):
+        return elementwise(op, x, constant(bound, x.dtype))
+    return x > bound if op == "gt" else x == bound
+
+
+def chosen(condition: Any, yes: Scalar, no: Scalar, like: Scalar) -> Any:
+    """``yes`` where the condition holds, else ``no``; numbers take the dtype of ``like``."""
+    if not isinstance(condition, Expr):
+        return yes if condition else no
+    dtype = like.dtype if isinstance(like, Expr) else dtypes.float32
+    first, second = (v if isinstance(v, Expr) else constant(v, dtype) for v in (yes, no))
+    return where(condition, first, second)
+
+
+def decayed(param: Expr, grad: Expr, s: Scalars, hyper: Hyper) -> Expr:
+    """The gradient as most rules begin: its sign under ``maximize``, then ``+ λ p``."""
+    grad = -grad if hyper["maximize"] else grad
+    return grad + s["weight_decay"] * param if hyper["weight_decay"] else grad
