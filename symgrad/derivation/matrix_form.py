@@ -13,7 +13,7 @@ from fractions import Fraction
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, terms_of
 from symgrad.core.expr import SYMBOL, Expr, Labels
-from symgrad.core.sizes import ONE, Monomial
+from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.notation import (
     Form,
     Slot,
@@ -145,6 +145,8 @@ class Recogniser:
 
     def _contraction(self, e: Expr) -> Step:
         rank = len(e.shape)
+        if rank == 0 and any(a.op.name == "onehot" for a in e.args):
+            return None
         factors, coefficient, typed = flatten(e, self.written, self.named)
         scalars: list[Form] = []
         edges: list[Edge] = []
@@ -152,6 +154,7 @@ class Recogniser:
         under: dict[int, list[Form]] = {}
         below: list[Form] = []
         matrices_below: list[tuple[int, int, Form]] = []
+        extents = {x: a.shape[k] for a, ls in factors for k, x in enumerate(ls)}
         for a, ls in factors:
             inverse = a.op.name == "power" and a.params[2][0] == -1
             source = a.args[0] if inverse else a
@@ -183,7 +186,7 @@ class Recogniser:
             )
             edges = [x for x in edges if x not in match]
             edges.append(Edge(start, end, Form("quotient", (top, inner), True)))
-        body = reduce_graph(rank, edges, weights, e, _Hadamard(typed))
+        body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed))
         if body is None:
             return None
         if body.kind == "number" and scalars:
@@ -267,7 +270,7 @@ def reduce_graph(
     rank: int,
     edges: list[Edge],
     weights: dict[int, list[Form]],
-    e: Expr,
+    extents: dict[int, Size],
     _had: Callable[[list[Form]], Form],
 ) -> Form | None:
     """Series-parallel reduction to one matrix, vector or scalar; None if it does not reduce."""
@@ -311,9 +314,9 @@ def reduce_graph(
             touching = [x for x in edges if label in (x.start, x.end)]
             here = weights.get(label, [])
             if not touching:
-                if len(here) == 1 and here[0].kind in ("sum", "hadamard", "quotient"):
+                if len(here) == 1 and here[0].kind not in ("name", "product", "index", "transpose"):
                     return None
-                scalars.append(_inner(here, e, _had))
+                scalars.append(_inner(here, extents[label], _had))
             elif len(touching) == 1 and here:
                 edge = touching[0]
                 edges = [x for x in edges if x is not edge]
@@ -324,7 +327,7 @@ def reduce_graph(
                 if edge.start != label:
                     return None
                 edges = [x for x in edges if x is not edge]
-                slot = Slot(_size_of(e, label), 0)
+                slot = Slot(extents[label], 0)
                 row = Form("index", (edge.form, Form("slot", (), slot), Form("all")))
                 total = Form("total", (row,), (slot,))
                 weights.setdefault(edge.other(label), []).append(total)
@@ -387,34 +390,16 @@ def _marks(form: Form) -> int:
     return count
 
 
-def _inner(weights: list[Form], e: Expr, _had: Callable[[list[Form]], Form]) -> Form:
+def _inner(weights: list[Form], size: Size, _had: Callable[[list[Form]], Form]) -> Form:
     """A summed label with vectors only: uᵀ v."""
     if len(weights) == 1:
-        raise_slot = Slot(_vector_size(e), 0)
-        index = Form("index", (weights[0], Form("slot", (), raise_slot)))
-        return Form("total", (index,), (raise_slot,))
+        slot = Slot(size, 0)
+        index = Form("index", (weights[0], Form("slot", (), slot)))
+        return Form("total", (index,), (slot,))
     first, rest = weights[0], weights[1:]
     if first.kind == "product" and rest[0].kind != "product":
         first, rest = rest[0], [first, *rest[1:]]
     return product([transposed(first), _had(rest)])
-
-
-def _size_of(e: Expr, label: int) -> object:
-    return _summed_sizes(e).get(label)
-
-
-def _vector_size(e: Expr) -> object:
-    return next(iter(_summed_sizes(e).values()))
-
-
-def _summed_sizes(e: Expr) -> dict[int, object]:
-    sizes: dict[int, object] = {}
-    rank = len(e.shape)
-    for a, ls in zip(e.args, e.params[0], strict=True):
-        for k, x in enumerate(ls):
-            if x >= rank:
-                sizes[x] = a.shape[k]
-    return sizes
 
 
 INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}

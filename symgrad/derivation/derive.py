@@ -1,0 +1,161 @@
+"""The printed derivation: sizes, forward definitions, named adjoints, one line per gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symgrad.core.expr import Expr, facts_of, name_of
+from symgrad.core.sizes import Size, letters_of, shape_text
+from symgrad.derivation import notation
+from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.formula import Formula, form_of
+from symgrad.derivation.latex import latex_of
+from symgrad.derivation.lines import GRADIENT, Definition, Lines
+from symgrad.derivation.notation import Form, Printer, Slot
+from symgrad.derivation.stream import fits_stdout
+
+FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
+         "spd": "{} symmetric positive definite"}  # fmt: skip
+
+
+class Line:
+    """One printed line: left side, right side, and the definition behind it."""
+
+    def __init__(self, definition: Definition, left: Form, right: Form) -> None:
+        self.definition = definition
+        self.left = left
+        self.right = right
+
+
+class Derivation:
+    """What ``sg.derive`` returns.
+
+    ``str(d)`` is the block of text (ASCII where standard output cannot encode it);
+    ``d.latex()`` an aligned LaTeX block; ``d["W1"]`` or ``d.grad("W1")`` the Formula of one
+    gradient; ``d.lines`` the lines with their expressions.
+    """
+
+    def __init__(self, lines: Lines, inputs: Sequence[Expr]) -> None:
+        self.inputs = list(inputs)
+        self.source = lines
+        self.lines: list[Line] = []
+        used = self._shown()
+        for node, leaf in lines.shown.items():
+            if node in used:
+                inner, _ = form_of(node.args[0], lines.written, lines.named)
+                right = notation.call("onehot", inner, notation.name(str(node.params[0])))
+                self.lines.append(
+                    Line(Definition(leaf, node, "forward"), notation.name(name_of(leaf)), right)
+                )
+        for d in lines.definitions:
+            if d.kind == "given":
+                continue
+            right, at = form_of(d.expr, lines.written, lines.named)
+            left = notation.name(name_of(d.symbol))
+            self.lines.append(Line(d, Form("index", (left, *at)) if at else left, right))
+
+    def _shown(self) -> set[Expr]:
+        """One-hot rows that some line prints by name."""
+        found: set[Expr] = set()
+        for d in self.source.definitions:
+            if d.kind == "forward":
+                continue
+            stack = [d.expr]
+            seen: set[Expr] = set()
+            while stack:
+                e = stack.pop()
+                if e in seen:
+                    continue
+                seen.add(e)
+                if e.op.name == "onehot":
+                    found.add(e)
+                stack.extend(e.args)
+        return found
+
+    def grad(self, of: str) -> Formula:
+        """The Formula of the gradient for the input called ``of``."""
+        for line in self.lines:
+            d = line.definition
+            if d.kind == GRADIENT and d.of is not None and name_of(d.of) == of:
+                at = line.left.items[1:] if line.left.kind == "index" else ()
+                return Formula(d.expr, line.right, at)
+        known = ", ".join(name_of(x.definition.of) for x in self.lines
+                          if x.definition.kind == GRADIENT and x.definition.of is not None)
+        raise KeyError(f"no gradient for {of!r}; there are gradients for {known}")
+
+    __getitem__ = grad
+
+    @property
+    def sizes(self) -> list[Size]:
+        """Sizes in declared order."""
+        found: dict[Size, None] = {}
+        for leaf in self.inputs:
+            for size in leaf.shape:
+                found.setdefault(size)
+        return list(found)
+
+    @property
+    def letters(self) -> dict[Slot, str]:
+        """Letters of the index slots of the whole block."""
+        taken = {name_of(i) for i in self.inputs} | {name_of(d.definition.symbol)
+                                                     for d in self.lines}
+        for leaf in self.inputs:
+            taken.update(letters_of(leaf.shape))
+        slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
+        return notation.assign_letters(slots, self.sizes, taken)
+
+    def header(self) -> list[tuple[str, str]]:
+        """(word, text) of the lines before the definitions."""
+        rows = [("sizes", "   ".join(f"{name_of(i)}: {shape_text(i.shape)}" for i in self.inputs))]
+        letters = self.letters
+        if letters:
+            rank = {size: k for k, size in enumerate(self.sizes)}
+            ordered = sorted(letters, key=lambda s: (rank.get(s.size, 99), s.number))
+            rows.append(("indices", "   ".join(f"{letters[s]} < {s.size}" for s in ordered)))
+        given = [FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i)
+                 if f in FACTS]
+        given += [f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}" for d in self.source.definitions
+                  if d.kind == "given" and d.of is not None]
+        if given:
+            rows.append(("given", ", ".join(given)))
+        return rows
+
+    @property
+    def unicode(self) -> str:
+        """The block in Unicode."""
+        printer = Printer(self.letters)
+        rows = [f"{word:<8} {text}" for word, text in self.header()]
+        texts = [(printer.text(x.left), printer.text(x.right)) for x in self.lines]
+        width = max((len(left) for left, _ in texts), default=0)
+        width = min(width, 8)
+        return "\n".join([*rows, *(f"{left:<{width}} = {right}" for left, right in texts)])
+
+    @property
+    def ascii(self) -> str:
+        """The block in ASCII."""
+        return to_ascii(self.unicode)
+
+    def latex(self) -> str:
+        """An ``aligned`` block."""
+        letters = self.letters
+        ranks = {name_of(d.definition.symbol): d.definition.symbol.ndim for d in self.lines}
+        ranks.update({name_of(i): i.ndim for i in self.inputs})
+        rows = []
+        for x in self.lines:
+            d = x.definition
+            if d.kind == GRADIENT and d.of is not None:
+                left = r"\frac{\partial L}{\partial " + latex_of(
+                    notation.name(name_of(d.of)), letters, ranks) + "}"
+            else:
+                left = latex_of(x.left, letters, ranks)
+            rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}")
+        return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+    def _repr_latex_(self) -> str:
+        return f"$$\n{self.latex()}\n$$"
+
+    def __str__(self) -> str:
+        text = self.unicode
+        return text if fits_stdout(text) else to_ascii(text)
+
+    __repr__ = __str__

@@ -1,0 +1,162 @@
+"""Names of intermediate values, by a stated rule (tracing cannot see Python's local names).
+
+affine and fed to an activation or softmax → Z, its activation → H, softmax → P, σ → p, a difference
+that is squared or used twice → R, one-hot rows → Y; anything else used twice gets a free letter.
+Upper case for matrices, lower case for vectors and scalars; numbered when several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, single_term
+from symgrad.core.expr import SYMBOL, Expr
+from symgrad.core.traverse import topological
+from symgrad.derivation.notation import subscript
+from symgrad.derivation.order import Written, bare
+
+ACTIVATIONS = frozenset(
+    {"tanh", "relu", "sigmoid", "softplus", "exp", "erf", "sin", "cos", "log", "softmax",
+     "logsumexp"}
+)  # fmt: skip
+FREE = "ABCDEFGMNOQSTUV"
+
+
+@dataclass(slots=True)
+class NameTable:
+    """Names already in use; gives a base letter, numbered where it must be."""
+
+    taken: set[str] = field(default_factory=set[str])
+
+    def fresh(self, base: str, number: int = 0) -> str:
+        """``base``, or ``base`` with the first free number."""
+        word = base + (subscript(number) if number else "")
+        count = number
+        while word in self.taken:
+            count += 1
+            word = base + subscript(count)
+        self.taken.add(word)
+        return word
+
+
+def written_order(roots: Sequence[Expr], written: Written) -> list[Expr]:
+    """Topological order that visits operands as they were written."""
+    order: list[Expr] = []
+    done: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+            continue
+        if node in done:
+            continue
+        done.add(node)
+        stack.append((node, True))
+        args = list(node.args)
+        position = written.positions(node)
+        if position is not None:
+            args.sort(key=lambda a: position.get(bare(a), len(position)))
+        stack.extend((a, False) for a in reversed(args) if a not in done)
+    return order
+
+
+def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
+    """Which nodes deserve a name, and of which kind (``Z H P p R`` or ``*``)."""
+    users: dict[Expr, list[Expr]] = {}
+    times: dict[Expr, int] = {}
+    for node in order:
+        for a in node.args:
+            users.setdefault(a, []).append(node)
+            times[a] = times.get(a, 0) + 1
+    final = set(roots)
+    found: dict[Expr, str] = {}
+    for node in order:
+        if node in final or not _nameable(node):
+            continue
+        above = users.get(node, [])
+        activated = [u for u in above if u.op.name in ACTIVATIONS]
+        if activated and _affine(node):
+            found[node] = "Z"
+        elif node.op.name == "softmax":
+            found[node] = "P"
+        elif node.op.name == "sigmoid":
+            found[node] = "P" if node.ndim == 2 and _feeds_product(above) else "p"
+            if found.get(node.args[0]) == "Z" and _feeds_product(above):
+                found[node] = "H"
+        elif node.op.name in ACTIVATIONS and bare(node.args[0]) in found and (
+            _feeds_product(above) or len(above) > 1
+        ):
+            found[node] = "H"
+        elif times.get(node, 0) > 1 and len(node.shape) > 0:
+            found[node] = "R" if node.op is SUM else "*"
+        elif times.get(node, 0) > 1:
+            found[node] = "*"
+    return found
+
+
+def _nameable(node: Expr) -> bool:
+    if node.op in (SYMBOL, DELTA) or not node.dtype.differentiable:
+        return False
+    if constant_value(node) is not None or relabelling(node) is not None:
+        return False
+    term = single_term(node)
+    if term is not None and term[1].op is SYMBOL:
+        return False
+    return node.op.name != "onehot"
+
+
+def _affine(node: Expr) -> bool:
+    """A product of two factors, or a sum that has one among its terms."""
+    if node.op is CONTRACTION:
+        return node.sums and len(node.args) > 1
+    if node.op is SUM:
+        return any(_affine(a) for a in node.args if a.op is CONTRACTION)
+    return False
+
+
+def _feeds_product(users: Sequence[Expr]) -> bool:
+    return any(
+        u.op is CONTRACTION and u.sums and len(u.args) > 1 or relabelling(u) is not None
+        for u in users
+    )
+
+
+def base_letter(kind: str, node: Expr) -> str:
+    """The letter of a kind, in the case that fits the rank."""
+    if kind == "p":
+        return "P" if node.ndim == 2 else "p"
+    return kind if node.ndim >= 2 else kind.lower()
+
+
+def assign(
+    found: Mapping[Expr, str], table: NameTable, chosen: Mapping[Expr, str]
+) -> dict[Expr, str]:
+    """Names for the nodes, in program order; ``chosen`` are the user's own."""
+    groups: dict[str, list[Expr]] = {}
+    for node, kind in found.items():
+        if node in chosen:
+            continue
+        letter = base_letter(kind, node) if kind != "*" else "*"
+        groups.setdefault(letter, []).append(node)
+    result: dict[Expr, str] = {}
+    for node, word in chosen.items():
+        table.taken.add(word)
+        result[node] = word
+    free = iter(FREE)
+    for letter, nodes in groups.items():
+        for number, node in enumerate(nodes, start=1):
+            if letter == "*":
+                base = next((c for c in free if _free(c, node, table)), "T")
+                result[node] = table.fresh(base if node.ndim >= 2 else base.lower())
+            else:
+                result[node] = table.fresh(letter, number if len(nodes) > 1 else 0)
+    return {node: result[node] for node in [*chosen, *found] if node in result}
+
+
+def _free(letter: str, node: Expr, table: NameTable) -> bool:
+    return (letter if node.ndim >= 2 else letter.lower()) not in table.taken
+
+
+__all__ = ["NameTable", "assign", "base_letter", "kinds", "topological", "written_order"]
