@@ -18,13 +18,16 @@ PICTURE = Path(__file__).parent / "three_faces.svg"
 STYLE = """\
 text { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; fill: #1f2933 }
 .title { font-family: system-ui, sans-serif; font-size: 13px; fill: #627d98; font-weight: 600 }
-.said { font-family: system-ui, sans-serif; font-size: 12px; fill: #627d98 }
 .formula { font-family: "STIX Two Text", Cambria, "DejaVu Serif", serif; font-size: 26px }
 .code { font-size: 13px; white-space: pre }
 .comment { fill: #829ab1 }
 .card { fill: #ffffff; stroke: #cbd2d9 }
 .ground { fill: #f5f7fa }
 .arrow { stroke: #829ab1; stroke-width: 1.5; fill: none; marker-end: url(#tip) }"""
+TIP = (
+    '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8" '
+    'orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#829ab1"/></marker></defs>'
+)
 
 
 def body_of(source: str) -> list[str]:
@@ -52,36 +55,43 @@ def code(lines: list[str], x: int, y: int) -> str:
 
 def picture(typed: list[str], formula: str, source: list[str], ran: list[str]) -> str:
     """The SVG: what was typed on the left, its three faces on the right."""
-    height = 230 + 20 * (len(source) + len(ran))
-    second = 140
+    left, right = 20 + card_width(typed), 90 + card_width(typed)
+    wide = max(420, card_width(source), card_width(ran))
+    width = right + wide + 20
+    second = 130
     third = second + 60 + 20 * len(source)
-    middle = 20 + (height - 40) // 2
+    height = third + 60 + 20 * len(ran)
+    middle = height // 2
     cards = [
-        (20, middle - 20 - 10 * len(typed), 300, 50 + 20 * len(typed), "you write"),
-        (380, 20, 500, 90, "read it as a formula"),
-        (380, second - 10, 500, 40 + 20 * len(source), "read it as source: plain JAX"),
-        (380, third - 10, 500, 40 + 20 * len(ran), "run it: one XLA executable, CPU or GPU"),
+        (20, middle - 25 - 10 * len(typed), left - 20, 50 + 20 * len(typed), "you write"),
+        (right, 20, wide, 90, "read it as a formula"),
+        (right, second, wide, 40 + 20 * len(source), "read it as source: plain JAX"),
+        (right, third, wide, 40 + 20 * len(ran), "run it: one XLA executable, CPU or GPU"),
     ]
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 900 {height}" role="img"',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img"',
         '     aria-label="One gradient: as a formula, as JAX source, and run">',
         f"<style>\n{STYLE}\n</style>",
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" '
-        'markerHeight="8" orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="#829ab1"/></marker></defs>',
-        f'<rect class="ground" width="900" height="{height}" rx="10"/>',
+        TIP,
+        f'<rect class="ground" width="{width}" height="{height}" rx="10"/>',
     ]
     for x, y, w, h, title in cards:
         parts.append(f'<rect class="card" x="{x}" y="{y}" width="{w}" height="{h}" rx="8"/>')
         parts.append(f'<text class="title" x="{x + 16}" y="{y + 24}">{escape(title)}</text>')
     for _, y, _, h, _ in cards[1:]:
-        end = y + h // 2
-        parts.append(f'<path class="arrow" d="M320 {middle} C350 {middle} 350 {end} 378 {end}"/>')
+        curve = f"M{left} {middle} C{left + 40} {middle} {left + 25} {y + h // 2} {right - 2} {y + h // 2}"
+        parts.append(f'<path class="arrow" d="{curve}"/>')
     parts.append(code(typed, 36, cards[0][1] + 48))
-    parts.append(f'<text class="formula" x="396" y="86">{escape(formula)}</text>')
-    parts.append(code(source, 396, second + 38))
-    parts.append(code(ran, 396, third + 38))
+    parts.append(f'<text class="formula" x="{right + 16}" y="86">{escape(formula)}</text>')
+    parts.append(code(source, right + 16, second + 46))
+    parts.append(code(ran, right + 16, third + 46))
     parts.append("</svg>")
     return "\n".join(parts) + "\n"
+
+
+def card_width(lines: list[str]) -> int:
+    """Room for the longest line of code."""
+    return 40 + 8 * max(map(len, lines))
 
 
 def drawn() -> str:
