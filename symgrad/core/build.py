@@ -144,7 +144,7 @@ def _splices(inner: Expr, alone: bool, outer_sums: bool) -> bool:
     if count == 0:
         return True
     if count == 1:
-        return not inner.sums or alone
+        return not inner.sums or (alone and outer_sums)
     if alone and outer_sums and not inner.sums:
         return True
     return any(a.op is DELTA for a in inner.args)
@@ -315,9 +315,38 @@ def _canonical(
         natural = tuple(-1 if s == 1 else k for k, s in enumerate(shape))
         if labels[0] == natural:
             return args[0]
+    if numbering > rank:
+        carried = [x for ls in labels for x in ls if 0 <= x < rank]
+        kept = list(dict.fromkeys(carried)) if len(args) == 1 else sorted(set(carried))
+        if kept != list(range(rank)):
+            return _summed_then_moved(args, labels, kept, shape, dtype)
     node = intern(CONTRACTION, args, (labels, shape, dtype), shape, dtype)
     node.sums = numbering > rank
     return node
+
+
+def _summed_then_moved(
+    args: tuple[Expr, ...],
+    labels: tuple[Labels, ...],
+    kept: list[int],
+    shape: Shape,
+    dtype: DType,
+) -> Expr:
+    """A sum whose axes are repeated or moved: the sum is one node, the move another."""
+    number = {x: k for k, x in enumerate(kept)}
+    rows: list[Labels] = []
+    for ls in labels:
+        row: list[int] = []
+        for x in ls:
+            if x >= 0 and x not in number:
+                number[x] = len(number)
+            row.append(number[x] if x >= 0 else -1)
+        rows.append(tuple(row))
+    inner_shape = tuple(shape[x] for x in kept)
+    params = (tuple(rows), inner_shape, dtype)
+    inner = intern(CONTRACTION, args, params, inner_shape, dtype)
+    inner.sums = True
+    return intern(CONTRACTION, (inner,), ((tuple(kept),), shape, dtype), shape, dtype)
 
 
 def _numbered(

@@ -45,9 +45,9 @@ class Written:
 
     def carry(self, old: Expr, new: Expr, moved: dict[Expr, Expr]) -> None:
         """The order of ``old`` for its rebuilt form."""
-        known = self._table.get(old)
-        if known is not None and new not in self._table:
-            self._table[new] = {moved.get(e, e): k for e, k in known.items()}
+        known = self._table.get(bare(old))
+        if known is not None and bare(new) not in self._table:
+            self._table[bare(new)] = {bare(moved.get(e, e)): k for e, k in known.items()}
 
 
 def ordered_terms(e: Expr, written: Written) -> list[Term]:

@@ -1,0 +1,146 @@
+"""The rewriting engine: named rules tried bottom-up, by rebuilding and comparing identity.
+
+No matcher is needed: nodes are interned, so a rule holds at a node exactly if its left side, built
+over some sub-expression, *is* that node.  Every application can be recorded; the record is the
+user's derivation and our debugger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from symgrad.core import dtypes
+from symgrad.core.expr import Expr, symbol
+from symgrad.core.op import Op
+from symgrad.core.sizes import letter
+from symgrad.core.traverse import topological
+from symgrad.errors import SymgradError
+
+DEPTH = 6
+"""How far below a node the variable of a rule is looked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rule:
+    """``left(x) → right(x)`` for an expression x.
+
+    ``domain`` is where both sides must agree to rounding, ``edges`` are points at which the right
+    side must be finite although the left may not be; ``states`` says what changes there.
+    """
+
+    name: str
+    left: Callable[[Expr], Expr]
+    right: Callable[[Expr], Expr]
+    rank: int = 1
+    domain: str = "real"
+    edges: tuple[float, ...] = ()
+    states: str = ""
+
+    def apply(self, node: Expr) -> Expr | None:
+        """The right side if ``node`` is an instance of the left side."""
+        if node.op is not _head(self):
+            return None
+        for candidate in _below(node):
+            if candidate.ndim < self.rank - 1 or candidate.dtype is not node.dtype:
+                continue
+            try:
+                found = self.left(candidate)
+            except SymgradError:
+                continue
+            if found is node:
+                return self.right(candidate)
+        return None
+
+
+@dataclass(frozen=True, eq=False)
+class Procedure:
+    """A rule that must compute: ``step(node)`` gives the new node or None."""
+
+    name: str
+    step: Callable[[Expr], Expr | None]
+    example: Callable[[], tuple[Expr, Expr]]
+    edges: tuple[float, ...] = ()
+    states: str = ""
+
+    def apply(self, node: Expr) -> Expr | None:
+        """The rewritten node, or None."""
+        return self.step(node)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One application of a rule."""
+
+    rule: str
+    before: Expr
+    after: Expr
+
+
+@lru_cache(maxsize=1024)
+def _head(rule: Rule) -> Op:
+    names = ("n", "d", "k", "m")[: rule.rank]
+    x = symbol("x", tuple(letter(s) for s in names), dtypes.float64, number=-1)
+    return rule.left(x).op
+
+
+def _below(node: Expr) -> Iterator[Expr]:
+    seen: set[Expr] = set()
+    layer = list(node.args)
+    for _ in range(DEPTH):
+        following: list[Expr] = []
+        for e in layer:
+            if e not in seen:
+                seen.add(e)
+                yield e
+                following += e.args
+        layer = following
+
+
+def rewrite(
+    roots: Sequence[Expr],
+    groups: Sequence[Sequence[Rule | Procedure]],
+    moved: Callable[[Expr, Expr, dict[Expr, Expr]], None] | None = None,
+) -> tuple[list[Expr], list[Step]]:
+    """``roots`` after one bottom-up pass per group, jointly; and the steps taken.
+
+    A rule is tried again on what it produced until nothing fires.  ``moved`` hears every node that
+    was rebuilt: (old, new, table so far).
+    """
+    steps: list[Step] = []
+    current = list(roots)
+    for group in groups:
+        by_op = _by_head(group)
+        table: dict[Expr, Expr] = {}
+        for node in topological(current):
+            args = tuple(table[a] for a in node.args)
+            same = all(a is b for a, b in zip(args, node.args, strict=True))
+            new = node if same else node.func(*args)
+            fired = True
+            while fired:
+                fired = False
+                for rule in (*by_op.get(new.op, ()), *by_op.get(None, ())):
+                    found = rule.apply(new)
+                    if found is not None and found is not new:
+                        steps.append(Step(rule.name, new, found))
+                        if moved is not None:
+                            moved(new, found, table)
+                        new = found
+                        fired = True
+                        break
+            table[node] = new
+            if new is not node and moved is not None:
+                moved(node, new, table)
+        current = [table[r] for r in current]
+    return current, steps
+
+
+def _by_head(
+    group: Sequence[Rule | Procedure],
+) -> dict[Op | None, list[Rule | Procedure]]:
+    table: dict[Op | None, list[Rule | Procedure]] = {}
+    for rule in group:
+        head = _head(rule) if isinstance(rule, Rule) else None
+        table.setdefault(head, []).append(rule)
+    return table

@@ -1,0 +1,211 @@
+"""The rewrite rules, each a named value and its own test.
+
+Groups: STABLE (before and after differentiation; formulas show the result) and MACHINE (just
+before lowering; formulas keep the textbook's form).
+"""
+
+from __future__ import annotations
+
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    CONTRACTION,
+    ONE,
+    SUM,
+    constant_value,
+    contract,
+    elementwise,
+    linear,
+    product,
+    reduce_sum,
+    scale,
+    terms_of,
+)
+from symgrad.core.expr import Expr, Labels, symbol
+from symgrad.core.sizes import Monomial, letter
+from symgrad.ops.axis import along, expanded
+from symgrad.simplify.engine import Procedure, Rule
+
+
+def _f(name: str, x: Expr) -> Expr:
+    return elementwise(name, x)
+
+
+def _sum_exp(x: Expr) -> Expr:
+    return reduce_sum(_f("exp", x), [len(x.shape) - 1])
+
+
+def _normalised(x: Expr) -> Expr:
+    return product(_f("exp", x), expanded(1 / _sum_exp(x), -1, x.shape))
+
+
+STABLE: tuple[Rule | Procedure, ...] = (
+    Rule(
+        "softplus",
+        lambda x: _f("log", 1 + _f("exp", x)),
+        lambda x: _f("softplus", x),
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "softplus of log1p",
+        lambda x: _f("log1p", _f("exp", x)),
+        lambda x: _f("softplus", x),
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "logistic function",
+        lambda x: 1 / (1 + _f("exp", -x)),
+        lambda x: _f("sigmoid", x),
+        edges=(-1e4, 1e4),
+    ),
+    Rule(
+        "logistic function of the other sign",
+        lambda x: 1 / (1 + _f("exp", x)),
+        lambda x: _f("sigmoid", -x),
+        edges=(-1e4, 1e4),
+    ),
+    Rule(
+        "logistic ratio",
+        lambda x: product(_f("exp", x), 1 / (1 + _f("exp", x))),
+        lambda x: _f("sigmoid", x),
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "logistic ratio, recognised",
+        lambda x: product(_f("exp", x), _f("sigmoid", -x)),
+        lambda x: _f("sigmoid", x),
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "log of the logistic function",
+        lambda x: _f("log", _f("sigmoid", x)),
+        lambda x: -_f("softplus", -x),
+        edges=(-1e4, 1e4),
+        states="finite where the function underflows to 0",
+    ),
+    Rule(
+        "log of its complement",
+        lambda x: _f("log", 1 - _f("sigmoid", x)),
+        lambda x: -_f("softplus", x),
+        edges=(-1e4, 1e4),
+        states="finite where the function rounds to 1",
+    ),
+    Rule(
+        "softmax",
+        _normalised,
+        lambda x: along("softmax", x),
+        rank=2,
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "logsumexp",
+        lambda x: _f("log", _sum_exp(x)),
+        lambda x: along("logsumexp", x),
+        rank=2,
+        edges=(-1e4, 1e4),
+        states="finite where exp overflows",
+    ),
+    Rule(
+        "log of softmax",
+        lambda x: _f("log", along("softmax", x)),
+        lambda x: x - expanded(along("logsumexp", x), -1, x.shape),
+        rank=2,
+        edges=(-1e4, 1e4),
+        states="finite where softmax underflows to 0",
+    ),
+)
+
+
+Parts = tuple[Monomial, Expr | None, Expr, Labels]
+
+
+def _weighted_softplus(term: tuple[Monomial, Expr, Labels]) -> Parts | None:
+    """c · A ⊙ softplus(x) as (c, A, x, labels); A is None for a bare softplus."""
+    c, e, labels = term
+    if e.op.name == "softplus":
+        return c, None, e.args[0], labels
+    if e.op is CONTRACTION and not e.sums:
+        found = [k for k, a in enumerate(e.args) if a.op.name == "softplus"]
+        natural = tuple(range(len(e.shape)))
+        if len(found) == 1 and e.params[0][found[0]] == natural:
+            k = found[0]
+            others = [a for j, a in enumerate(e.args) if j != k]
+            rows = [ls for j, ls in enumerate(e.params[0]) if j != k]
+            rest = contract(others, rows, natural, dict(enumerate(e.shape)), e.dtype)
+            return c, rest, e.args[k].args[0], labels
+    return None
+
+
+def binary_cross_entropy(node: Expr) -> Expr | None:
+    """A ⊙ softplus(−z) + (1 − A) ⊙ softplus(z) = softplus(z) − A ⊙ z, under one coefficient."""
+    if node.op is not SUM or len(node.args) < 2:
+        return None
+    terms = terms_of(node)
+    natural = tuple(range(len(node.shape)))
+    parts = [_weighted_softplus(t) for t in terms]
+    for j, first in enumerate(parts):
+        if first is None or first[1] is None or first[3] != natural:
+            continue
+        for k, second in enumerate(parts):
+            if second is None or second[1] is None or second[3] != natural or j == k:
+                continue
+            if first[0] != second[0] or scale(-1, first[2]) is not second[2]:
+                continue
+            whole = _flat_sum(first[1], second[1])
+            if constant_value(whole) != 1 or not _is_opposite(first[2]):
+                continue
+            z = second[2]
+            merged = _f("softplus", z) - product(first[1], z)
+            rest = [t for i, t in enumerate(terms) if i not in (j, k)]
+            if not rest:
+                return scale(first[0], merged)
+            return linear([*rest, (first[0], merged, natural)], node.shape, node.dtype)
+    return None
+
+
+def _flat_sum(a: Expr, b: Expr) -> Expr:
+    """a + b with the terms of both in one sum, so that opposite terms cancel."""
+    natural = tuple(range(len(a.shape)))
+    terms = []
+    for e in (a, b):
+        terms += terms_of(e) if e.op is SUM and e.args else [(ONE, e, natural)]
+    return linear(terms, a.shape, a.dtype)
+
+
+def _is_opposite(e: Expr) -> bool:
+    """Is this the one of ±z with the minus sign in front?"""
+    return e.op is SUM and len(e.args) == 1 and e.params[0][0][0].number < 0
+
+
+def _bce_example() -> tuple[Expr, Expr]:
+    z, y = (symbol(s, (letter("n"),), dtypes.float64, number=-1) for s in "zy")
+    typed = product(y, _f("softplus", -z)) + product(1 - y, _f("softplus", z))
+    return typed, _f("softplus", z) - product(y, z)
+
+
+BINARY: tuple[Rule | Procedure, ...] = (
+    Procedure(
+        "binary cross-entropy",
+        binary_cross_entropy,
+        _bce_example,
+        edges=(-1e4, 1e4),
+        states="one softplus instead of two; exact",
+    ),
+)
+
+MACHINE: tuple[Rule | Procedure, ...] = (
+    Rule("log1p", lambda x: _f("log", 1 + x), lambda x: _f("log1p", x), domain="positive"),
+    Rule("expm1", lambda x: _f("exp", x) - 1, lambda x: _f("expm1", x)),
+)
+
+GROUPS: tuple[tuple[Rule | Procedure, ...], ...] = (STABLE, BINARY)
+"""The passes that formulas and programs share, in order."""
+
+ALL_RULES: tuple[Rule | Procedure, ...] = (*STABLE, *BINARY, *MACHINE)
+
+__all__ = ["ALL_RULES", "BINARY", "GROUPS", "MACHINE", "STABLE"]
