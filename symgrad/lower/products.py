@@ -231,8 +231,11 @@ def _indexed(state: Lowering, node: Expr, k: int) -> Operand | None:
             summed = [x for x in placed if x >= rank]
             return _finish(_sum_out(taken, placed, summed), node)
         if list(labels) == [*where, column]:
-            picked = Apply(text("jnp.take_along_axis({0}, {1}[..., None], axis=-1)[..., 0]"),
-                           (value, index))
+            if len(where) == 1:
+                picked = Apply(_PICK, (value, index))
+            else:
+                picked = Apply(text("jnp.take_along_axis({0}, {1}[..., None], axis=-1)[..., 0]"),
+                               (value, index))
             summed = [x for x in where if x >= rank]
             return _finish(_sum_out(picked, where, summed), node)
         return None
@@ -254,6 +257,13 @@ def _indexed(state: Lowering, node: Expr, k: int) -> Operand | None:
         )
         return _finish((Apply(template, (value, index, *sizes)), [column, *rest]), node)
     return None
+
+
+_PICK = Template(
+    (("jax", "{0}[jnp.arange(len({1})), {1}]"), ("numpy", "{0}[np.arange(len({1})), {1}]")),
+    90,
+    (90, 90),
+)
 
 
 def postfix_index() -> Template:

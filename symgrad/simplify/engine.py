@@ -40,9 +40,10 @@ class Rule:
 
     def apply(self, node: Expr) -> Expr | None:
         """The right side if ``node`` is an instance of the left side."""
-        if node.op is not _head(self):
+        below = list(_below(node))
+        if node.op is not _head(self) or not _needs(self) <= {e.op for e in below} | {node.op}:
             return None
-        for candidate in _below(node):
+        for candidate in below:
             if candidate.ndim < self.rank - 1 or candidate.dtype is not node.dtype:
                 continue
             try:
@@ -79,10 +80,19 @@ class Step:
 
 
 @lru_cache(maxsize=1024)
-def _head(rule: Rule) -> Op:
+def _example(rule: Rule) -> Expr:
     names = ("n", "d", "k", "m")[: rule.rank]
-    x = symbol("x", tuple(letter(s) for s in names), dtypes.float64, number=-1)
-    return rule.left(x).op
+    return rule.left(symbol("x", tuple(letter(s) for s in names), dtypes.float64, number=-1))
+
+
+def _head(rule: Rule) -> Op:
+    return _example(rule).op
+
+
+@lru_cache(maxsize=1024)
+def _needs(rule: Rule) -> frozenset[Op]:
+    """The functions that the left side cannot do without."""
+    return frozenset(e.op for e in topological([_example(rule)]) if e.op.family in ("map", "axis"))
 
 
 def _below(node: Expr) -> Iterator[Expr]:
