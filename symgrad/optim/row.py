@@ -46,7 +46,7 @@ class Slot:
     when: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Row:
     """The update rule of one optimizer.
 
@@ -123,7 +123,8 @@ class Row:
             k: cast(v, param.dtype) if isinstance(v, Expr) else v
             for k, v in self.scalars(widened, count).items()
         }
-        return self.equation(param, grad, state, scalars, known)
+        new, new_state = self.equation(param, grad, state, scalars, known)
+        return new, {s.name: new_state[s.name] for s in self.slots_of(known)}
 
 
 def accumulation_dtype(dtype: DType) -> DType:

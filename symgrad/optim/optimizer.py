@@ -1,0 +1,335 @@
+"""The base of all optimizers: parameter groups, state by parameter, and ``step``.
+
+A subclass names its row (``row``) and, in ``__init__``, PyTorch's arguments; everything else is
+here.  ``step`` computes the scalars of the rule on the host in double precision and hands all
+parameters to :mod:`symgrad.optim.apply` at once.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from itertools import chain
+from typing import Any, ClassVar
+
+from symgrad.autograd import enable_grad, no_grad
+from symgrad.optim.apply import Update, apply_updates
+from symgrad.optim.row import Row
+from symgrad.tensor import Parameter, Tensor, tensor, typename
+
+Group = dict[str, Any]
+_PAIRS = {
+    "betas": ("beta1", "beta2"),
+    "etas": ("etaminus", "etaplus"),
+    "step_sizes": ("smallest", "largest"),
+}
+
+
+class Optimizer:
+    """Mirrors ``torch.optim.Optimizer``; ``row`` is the update rule.
+
+    **Arguments:** ``params``: parameters, (name, parameter) pairs, or dicts with ``params`` and
+    options of their own; ``defaults``: the options of groups that do not say otherwise.
+    """
+
+    row: ClassVar[Row]
+
+    def __init__(self, params: Any, defaults: dict[str, Any]) -> None:
+        if isinstance(params, Tensor):
+            raise TypeError(
+                "params argument given to the optimizer should be an iterable of Tensors or dicts, "
+                f"but got {typename(params)}"
+            )
+        self.defaults = defaults
+        self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.param_groups: list[Group] = []
+        self.stepped = False
+        self._pre_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+        self._post_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
+        self._counts: dict[Tensor, tuple[Tensor, int]] = {}
+        groups = list(params)
+        if not groups:
+            raise ValueError("optimizer got an empty parameter list")
+        if not isinstance(groups[0], dict):
+            groups = [{"params": groups}]
+        for group in groups:
+            self.add_param_group(dict(group))
+
+    # -------------------------------------------------------------- options
+
+    @classmethod
+    def options(cls, **given: Any) -> dict[str, Any]:
+        """PyTorch's options with their defaults, checked."""
+        signature = inspect.signature(cls.__init__)
+        unknown = set(given) - set(signature.parameters) | ({"params"} & set(given))
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no option {', '.join(sorted(unknown))}")
+        options = {
+            name: p.default
+            for name, p in signature.parameters.items()
+            if name not in {"self", "params"}
+        }
+        options.update(given)
+        cls.check(options)
+        return options
+
+    @classmethod
+    def check(cls, options: dict[str, Any]) -> None:
+        """ValueError where an option is out of its range, with PyTorch's words."""
+        for name, words in (
+            ("lr", "learning rate"),
+            ("eps", "epsilon value"),
+            ("weight_decay", "weight_decay value"),
+            ("momentum", "momentum value"),
+            ("momentum_decay", "momentum_decay value"),
+            ("alpha", "alpha value"),
+            ("lr_decay", "lr_decay value"),
+            ("initial_accumulator_value", "initial_accumulator_value value"),
+        ):
+            value = options.get(name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"Invalid {words}: {value}")
+        for place, beta in enumerate(options.get("betas", ())):
+            if not 0.0 <= beta < 1.0:
+                raise ValueError(f"Invalid beta parameter at index {place}: {beta}")
+
+    @classmethod
+    def hyper_of(cls, **options: Any) -> dict[str, Any]:
+        """The flat hyper-parameters of the row for PyTorch's options.
+
+        >>> from symgrad.optim import Adam
+        >>> hyper = Adam.hyper_of(lr=0.1, betas=(0.8, 0.9))
+        >>> hyper["lr"], hyper["beta1"], hyper["beta2"]
+        (0.1, 0.8, 0.9)
+        """
+        return cls.flat(cls.options(**options))
+
+    @classmethod
+    def flat(cls, group: Group) -> dict[str, Any]:
+        """The hyper-parameters of the row out of a parameter group; tensors become numbers."""
+        flat: dict[str, Any] = {}
+        for name, value in group.items():
+            if name in _PAIRS:
+                flat.update(zip(_PAIRS[name], value, strict=True))
+            elif name in cls.row.defaults:
+                flat[name] = value
+        known = {**cls.row.defaults, **flat}
+        return {k: v.item() if isinstance(v, Tensor) else v for k, v in known.items()}
+
+    def hyper(self, group: Group) -> dict[str, Any]:
+        """The hyper-parameters of the row for one of the parameter groups."""
+        return self.flat(group)
+
+    def add_param_group(self, param_group: Group) -> None:
+        """Add parameters with options of their own.
+
+        **Raises:** TypeError for what is no tensor, ValueError for a tensor that is computed, an
+        option that is missing, or a parameter that is in another group.
+        """
+        if not isinstance(param_group, dict):
+            raise TypeError(f"param_group must be a dict, but got {type(param_group)}")
+        params = param_group["params"]
+        if isinstance(params, set):
+            raise TypeError(
+                "optimizer parameters need to be organized in ordered collections, but the ordering "
+                "of tensors in sets will change between runs. Please use a list instead."
+            )
+        params = [params] if isinstance(params, Tensor) else list(params)
+        names = [p[0] for p in params if isinstance(p, tuple)]
+        params = [p[1] if isinstance(p, tuple) else p for p in params]
+        group: Group = {**param_group, "params": params}
+        if names:
+            group["param_names"] = names
+        for p in params:
+            if not isinstance(p, Tensor):
+                raise TypeError(
+                    f"optimizer can only optimize Tensors, but one of the params is {typename(p)}"
+                )
+            if not (p.is_leaf or p.retains_grad):
+                raise ValueError("can't optimize a non-leaf Tensor")
+        for name, default in self.defaults.items():
+            group.setdefault(name, default)
+        if len(params) != len({id(p) for p in params}):
+            warnings.warn(
+                "optimizer contains a parameter group with duplicate parameters; in future, this "
+                "will cause an error",
+                stacklevel=3,
+            )
+        taken = {id(p) for other in self.param_groups for p in other["params"]}
+        if any(id(p) in taken for p in params):
+            raise ValueError("some parameters appear in more than one parameter group")
+        self.check(group)
+        self.param_groups.append(group)
+
+    def __repr__(self) -> str:
+        lines = [f"{type(self).__name__} ("]
+        for place, group in enumerate(self.param_groups):
+            lines.append(f"Parameter Group {place}")
+            lines += [f"    {k}: {group[k]}" for k in sorted(group) if k != "params"]
+        return "\n".join([*lines, ")"])
+
+    # -------------------------------------------------------------- steps
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or fill them with zeros."""
+        for p in self._parameters():
+            if p.grad is not None:
+                if set_to_none:
+                    p.grad = None
+                else:
+                    p.grad = p.grad.detach()
+                    p.grad.zero_()
+
+    def _parameters(self) -> Iterator[Tensor]:
+        return chain.from_iterable(group["params"] for group in self.param_groups)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update every parameter that has a gradient; returns what ``closure`` returns."""
+        for hook in list(self._pre_hooks.values()):
+            hook(self, (closure,), {})
+        self.stepped = True
+        loss = None
+        if closure is not None:
+            with enable_grad():
+                loss = closure()
+        updates = list(self._updates())
+        if updates:
+            with no_grad():
+                apply_updates(self.row, updates)
+        for hook in list(self._post_hooks.values()):
+            hook(self, (closure,), {})
+        return loss
+
+    def _updates(self) -> Iterator[Update]:
+        """Parameter, gradient, state and scalars of everything that has a gradient."""
+        counted: dict[int, Tensor] = {}
+        for group in self.param_groups:
+            hyper = self.hyper(group)
+            scalars: dict[int, dict[str, float]] = {}
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                step = self._count(p, state, counted)
+                self._begin(p, state, hyper)
+                if step not in scalars:
+                    made = self.row.scalars(hyper, step)
+                    scalars[step] = {k: float(v) for k, v in made.items()}
+                yield Update(p, p.grad, state, scalars[step], hyper)
+
+    def _count(self, p: Tensor, state: dict[str, Any], counted: dict[int, Tensor]) -> int:
+        """The number of this step for one parameter, and note it in its state."""
+        if not self.row.counts:
+            return 2 if state else 1
+        known, held = self._counts.get(p), state.get("step")
+        if held is None:
+            step = 1
+        elif known is not None and known[0] is held:
+            step = known[1] + 1
+        else:
+            step = int(held) + 1
+        if step not in counted:
+            counted[step] = tensor(float(step))
+        state["step"] = counted[step]
+        self._counts[p] = counted[step], step
+        return step
+
+    def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
+        """Make the slots that do not exist yet."""
+        for slot in self.row.slots_of(hyper):
+            if slot.name in state:
+                continue
+            first = hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
+            if slot.scalar:
+                state[slot.name] = tensor(float(first), dtype=p.dtype, device=p.device)
+            else:
+                state[slot.name] = p.detach().new_full(p.shape, float(first))
+
+    # -------------------------------------------------------------- hooks and state
+
+    def register_step_pre_hook(self, hook: Callable[..., Any]) -> Any:
+        """``hook(optimizer, args, kwargs)`` before every step; returns a function to undo it."""
+        return _Handle(self._pre_hooks, hook)
+
+    def register_step_post_hook(self, hook: Callable[..., Any]) -> Any:
+        """``hook(optimizer, args, kwargs)`` after every step."""
+        return _Handle(self._post_hooks, hook)
+
+    def state_dict(self) -> dict[str, Any]:
+        """State by the number of the parameter, and the groups with numbers for parameters."""
+        numbers = {id(p): k for k, p in enumerate(self._parameters())}
+        groups = [
+            {**group, "params": [numbers[id(p)] for p in group["params"]]}
+            for group in self.param_groups
+        ]
+        state = {numbers[id(p)]: dict(s) for p, s in self.state.items() if id(p) in numbers}
+        return {"state": state, "param_groups": groups}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what :meth:`state_dict` gave; tensors are copied, in the parameters' dtypes.
+
+        **Raises:** ValueError where the groups do not have the same sizes.
+        """
+        saved = deepcopy(state_dict["param_groups"])
+        own = self.param_groups
+        if len(saved) != len(own):
+            raise ValueError(
+                "loaded state dict has a different number of parameter groups: "
+                f"{len(saved)}, not {len(own)}"
+            )
+        if any(len(a["params"]) != len(b["params"]) for a, b in zip(own, saved, strict=True)):
+            raise ValueError(
+                "loaded state dict contains a parameter group that doesn't match the size of "
+                "optimizer's group"
+            )
+        numbers = chain.from_iterable(group["params"] for group in saved)
+        by_number = dict(zip(numbers, self._parameters(), strict=True))
+        state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        for number, values in state_dict["state"].items():
+            p = by_number[number]
+            state[p] = {key: _copied(key, value, p) for key, value in values.items()}
+        self.state = state
+        self._counts = {}
+        self.param_groups = [
+            {**new, "params": old["params"]} for old, new in zip(own, saved, strict=True)
+        ]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_counts"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._counts = {}
+
+
+class _Handle:
+    """Undoes the registration of a hook by ``remove()``."""
+
+    _next = 0
+
+    def __init__(self, hooks: OrderedDict[int, Callable[..., Any]], hook: Any) -> None:
+        self._hooks = hooks
+        self._key = _Handle._next
+        _Handle._next += 1
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook off."""
+        self._hooks.pop(self._key, None)
+
+
+def _copied(key: str, value: Any, p: Tensor) -> Any:
+    """A copy of one piece of state, in the dtype and on the device of its parameter."""
+    if not isinstance(value, Tensor):
+        return deepcopy(value)
+    if key == "step":
+        return value.detach().clone()
+    if p.dtype.is_floating_point:
+        return value.detach().clone().to(dtype=p.dtype, device=p.device)
+    return value.detach().clone().to(device=p.device)
+
+
+Parameters = Iterable[Parameter] | Iterable[Group]
