@@ -1,0 +1,102 @@
+"""symgrad: models in PyTorch's names, gradients as textbook formulas, programs as JAX source."""
+
+from typing import Any
+
+from symgrad import autograd, creation
+from symgrad.autograd import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+from symgrad.core.dtypes import (
+    bfloat16,
+    complex64,
+    complex128,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    uint8,
+)
+from symgrad.core.dtypes import DType as dtype
+from symgrad.core.dtypes import bool_ as bool
+from symgrad.creation import (
+    arange,
+    as_tensor,
+    empty,
+    empty_like,
+    eye,
+    from_numpy,
+    full,
+    full_like,
+    linspace,
+    manual_seed,
+    normal,
+    ones,
+    ones_like,
+    rand,
+    rand_like,
+    randint,
+    randn,
+    randn_like,
+    randperm,
+    tensor,
+    zeros,
+    zeros_like,
+)
+from symgrad.errors import (
+    DerivativeError,
+    DeviceError,
+    DTypeError,
+    ShapeError,
+    SymgradError,
+    TraceError,
+    UnboundError,
+)
+from symgrad.functional.promotion import default_dtype as get_default_dtype
+from symgrad.functional.promotion import set_default_dtype
+from symgrad.step import compile
+from symgrad.storage import Size, device
+from symgrad.symbolic import derive, grad, name, symbol, symbols
+from symgrad.tensor import Tensor
+from symgrad.trace import spec, trace
+from symgrad import nn, optim, utils  # isort: skip
+
+__version__ = "0.1.0"
+
+float = float32
+double = float64
+half = float16
+long = int64
+int = int32
+
+
+def __getattr__(word: str) -> Any:
+    found = creation.FUNCTIONS.get(word)
+    if found is None:
+        raise AttributeError(f"module 'symgrad' has no attribute {word!r}")
+    return found
+
+
+def is_tensor(value: object) -> Any:
+    """Is ``value`` a tensor of this library?"""
+    return isinstance(value, Tensor)
+
+
+def equal(a: Tensor, b: Tensor) -> Any:
+    """Same shape and same values?"""
+    return a.shape == b.shape and (a == b).all().item()
+
+
+def allclose(a: Tensor, b: Tensor, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: Any = False) -> Any:
+    """Are all entries within atol + rtol |b|?"""
+    import numpy
+
+    return numpy.allclose(
+        a.detach().numpy(force=True), b.detach().numpy(force=True), rtol, atol, equal_nan
+    ).__bool__()

@@ -1,0 +1,194 @@
+"""Values of records: canonical key → cached plan → run.
+
+A small graph met once on the CPU is evaluated with NumPy; when its key returns it is compiled, and
+from then on one cached executable computes everything that is still alive.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from symgrad_codegen import arrays
+from symgrad_codegen.compile import Executable, compiled
+
+from symgrad.core.expr import Expr, symbol
+from symgrad.derivation.naming import NameTable, assign, kinds, written_order
+from symgrad.derivation.order import Written
+from symgrad.errors import UnboundError
+from symgrad.evaluate import evaluate
+from symgrad.expand import Expansion
+from symgrad.lower import lower
+from symgrad.record import Gradient, Leaf, Part, Record, Update, walk
+from symgrad.simplify import simplify
+
+COLD_NODES = 200
+"""A graph up to this size met for the first time is evaluated with NumPy."""
+COLD_ELEMENTS = 4_000_000
+CACHE = 512
+
+_lock = threading.RLock()
+_plans: OrderedDict[Any, Plan] = OrderedDict()
+
+
+class Plan:
+    """What to do for one key: expressions over the symbols of the ends, and later an executable."""
+
+    def __init__(self, inputs: list[Expr], outputs: list[Expr]) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.executables: dict[tuple[int, ...], Executable] = {}
+        self.seen = 0
+
+    def executable(self, donate: tuple[int, ...]) -> Executable:
+        """The compiled program, with these inputs donated."""
+        found = self.executables.get(donate)
+        if found is None:
+            order = written_order(self.outputs, Written())
+            names = assign(kinds(order, self.outputs), NameTable(), {})
+            hints = [(f"out{k}", e) for k, e in enumerate(self.outputs)]
+            program = lower("graph", self.inputs, hints, names=names)
+            found = self.executables[donate] = compiled(program, donate)
+        return found
+
+
+def must_expand(roots: Sequence[Any]) -> set[int]:
+    """Nodes whose expression a gradient needs, although their value may be known."""
+    found: set[int] = set()
+    for node in walk(roots, lambda n: getattr(n, "value", None) is not None):
+        if type(node) is not Gradient:
+            continue
+        stack = [node.operands[0]]
+        while stack:
+            inner = stack.pop()
+            if id(inner) in found or not inner.tracked:
+                continue
+            found.add(id(inner))
+            stack.extend(inner.operands)
+            if type(inner) is Leaf and inner.source is not None:
+                continue
+    return found
+
+
+def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
+    """Walk order, the ends that are inputs, and the canonical key of a graph."""
+    needed = must_expand(roots)
+
+    def cut(node: Any) -> bool:
+        if type(node) is Leaf:
+            return node.source is None
+        return node.value is not None and id(node) not in needed and type(node) is not Gradient
+
+    order = walk(roots, cut)
+    index: dict[int, int] = {}
+    ends: list[Any] = []
+    key: list[Any] = []
+    for k, node in enumerate(order):
+        index[id(node)] = k
+        kind = type(node)
+        if kind is Leaf and node.source is not None:
+            key.append(("leaf", index[id(node.source)]))
+        elif kind is Leaf or (kind in (Record, Part) and cut(node)):
+            ends.append(node)
+            key.append((node.shape, node.dtype, node.device, node.tracked))
+        elif kind is Record:
+            key.append((node.spec, node.tracked, *[index[id(o)] for o in node.operands]))
+        elif kind is Part:
+            key.append(("part", node.index, index[id(node.operands[0])]))
+        elif kind is Gradient:
+            key.append(("gradient", node.seeded, node.partial, *[index[id(o)] for o in node.operands], "of",
+                        *[index.get(id(t), -1) for t in node.targets]))
+        else:
+            key.append((node.row.name, node.statics, *[index[id(o)] for o in node.operands]))
+    return order, ends, tuple(key)
+
+
+def live(order: Sequence[Any]) -> list[Any]:
+    """Pending records that a tensor still shows."""
+    found: list[Any] = []
+    for node in order:
+        kind = type(node)
+        if (kind is Record or kind is Part) and node.value is None and node.handle is not None:
+            if node.handle() is not None:
+                found.append(node)
+    return found
+
+
+def execute(roots: Sequence[Any], donate: Sequence[Any] = ()) -> None:
+    """Give every root a value, and every pending record under them that is still in use.
+
+    ``donate`` are leaves whose buffers may be used up.  Raises UnboundError for a symbol.
+    """
+    with _lock:
+        order, ends, key = collect(roots)
+        outputs = list(dict.fromkeys([*roots, *live(order)]))
+        place = {id(n): k for k, n in enumerate(order)}
+        full_key = (key, tuple(place[id(o)] for o in outputs))
+        plan = _plans.get(full_key)
+        if plan is None:
+            plan = _plan(order, ends, outputs)
+            _plans[full_key] = plan
+            if len(_plans) > CACHE:
+                _plans.popitem(last=False)
+        else:
+            _plans.move_to_end(full_key)
+        values = [_value_of(e) for e in ends]
+        plan.seen += 1
+        big = len(order) > COLD_NODES or any(n.device != "cpu" for n in ends)
+        big = big or sum(v.size for v in values) > COLD_ELEMENTS
+        if plan.seen == 1 and not big:
+            feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
+            results: Any = evaluate(plan.outputs, feeds)
+        else:
+            given = {id(n) for n in donate}
+            used = tuple(
+                k for k, e in enumerate(ends)
+                if id(e) in given and not isinstance(e.value, np.ndarray)
+            )
+            found = plan.executable(used)(*values)
+            results = found if isinstance(found, tuple) else (found,)
+        for node, value in zip(outputs, results, strict=True):
+            node.value = value
+
+
+def _value_of(end: Any) -> Any:
+    if end.value is None:
+        word = getattr(end, "name", "") or (end.symbol.params[0] if end.symbol is not None else "a tensor")
+        shape = "×".join(map(str, end.shape)) or "scalar"
+        raise UnboundError(
+            f"{word} ({shape}) is a symbol: no value is bound to it. Compile the expression and "
+            "call it with arrays, or build it from tensors that have values."
+        )
+    return end.value
+
+
+def _plan(order: Sequence[Any], ends: Sequence[Any], outputs: Sequence[Any]) -> Plan:
+    inputs = [
+        symbol(getattr(end, "name", "") or f"x{k}", end.shape, end.dtype, number=k + 1)
+        for k, end in enumerate(ends)
+    ]
+    table = {id(end): leaf for end, leaf in zip(ends, inputs, strict=True)}
+    expansion = Expansion(order, table)
+    exprs = expansion.final([expansion.exprs[id(o)] for o in outputs])
+    return Plan(inputs, simplify(exprs))
+
+
+def value(node: Any) -> Any:
+    """The array of a node, computed now if it is not known."""
+    if type(node) is Leaf and node.source is not None:
+        return value(node.source)
+    if node.value is None:
+        execute([node])
+    return node.value
+
+
+def references(node: Any) -> int:
+    """How many references hold this object (for donation)."""
+    return sys.getrefcount(node)
+
+
+__all__ = ["Plan", "Update", "collect", "execute", "live", "references", "value"]

@@ -1,0 +1,342 @@
+"""Shapes, sums and products of the public surface, as compositions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    broadcast_shapes,
+    cast,
+    contract,
+    permute as permute_axes,
+    power,
+    reduce_sum,
+)
+from symgrad.core.build import broadcast_to as spread
+from symgrad.core.build import elementwise as apply
+from symgrad.core.build import matmul as product_of_matrices
+from symgrad.core.build import squeeze as drop_axes
+from symgrad.core.build import unsqueeze as insert_axes
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Size, monomial, shape_text, size_product
+from symgrad.errors import AxisError, ShapeError
+from symgrad.functional.promotion import floating, promoted
+from symgrad.functional.table import public
+from symgrad.ops.axis import along
+
+
+def axis_of(dim: int, rank: int) -> int:
+    """``dim`` as a position; AxisError in PyTorch's words."""
+    limit = max(rank, 1)
+    if not -limit <= dim < limit:
+        raise AxisError(
+            f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got "
+            f"{dim})"
+        )
+    return dim % limit
+
+
+def axes_of(dim: Any, rank: int) -> list[int]:
+    """Positions of ``dim``: None for all, an int, or several."""
+    if dim is None or (isinstance(dim, tuple) and not dim):
+        return list(range(rank))
+    listed = [axis_of(d, rank) for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
+    if len(set(listed)) != len(listed):
+        raise ShapeError(f"dim appears multiple times in the list of dims: {dim}")
+    return [] if rank == 0 else listed
+
+
+def _kept(e: Expr, axes: Sequence[int], keepdim: bool) -> Expr:
+    return insert_axes(e, sorted(axes)) if keepdim and axes else e
+
+
+@public("sum")
+def sum_(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
+    """Σ over ``dim``."""
+    if dtype is not None:
+        a = cast(a, dtype)
+    elif a.dtype.kind in "bui":
+        a = cast(a, dtypes.int64)
+    axes = axes_of(dim, a.ndim)
+    return _kept(reduce_sum(a, axes), axes, keepdim)
+
+
+def count(e: Expr, axes: Sequence[int]) -> Size:
+    """Number of elements along ``axes``."""
+    return size_product(tuple(e.shape[k] for k in axes))
+
+
+@public()
+def mean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
+    """(1/n) Σ over ``dim``."""
+    if dtype is not None:
+        a = cast(a, dtype)
+    if not a.dtype.differentiable:
+        raise ShapeError(
+            f"mean(): could not infer output dtype. Input dtype must be either a floating point or "
+            f"complex dtype. Got: {a.dtype.name}. Use .float() first."
+        )
+    axes = axes_of(dim, a.ndim)
+    total = reduce_sum(a, axes)
+    return _kept(total / monomial(count(a, axes)), axes, keepdim)
+
+
+@public(saves=(0,))
+def var(
+    a: Expr, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Expr:
+    """Σ (a − mean)² / (n − correction)."""
+    axes = axes_of(dim, a.ndim)
+    n = count(a, axes)
+    middle = _kept(reduce_sum(a, axes) / monomial(n), axes, True) if axes else a
+    off = a - middle
+    total = reduce_sum(off * off, axes)
+    less = correction if correction is not None else int(unbiased)
+    if less:
+        if not isinstance(n, int):
+            raise ShapeError("an unbiased variance over a size letter is not supported; "
+                             "use unbiased=False")
+        total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
+    else:
+        total = total / monomial(n)
+    return _kept(total, axes, keepdim)
+
+
+@public(saves=("result",))
+def std(
+    a: Expr, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+    correction: Any = None,
+) -> Expr:
+    """√var."""
+    return power(var(a, dim, unbiased, keepdim, correction=correction), 0.5)
+
+
+def _extreme(op: str, a: Expr, dim: Any, keepdim: bool) -> Expr:
+    axes = sorted(axes_of(dim, a.ndim), reverse=True)
+    result = a
+    for axis in axes:
+        result = along(op, result, axis)
+    return _kept(result, axes, keepdim)
+
+
+@public(saves=(0, "result"))
+def amax(a: Expr, dim: Any = (), keepdim: bool = False) -> Expr:
+    """The largest along ``dim``; ties share the gradient."""
+    return _extreme("amax", a, dim, keepdim)
+
+
+@public(saves=(0, "result"))
+def amin(a: Expr, dim: Any = (), keepdim: bool = False) -> Expr:
+    """The smallest along ``dim``."""
+    return _extreme("amin", a, dim, keepdim)
+
+
+@public()
+def argmax(a: Expr, dim: int | None = None, keepdim: bool = False) -> Expr:
+    """Position of the first largest."""
+    return _position("argmax", a, dim, keepdim)
+
+
+@public()
+def argmin(a: Expr, dim: int | None = None, keepdim: bool = False) -> Expr:
+    """Position of the first smallest."""
+    return _position("argmin", a, dim, keepdim)
+
+
+def _position(op: str, a: Expr, dim: int | None, keepdim: bool) -> Expr:
+    if dim is None:
+        if a.ndim > 1:
+            raise ShapeError(f"{op} over several axes needs dim")
+        dim = 0
+    if a.ndim == 0:
+        return cast(a * 0, dtypes.int64)
+    axis = axis_of(dim, a.ndim)
+    return _kept(along(op, a, axis), [axis], keepdim)
+
+
+@public("all")
+def all_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
+    """True where every entry along ``dim`` is."""
+    axes = axes_of(dim, a.ndim)
+    wrong = reduce_sum(cast(apply("logical_not", cast(a, dtypes.bool_)), dtypes.int64), axes)
+    return _kept(apply("logical_not", cast(wrong, dtypes.bool_)), axes, keepdim)
+
+
+@public("any")
+def any_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
+    """True where some entry along ``dim`` is."""
+    axes = axes_of(dim, a.ndim)
+    hits = reduce_sum(cast(cast(a, dtypes.bool_), dtypes.int64), axes)
+    return _kept(cast(hits, dtypes.bool_), axes, keepdim)
+
+
+@public(saves=("result",))
+def norm(a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Expr:
+    """√Σ a² along ``dim``."""
+    if p not in (2, "fro"):
+        raise ShapeError(f"norm with p={p!r} is not there yet; p=2 is")
+    axes = axes_of(dim, a.ndim)
+    return _kept(power(reduce_sum(a * a, axes), 0.5), axes, keepdim)
+
+
+@public(saves=("result",))
+def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
+    """exp(a) / Σ exp(a) along ``dim``."""
+    a = cast(a, dtype) if dtype is not None else a
+    return along("softmax", a, axis_of(dim, a.ndim))
+
+
+@public(saves=("result",))
+def log_softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
+    """a − logsumexp(a) along ``dim``."""
+    a = cast(a, dtype) if dtype is not None else a
+    axis = axis_of(dim, a.ndim)
+    return a - insert_axes(along("logsumexp", a, axis), [axis])
+
+
+@public(saves=(0, "result"))
+def logsumexp(a: Expr, dim: Any, keepdim: bool = False) -> Expr:
+    """log Σ exp(a) along ``dim``."""
+    axes = sorted(axes_of(dim, a.ndim), reverse=True)
+    result = floating(a)
+    for axis in axes:
+        result = along("logsumexp", result, axis)
+    return _kept(result, axes, keepdim)
+
+
+@public()
+def cumsum(a: Expr, dim: int) -> Expr:
+    """Running sums along ``dim``."""
+    return along("cumsum", a, axis_of(dim, a.ndim))
+
+
+@public()
+def flip(a: Expr, dims: Any) -> Expr:
+    """Reversed along ``dims``."""
+    for axis in axes_of(dims, a.ndim):
+        a = along("flip", a, axis)
+    return a
+
+
+# ------------------------------------------------------------------ products
+
+
+@public(saves=(0, 1))
+def matmul(a: Expr, b: Expr) -> Expr:
+    """a b with batches in front."""
+    a, b = promoted_matrices(a, b, "matmul")
+    return product_of_matrices(a, b)
+
+
+@public(saves=(0, 1))
+def mm(a: Expr, b: Expr) -> Expr:
+    """The product of two matrices."""
+    return product_of_matrices(*promoted_matrices(a, b, "mm"))
+
+
+@public(saves=(0, 1))
+def mv(a: Expr, b: Expr) -> Expr:
+    """Matrix times vector."""
+    return product_of_matrices(*promoted_matrices(a, b, "mv"))
+
+
+@public(saves=(0, 1))
+def bmm(a: Expr, b: Expr) -> Expr:
+    """A batch of matrix products."""
+    return product_of_matrices(*promoted_matrices(a, b, "bmm"))
+
+
+@public(saves=(0, 1))
+def dot(a: Expr, b: Expr) -> Expr:
+    """aᵀ b of two vectors."""
+    return product_of_matrices(*promoted_matrices(a, b, "dot"))
+
+
+def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
+    """Both in one dtype; PyTorch does not promote in products."""
+    if a.dtype is not b.dtype:
+        raise ShapeError(
+            f"{what}: expected both tensors to have the same dtype, but got {a.dtype.name} and "
+            f"{b.dtype.name}; cast one with .to(...)"
+        )
+    return a, b
+
+
+@public(saves=(0, 1))
+def outer(a: Expr, b: Expr) -> Expr:
+    """a bᵀ of two vectors."""
+    a, b = promoted(a, b)
+    return contract([a, b], [[0], [1]], [0, 1])
+
+
+@public(grad_fn="AddmmBackward0", saves=(0, 1))
+def linear(a: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
+    """a Wᵀ + b."""
+    result = product_of_matrices(a, weight.T)
+    return result if bias is None else result + bias
+
+
+@public()
+def trace(a: Expr) -> Expr:
+    """Σ a[i,i]."""
+    return contract([a], [[0, 0]], [])
+
+
+# ------------------------------------------------------------------ moves
+
+
+@public(grad_fn="TBackward0")
+def t(a: Expr) -> Expr:
+    """The transpose of a matrix; a vector stays."""
+    return a if a.ndim < 2 else permute_axes(a, (1, 0))
+
+
+@public()
+def transpose(a: Expr, dim0: int, dim1: int) -> Expr:
+    """Two axes exchanged."""
+    order = list(range(a.ndim))
+    if not order:
+        return a
+    j, k = axis_of(dim0, a.ndim), axis_of(dim1, a.ndim)
+    order[j], order[k] = order[k], order[j]
+    return permute_axes(a, order)
+
+
+@public()
+def permute(a: Expr, *dims: Any) -> Expr:
+    """Axes in another order."""
+    listed = list(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else list(dims)
+    order = [axis_of(d, a.ndim) for d in listed]
+    if sorted(order) != list(range(a.ndim)):
+        raise ShapeError(f"permute(dims={tuple(listed)}) does not name each of {a.ndim} axes once")
+    return permute_axes(a, order)
+
+
+@public()
+def squeeze(a: Expr, dim: Any = None) -> Expr:
+    """Without axes of size 1."""
+    axes = [k for k in axes_of(dim, a.ndim) if a.shape[k] == 1]
+    return drop_axes(a, axes) if axes else a
+
+
+@public()
+def unsqueeze(a: Expr, dim: int) -> Expr:
+    """A new axis of size 1 at ``dim``."""
+    return insert_axes(a, [axis_of(dim, a.ndim + 1)])
+
+
+@public()
+def expand(a: Expr, *sizes: Any) -> Expr:
+    """Size-1 axes repeated; −1 keeps a size."""
+    listed = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else list(
+        sizes
+    )
+    offset = len(listed) - a.ndim
+    shape = tuple(a.shape[k - offset] if s == -1 else s for k, s in enumerate(listed))
+    if broadcast_shapes([a.shape, shape], "expand") != shape:
+        raise ShapeError(f"expand: {shape_text(a.shape)} does not expand to {tuple(listed)}")
+    return spread(a, shape)

@@ -1,0 +1,54 @@
+"""The table of public functions: PyTorch's name, a composition Expr → Expr, what PyTorch calls it.
+
+A row is made by the decorator :func:`public`; the composition is written in the same operators as
+user code.  ``grad_fn`` is PyTorch's node name, ``saves`` what it keeps for backward (positions of
+arguments, ``"result"``): an in-place change of a saved value is an error there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from symgrad.core.expr import Expr
+
+Composition = Callable[..., Any]
+FUNCTIONS: dict[str, Function] = {}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Function:
+    """One public function."""
+
+    name: str
+    build: Composition
+    grad_fn: str
+    saves: tuple[int | str, ...] = ()
+    method: bool = True
+    outputs: int = 1
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+def public(
+    name: str | None = None,
+    *,
+    grad_fn: str | None = None,
+    saves: tuple[int | str, ...] = (),
+    method: bool = True,
+    outputs: int = 1,
+) -> Callable[[Composition], Composition]:
+    """Declare a public function by its composition."""
+
+    def declare(build: Composition) -> Composition:
+        word = name or build.__name__.rstrip("_")
+        title = grad_fn or "".join(p.capitalize() for p in word.split("_")) + "Backward0"
+        FUNCTIONS[word] = Function(word, build, title, saves, method, outputs)
+        return build
+
+    return declare
+
+
+__all__ = ["FUNCTIONS", "Composition", "Expr", "Function", "public"]

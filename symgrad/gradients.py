@@ -1,0 +1,237 @@
+"""``backward()`` and ``autograd.grad``: one record whose parts are the gradients."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DerivativeError
+from symgrad.functional.table import FUNCTIONS
+from symgrad.record import SLOT, Gradient, Leaf, Part, Record
+
+
+def tracked_leaves(root: Any) -> list[Leaf]:
+    """Tracked leaves under a node, in order of discovery."""
+    found: list[Leaf] = []
+    for node in tracked_nodes(root):
+        if type(node) is Leaf:
+            found.append(node)
+    return found
+
+
+def tracked_nodes(root: Any) -> list[Any]:
+    """Tracked nodes under a node."""
+    order: list[Any] = []
+    done: set[int] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if id(node) in done or not node.tracked:
+            continue
+        done.add(id(node))
+        order.append(node)
+        stack.extend(reversed(node.operands))
+    return order
+
+
+def check(nodes: Sequence[Any], keep: bool) -> None:
+    """PyTorch's two errors: saved values changed in place, and a graph used twice."""
+    for node in nodes:
+        saved = getattr(node, "saved", ())
+        if not saved:
+            continue
+        if node.consumed:
+            raise RuntimeError(
+                "Trying to backward through the graph a second time (or directly access saved "
+                "tensors after they have already been freed). Specify retain_graph=True if you "
+                "need to backward through the graph a second time."
+            )
+        for storage, version, shape, name in saved:
+            held = storage()
+            if held is not None and held.version != version:
+                raise RuntimeError(
+                    "one of the variables needed for gradient computation has been modified by an "
+                    f"inplace operation: a tensor of shape {list(shape)} saved by {name} is at "
+                    f"version {held.version}; expected version {version} instead. Write the result "
+                    "to a new tensor instead."
+                )
+    if not keep:
+        for node in nodes:
+            if getattr(node, "saved", ()):
+                node.consumed = True
+
+
+def seed_of(t: Any, gradient: Any) -> Any:
+    """The node of the incoming gradient, None for a scalar's 1."""
+    if gradient is None:
+        if t.numel() != 1:
+            raise DerivativeError(
+                "grad can be implicitly created only for scalar outputs; this tensor has shape "
+                f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
+            )
+        return None
+    if tuple(gradient.shape) != tuple(t.shape):
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output has a shape of {list(gradient.shape)} and output has "
+            f"a shape of {list(t.shape)}."
+        )
+    return gradient.node()
+
+
+def needs_tracking(t: Any) -> Any:
+    """The node of a tensor that derivatives start from."""
+    node = t.node()
+    if not node.tracked:
+        raise RuntimeError(
+            "element 0 of tensors does not require grad and does not have a grad_fn"
+        )
+    return node
+
+
+def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> None:
+    """Add the gradients of ``t`` to ``.grad`` of its tracked leaves."""
+    node = needs_tracking(t)
+    seed = seed_of(t, gradient)
+    nodes = tracked_nodes(node)
+    check(nodes, keep)
+    wanted: list[tuple[Any, Any]] = []
+    hooked: list[tuple[Any, Any]] = []
+    chosen = None if inputs is None else {id(i) for i in _listed(inputs)}
+    for n in nodes:
+        if type(n) is Leaf:
+            owner = n.owner() if n.owner is not None else None
+            if owner is not None and (chosen is None or id(owner) in chosen):
+                wanted.append((n, owner))
+        elif n.handle is not None:
+            owner = n.handle()
+            if owner is not None and (owner._retains or owner._hooks):
+                hooked.append((n, owner))
+    if not wanted and not hooked:
+        return
+    if hooked:
+        _with_hooks(node, seed, wanted, hooked, create)
+        return
+    make = type(t).__mro__[-2]
+    whole = Gradient(node, seed, tuple(n for n, _ in wanted), create)
+    for k, (n, owner) in enumerate(wanted):
+        part = Part(whole, k, n.shape, n.dtype)
+        accumulate(owner, make.from_node(part))
+
+
+def _with_hooks(
+    node: Any, seed: Any, wanted: Sequence[tuple[Any, Any]],
+    hooked: Sequence[tuple[Any, Any]], create: bool,
+) -> None:
+    """Hooks split the sweep: the gradient at each hooked tensor is made, shown, and may change."""
+    chain = sorted(hooked, key=lambda pair: pair[0].depth, reverse=True)
+    total: dict[int, list[Any]] = {id(node): [seed]}
+    ends = [n for n, _ in chain] + [n for n, _ in wanted]
+    make = type(hooked[0][1]).__mro__[-2]
+
+    def sweep(root: Any, incoming: Any) -> None:
+        targets = tuple(e for e in ends if e is not root)
+        cut = Gradient(root, incoming, targets, create, partial=True)
+        for k, e in enumerate(targets):
+            part = Part(cut, k, e.shape, e.dtype)
+            total.setdefault(id(e), []).append(part)
+
+    done: set[int] = set()
+    sweeps = [node, *[n for n, _ in chain if n is not node]]
+    owners = {id(n): owner for n, owner in chain}
+    for root in sweeps:
+        if id(root) in done:
+            continue
+        done.add(id(root))
+        parts = total.get(id(root), [])
+        incoming = _summed(parts, root, make)
+        owner = owners.get(id(root))
+        if owner is not None:
+            shown = make.from_node(incoming) if incoming is not None else _ones(root, make)
+            for hook in list((owner._hooks or {}).values()):
+                changed = hook(shown)
+                shown = changed if changed is not None else shown
+            if owner._retains:
+                accumulate(owner, shown)
+            incoming = shown.node()
+        ends = [e for e in ends if e is not root]
+        sweep(root, incoming)
+        total = {k: v for k, v in total.items() if k != id(root)}
+    for n, owner in wanted:
+        parts = total.get(id(n), [])
+        if parts:
+            accumulate(owner, make.from_node(_summed(parts, n, make)))
+
+
+def _ones(node: Any, make: Any) -> Any:
+    return make.from_value(np.ones(node.shape, node.dtype.numpy), node.dtype)
+
+
+def _summed(parts: Sequence[Any], node: Any, make: Any) -> Any:
+    total = None
+    for p in parts:
+        if p is None:
+            continue
+        total = p if total is None else Record(
+            FUNCTIONS["add"], (total, p), (SLOT, SLOT, ()), node.shape, node.dtype,
+            total.tracked, node.device,
+        )
+    return total
+
+
+def accumulate(owner: Any, new: Any) -> None:
+    """``owner.grad += new``, through the hooks of a leaf."""
+    if owner._hooks and owner.is_leaf:
+        for hook in list(owner._hooks.values()):
+            changed = hook(new)
+            new = changed if changed is not None else new
+    old = owner._grad
+    if old is None:
+        owner._grad = new
+        return
+    a, b = old.node(), new.node()
+    record = Record(FUNCTIONS["add"], (a, b), (SLOT, SLOT, ()), b.shape, b.dtype,
+                    a.tracked or b.tracked, b.device)  # fmt: skip
+    record.handle = weakref.ref(old)
+    old._storage.node = record
+    old._storage.version += 1
+
+
+def grad(
+    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
+    create_graph: bool = False, allow_unused: bool | None = None,
+) -> tuple[Any, ...]:
+    """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays."""
+    outs, ins = _listed(outputs), _listed(inputs)
+    seeds = _listed(grad_outputs) if grad_outputs is not None else [None] * len(outs)
+    keep = bool(create_graph if retain_graph is None else retain_graph)
+    make = type(outs[0]).__mro__[-2]
+    totals: list[Any] = [None] * len(ins)
+    for t, s in zip(outs, seeds, strict=True):
+        node = needs_tracking(t)
+        seed = seed_of(t, s)
+        nodes = tracked_nodes(node)
+        check(nodes, keep)
+        reachable = {id(n) for n in nodes}
+        targets = [i.node() for i in ins]
+        for i, n in zip(ins, targets, strict=True):
+            if not n.tracked:
+                raise RuntimeError("One of the differentiated Tensors does not require grad")
+            if id(n) not in reachable and not allow_unused:
+                raise RuntimeError(
+                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior."
+                )
+            del i
+        whole = Gradient(node, seed, tuple(targets), create_graph)
+        for k, n in enumerate(targets):
+            if id(n) in reachable:
+                part = Part(whole, k, n.shape, n.dtype)
+                totals[k] = _summed([totals[k], part], n, make)
+    return tuple(None if p is None else make.from_node(p) for p in totals)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,688 @@
+"""Tensor, the one public class: it records operations and computes a value when it is needed."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from symgrad_codegen import arrays
+
+from symgrad.core import dtypes
+from symgrad.core.build import listening
+from symgrad.core.dtypes import DType, dtype_of_numpy
+from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.sizes import shape_text
+from symgrad.derivation.formula import Formula, formula
+from symgrad.derivation.order import Written
+from symgrad.errors import DTypeError, ShapeError, TraceError, UnboundError
+from symgrad.execute import execute, value
+from symgrad.expand import Expansion
+from symgrad.functional.promotion import default_dtype
+from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.gradients import backward, tracked_leaves
+from symgrad.printing import tensor_text
+from symgrad.record import SLOT, Leaf, Record, freeze, modes, note, user_place, walk
+from symgrad.simplify import GROUPS, rewrite
+from symgrad.storage import Size, Storage, device, device_name, jax_device, strides_of
+
+
+class Tensor:
+    """A multi-dimensional array in PyTorch's names; operations on it are recorded.
+
+    Reading it (``print``, ``.item()``, ``.numpy()``, ``if``) computes; ``formula()`` shows the
+    expression.  A tensor made by ``symbols`` has no value and raises UnboundError when read.
+    """
+
+    __slots__ = ("__weakref__", "_grad", "_hooks", "_leaf", "_name", "_retains", "_storage",
+                 "_tracked", "_view")  # fmt: skip
+
+    def __init__(self, storage: Storage, tracked: bool = False, view: Any = None) -> None:
+        self._storage = storage
+        self._tracked = tracked
+        self._view = view
+        self._grad: Tensor | None = None
+        self._leaf: Any = None
+        self._hooks: Any = None
+        self._name = ""
+        self._retains = False
+
+    # -------------------------------------------------------------- making
+
+    @staticmethod
+    def of(e: Expr) -> Tensor:
+        """The tensor of a symbol: no value, named in formulas; differentiable if floating."""
+        if e.op is not SYMBOL:
+            raise TypeError("Tensor.of takes a symbol")
+        leaf = Leaf(None, e.shape, e.dtype, symbol=e)
+        leaf.name = name_of(e)
+        leaf.tracked = e.dtype.differentiable
+        return Tensor(Storage(leaf), tracked=leaf.tracked)
+
+    @staticmethod
+    def from_value(array: Any, dtype: DType, where: str = "cpu") -> Tensor:
+        """A tensor holding an array."""
+        return Tensor(Storage(Leaf(array, tuple(array.shape), dtype, where)))
+
+    @staticmethod
+    def from_node(node: Any) -> Tensor:
+        """The tensor that shows a record."""
+        made = Tensor(Storage(node))
+        node.handle = weakref.ref(made)
+        return made
+
+    # -------------------------------------------------------------- the node behind it
+
+    def node(self) -> Any:
+        """What a record of an operation on this tensor refers to."""
+        if self._view is not None:
+            return self._view_node()
+        node = self._storage.node
+        if self._storage.shared is not None:
+            node = Leaf(self._storage.shared.copy(), node.shape, node.dtype, node.device)
+        if self._tracked and self.is_leaf and not (type(node) is Leaf and node.symbol is not None):
+            known = self._leaf
+            if known is not None and known.source is node:
+                return known
+            leaf = Leaf(None, node.shape, node.dtype, node.device)
+            leaf.source = node
+            leaf.tracked = True
+            leaf.owner = weakref.ref(self)
+            leaf.name = self._name
+            self._leaf = leaf
+            return leaf
+        return node
+
+    def _view_node(self) -> Any:
+        base, function, statics, version, cached = self._view
+        if cached is not None and version == base._storage.version:
+            return cached
+        node = note(function, statics, (base.node(),))
+        node.handle = weakref.ref(self)
+        self._view = (base, function, statics, base._storage.version, node)
+        return node
+
+    def _now(self) -> Any:
+        return self._view_node() if self._view is not None else self._storage.node
+
+    # -------------------------------------------------------------- attributes
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the axes."""
+        return Size(self._now().shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self._now().dtype
+
+    @property
+    def device(self) -> device:
+        """Where it lives."""
+        return device(self._now().device)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._now().shape)
+
+    def dim(self) -> int:
+        """Number of axes."""
+        return len(self._now().shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one size."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> Any:
+        """Number of elements."""
+        return self.shape.numel()
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Strides of the contiguous tensor."""
+        found = strides_of(self.shape)
+        return found if dim is None else found[dim]
+
+    def is_contiguous(self) -> bool:
+        """Always: moves of axes are expressions, not memory."""
+        return True
+
+    def contiguous(self) -> Tensor:
+        """Itself."""
+        return self
+
+    def is_floating_point(self) -> bool:
+        """True for floating dtypes."""
+        return self.dtype.is_floating_point
+
+    @property
+    def is_cuda(self) -> bool:
+        """True on a GPU."""
+        return self.device.type == "cuda"
+
+    @property
+    def requires_grad(self) -> bool:
+        """Is it part of what derivatives are taken of?"""
+        return self._tracked if self.is_leaf else bool(self._now().tracked)
+
+    @requires_grad.setter
+    def requires_grad(self, on: bool) -> None:
+        self.requires_grad_(on)
+
+    def requires_grad_(self, on: bool = True) -> Tensor:
+        """Start or stop tracking of a leaf."""
+        if not self.is_leaf:
+            if on:
+                return self
+            raise RuntimeError(
+                "you can only change requires_grad flags of leaf variables. If you want to use a "
+                "computed variable in a subgraph that doesn't require differentiation use "
+                "var_no_grad = var.detach()."
+            )
+        if on and not self.dtype.differentiable:
+            raise DTypeError(
+                "only Tensors of floating point and complex dtype can require gradients, not "
+                f"{self.dtype}; cast first, for example with .float()"
+            )
+        self._tracked = on
+        self._leaf = None
+        return self
+
+    @property
+    def is_leaf(self) -> bool:
+        """Made by the user rather than by a tracked operation."""
+        return not getattr(self._now(), "tracked", False) or type(self._now()) is Leaf
+
+    @property
+    def grad_fn(self) -> Any:
+        """PyTorch's name for the operation that made it; None for leaves."""
+        node = self._now()
+        return None if self.is_leaf else grad_fn_of(node)
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that ``backward()`` left here."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, new: Tensor | None) -> None:
+        if new is not None and tuple(new.shape) != tuple(self.shape):
+            raise ShapeError(
+                f"assigned grad has data of a different size: {shape_text(tuple(new.shape))} for "
+                f"a tensor of {shape_text(tuple(self.shape))}"
+            )
+        self._grad = new
+
+    @property
+    def T(self) -> Tensor:
+        """All axes reversed."""
+        return self.permute(*range(self.ndim)[::-1])
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return self.transpose(-1, -2)
+
+    @property
+    def data(self) -> Tensor:
+        """The same storage without tracking."""
+        return Tensor(self._storage)
+
+    @data.setter
+    def data(self, new: Tensor) -> None:
+        self._storage.node = _plain(new.node())
+        self._storage.version += 1
+        self._leaf = None
+
+    @property
+    def _version(self) -> int:
+        return self._storage.version
+
+    # -------------------------------------------------------------- reading
+
+    def array(self) -> Any:
+        """The value as it lies on its device (a JAX or NumPy array)."""
+        if self._storage.shared is not None and self._view is None:
+            return self._storage.shared
+        node = self._now()
+        if type(node) is Leaf and node.value is None and node.source is None:
+            raise UnboundError(self._unbound("its value was asked for"))
+        return value(node)
+
+    def _unbound(self, why: str) -> str:
+        return (
+            f"{self._name or 'this tensor'} ({shape_text(tuple(self.shape))}): {why}, but it is a "
+            "symbol and no value is bound to it. Compile the expression and call it with arrays."
+        )
+
+    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
+        """The value as a NumPy array that shares memory with this tensor."""
+        if self.requires_grad and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
+            )
+        if self._view is not None:
+            return np.array(arrays.to_numpy(self.array()))
+        storage = self._storage
+        if storage.shared is None:
+            storage.shared = np.array(arrays.to_numpy(self.array()))
+            old = storage.node
+            storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
+        return storage.shared
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        found = np.array(arrays.to_numpy(self.array()))
+        return found if dtype is None else found.astype(dtype)
+
+    def item(self) -> Any:
+        """The number in a tensor with one element."""
+        if self.numel() != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
+            )
+        return arrays.to_numpy(self.array()).reshape(()).item()
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers."""
+        return arrays.to_numpy(self.array()).tolist()
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise RuntimeError(
+                f"Boolean value of Tensor with {self.numel()} values is ambiguous"
+            )
+        self._needs_value("if")
+        return bool(self.item())
+
+    def _needs_value(self, what: str) -> None:
+        ends = walk([self._now()], lambda n: False)
+        symbols = [n for n in ends if type(n) is Leaf and n.symbol is not None]
+        if symbols:
+            place = user_place()
+            where = f" ({place[0].rsplit('/', 1)[-1]}:{place[1]})" if place else ""
+            raise TraceError(
+                f"this {what!r} needs the value of a tensor{where}, but {symbols[0].name} has none "
+                "while tracing. Use sg.where(condition, a, b) or sg.cond, or call the function on "
+                "numbers."
+            )
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        node = self._now()
+        ends = walk([node], lambda n: getattr(n, "value", None) is not None)
+        if any(type(n) is Leaf and n.symbol is not None for n in ends):
+            return f"{self.formula()}  ({shape_text(tuple(self.shape))} {self.dtype.name})"
+        name = type(self.grad_fn).__name__ if self.grad_fn is not None else None
+        return tensor_text(
+            arrays.to_numpy(self.array()),
+            self.dtype.name,
+            requires_grad=self.is_leaf and self.requires_grad,
+            grad_fn=name,
+            device=str(self.device),
+            default_dtype_name=default_dtype().name,
+        )
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and spec:
+            return format(self.item(), spec)
+        return str(self)
+
+    # -------------------------------------------------------------- formulas
+
+    def expr(self) -> Expr:
+        """The expression of this tensor over the symbols it was made of."""
+        order = walk([self.node()], lambda n: False)
+        ends: dict[int, Expr] = {}
+        for node in order:
+            if type(node) is Leaf and node.source is None:
+                if node.symbol is None:
+                    node.symbol = _named_symbol(node, len(ends))
+                ends[id(node)] = node.symbol
+        expansion = Expansion(order, ends)
+        return expansion.final([expansion.exprs[id(self.node())]])[0]
+
+    def formula(self) -> Formula:
+        """The formula of this tensor: text, LaTeX and a Python expression."""
+        written = Written()
+        with listening(written.note):
+            e = self.expr()
+        (e,), _ = rewrite([e], GROUPS, written.carry)
+        return formula(e, written)
+
+    def latex(self) -> str:
+        """The formula in LaTeX."""
+        return self.formula().latex()
+
+    def _repr_latex_(self) -> str:
+        return self.formula()._repr_latex_()
+
+    # -------------------------------------------------------------- derivatives
+
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
+                 create_graph: bool = False, inputs: Sequence[Tensor] | None = None) -> None:
+        """Record the gradients of this scalar for every tracked leaf; they add to ``.grad``."""
+        backward(self, gradient, bool(retain_graph or create_graph), create_graph, inputs)
+
+    def detach(self) -> Tensor:
+        """The same storage, without tracking."""
+        if self._view is None:
+            return Tensor(self._storage) if type(self._storage.node) is Leaf else _detached(self)
+        return _detached(self)
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this intermediate tensor, too."""
+        self._retains = True
+        self._now().handle = weakref.ref(self)
+
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
+        """Call ``hook(grad)`` when the gradient of this tensor is known; it may return another."""
+        if self._hooks is None:
+            self._hooks = {}
+        handle = _HookHandle(self._hooks)
+        self._hooks[handle] = hook
+        return handle
+
+    # -------------------------------------------------------------- conversion
+
+    def to(self, *args: Any, **kwargs: Any) -> Tensor:
+        """In another dtype and on another device."""
+        dtype = kwargs.get("dtype")
+        where = kwargs.get("device")
+        for a in args:
+            if isinstance(a, DType):
+                dtype = a
+            elif isinstance(a, Tensor):
+                dtype, where = a.dtype, a.device
+            elif isinstance(a, (str, device, int)) and not isinstance(a, bool):
+                where = a
+        result = self
+        if dtype is not None and dtype is not self.dtype:
+            result = call(FUNCTIONS["to_dtype"], (result, dtype), {})
+        if where is not None:
+            name = device_name(where)
+            if name != result._now().device:
+                array = arrays.to_device(result.array(), jax_device(name))
+                result = Tensor.from_value(array, result.dtype, name)
+                result._tracked = self.requires_grad
+        return result.clone() if kwargs.get("copy") and result is self else result
+
+    def cpu(self) -> Tensor:
+        """On the CPU."""
+        return self.to("cpu")
+
+    def cuda(self, index: int | None = None) -> Tensor:
+        """On a GPU."""
+        return self.to(f"cuda:{index or 0}")
+
+    def type(self, dtype: DType | None = None) -> Any:
+        """The dtype's PyTorch type name, or a cast."""
+        if dtype is not None:
+            return self.to(dtype)
+        words = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
+                 "bool": "Bool", "float16": "Half", "bfloat16": "BFloat16", "uint8": "Byte",
+                 "int8": "Char", "int16": "Short"}  # fmt: skip
+        return f"torch.{words.get(self.dtype.name, self.dtype.name)}Tensor"
+
+    def type_as(self, other: Tensor) -> Tensor:
+        """In the dtype of another tensor."""
+        return self.to(other.dtype)
+
+    # -------------------------------------------------------------- in place
+
+    def _set(self, new: Tensor) -> Tensor:
+        """Rebind the storage to a new value."""
+        if modes.grad and self._tracked and self.is_leaf:
+            raise RuntimeError(
+                "a leaf Variable that requires grad is being used in an in-place operation. Do it "
+                "under no_grad(), or make a new tensor."
+            )
+        if tuple(new.shape) != tuple(self.shape):
+            raise ShapeError(
+                f"output with shape {list(self.shape)} doesn't match the broadcast shape "
+                f"{list(new.shape)}"
+            )
+        if new.dtype is not self.dtype:
+            if new.dtype.differentiable and not self.dtype.differentiable:
+                raise DTypeError(
+                    f"result type {new.dtype.name} can't be cast to the desired output type "
+                    f"{self.dtype.name}"
+                )
+            new = new.to(self.dtype)
+        if self._view is not None:
+            raise RuntimeError("an in-place write through a view is not there yet; write to its "
+                               "base, or clone the view")
+        storage = self._storage
+        if storage.shared is not None:
+            np.copyto(storage.shared, arrays.to_numpy(new.array()))
+        else:
+            node = new.node()
+            storage.node = node if modes.grad else _plain(node)
+            if type(storage.node) is Record:
+                storage.node.handle = weakref.ref(self)
+                if storage.node.depth > DEPTH and not storage.node.tracked:
+                    execute([storage.node])
+                    storage.node = Leaf(storage.node.value, node.shape, node.dtype, node.device)
+        storage.version += 1
+        return self
+
+    def copy_(self, other: Any, non_blocking: bool = False) -> Tensor:
+        """Take over the values of another tensor."""
+        return self._set(call(FUNCTIONS["expand"], (other.to(self.dtype), tuple(self.shape)), {}))
+
+    def fill_(self, number: Any) -> Tensor:
+        """The same number everywhere."""
+        return self._set(Tensor.from_value(
+            np.full(tuple(self.shape), number, self.dtype.numpy), self.dtype
+        ))
+
+    def zero_(self) -> Tensor:
+        """Zero everywhere."""
+        return self.fill_(0)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError(
+                "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+                "protocol at the moment. Use .detach().clone()."
+            )
+        twin = type(self).__new__(type(self))
+        Tensor.__init__(twin, Storage(Leaf(_copied(self.array()), tuple(self.shape), self.dtype,
+                                           self._now().device)), self._tracked)  # fmt: skip
+        twin._name = self._name
+        memo[id(self)] = twin
+        return twin
+
+    def __reduce__(self) -> Any:
+        raise TypeError("tensors are not pickled; save them with symgrad.save or safetensors")
+
+    def __iter__(self) -> Any:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[k] for k in range(len(self)))
+
+    @classmethod
+    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = f"{getattr(func, '__module__', 'torch')}.{getattr(func, '__name__', func)}"
+        which = next((k for k, a in enumerate(args) if isinstance(a, Tensor)), 0)
+        raise TypeError(
+            f"{name} is PyTorch's, but argument {which} is a symgrad tensor. Write 'import "
+            "symgrad.nn as nn', or run the script unchanged with 'python -m symgrad run script.py'."
+        )
+
+
+DEPTH = 200
+"""A chain of untracked in-place updates longer than this is computed, so that it stays bounded."""
+
+
+class Parameter(Tensor):
+    """A tensor that a module registers; tracked from the start."""
+
+    __slots__ = ()
+
+    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
+        return object.__new__(cls)
+
+    def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
+        if data is None:
+            data = Tensor.from_value(np.zeros((0,), np.float32), dtypes.float32)
+        if requires_grad and not data.dtype.differentiable:
+            raise DTypeError(
+                "only Tensors of floating point and complex dtype can require gradients, not "
+                f"{data.dtype}"
+            )
+        node = data._now()
+        if type(node) is not Leaf:
+            node = Leaf(value(node), node.shape, node.dtype, node.device)
+        Tensor.__init__(self, Storage(node, data._storage.shared), requires_grad)
+
+    def __repr__(self) -> str:
+        return "Parameter containing:\n" + Tensor.__repr__(self)
+
+
+class _HookHandle:
+    def __init__(self, table: dict[Any, Any]) -> None:
+        self.table = table
+
+    def remove(self) -> None:
+        """Forget the hook."""
+        self.table.pop(self, None)
+
+
+def _plain(node: Any) -> Any:
+    """A node as an untracked value."""
+    return node.source if type(node) is Leaf and node.source is not None else node
+
+
+def _copied(array: Any) -> Any:
+    return array.copy() if isinstance(array, np.ndarray) else arrays.to_device(array)
+
+
+def _detached(t: Tensor) -> Tensor:
+    node = t._now()
+    if type(node) is Leaf:
+        return Tensor(Storage(_plain(node)))
+    twin = Tensor(t._storage if t._view is None else Storage(node))
+    twin._name = t._name
+    return _Detached(twin)
+
+
+def _Detached(t: Tensor) -> Tensor:  # noqa: N802
+    """An untracked tensor over a tracked record: the record's value, as a constant."""
+    node = t._now()
+    record = Record(FUNCTIONS["clone"], (node,), (SLOT, ()), node.shape, node.dtype, False,
+                    node.device)  # fmt: skip
+    return Tensor.from_node(record)
+
+
+def _named_symbol(node: Leaf, number: int) -> Expr:
+    from_owner = node.owner() if node.owner is not None else None
+    word = (from_owner._name if from_owner is not None else "") or node.name or f"x{number + 1}"
+    return SYMBOL.build((), (word, node.shape, node.dtype, number + 1, ()))  # type: ignore[misc]
+
+
+class _GradFn:
+    """What ``t.grad_fn`` shows: PyTorch's node name, and where it leads."""
+
+    def __init__(self, node: Any) -> None:
+        self._node = node
+
+    def name(self) -> str:
+        """The node's name."""
+        return type(self).__name__
+
+    @property
+    def next_functions(self) -> tuple[tuple[Any, int], ...]:
+        """(node, output number) of every tracked operand."""
+        return tuple((grad_fn_of(o) if o.tracked else None, 0) for o in self._node.operands)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} object at {id(self._node):#x}>"
+
+
+_GRAD_FNS: dict[str, type[_GradFn]] = {}
+
+
+def grad_fn_of(node: Any) -> _GradFn:
+    """The grad_fn of a node; AccumulateGrad for leaves."""
+    function = getattr(node, "function", None)
+    word = "AccumulateGrad" if type(node) is Leaf else (
+        function.grad_fn if function is not None else "GradBackward0"
+    )
+    kind = _GRAD_FNS.setdefault(word, type(word, (_GradFn,), {}))
+    return kind(node)
+
+
+def as_operand(v: Any) -> Any:
+    """A foreign array as a tensor; numbers stay numbers."""
+    if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
+        dtype = dtype_of_numpy(v.dtype)
+        if dtype is None:
+            raise DTypeError(f"arrays of dtype {v.dtype} have no tensor type")
+        return Tensor.from_value(v, dtype)
+    return v
+
+
+def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Record a call of a public function on tensors and static arguments."""
+    operands: list[Any] = []
+    tensors: list[Tensor] = []
+
+    def slot(v: Any) -> Any:
+        if isinstance(v, Tensor):
+            operands.append(v.node())
+            tensors.append(v)
+            return SLOT
+        if isinstance(v, (list, tuple)) and not isinstance(v, Size):
+            return tuple(slot(x) for x in v)
+        if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
+            return slot(as_operand(v))
+        return freeze(v)
+
+    positional = [slot(a) for a in args]
+    keywords = tuple((k, slot(v)) for k, v in kwargs.items()) if kwargs else ()
+    record = note(function, (*positional, keywords), tuple(operands))
+    made = Tensor.from_node(record)
+    if record.tracked:
+        record.place = None
+        if function.saves:
+            saved = []
+            for k in function.saves:
+                if k == "result":
+                    saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
+                elif isinstance(k, int) and k < len(tensors):
+                    storage = tensors[k]._storage
+                    saved.append((weakref.ref(storage), storage.version, record.shape,
+                                  function.name))
+            record.saved = tuple(saved)
+    return made
+
+
+__all__ = ["Parameter", "Size", "Storage", "Tensor", "as_operand", "call", "device",
+           "tracked_leaves"]
