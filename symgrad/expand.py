@@ -97,22 +97,21 @@ class Expansion:
         ]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, slots = node.statics
+        count, hyper, slots, names = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
+        width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
-        rate, step, states = given[2 * count], given[2 * count + 1], given[2 * count + 2 :]
+        states = given[2 * count : 2 * count + count * width]
+        scalars = dict(zip(names, given[2 * count + count * width :], strict=True))
+        options = {**node.row.defaults, **dict(hyper)}
         new_params: list[Expr] = []
         new_states: list[Expr] = []
-        width = len(slots)
-        following = step + 1
         for k, (p, g) in enumerate(zip(params, gradients, strict=True)):
             state = dict(zip(slots, states[k * width : (k + 1) * width], strict=True))
-            made, changed = node.row.update(
-                p, g, state, {**dict(hyper), "lr": rate}, step=following
-            )
+            made, changed = node.row.equation(p, g, state, scalars, options)
             new_params.append(made)
             new_states += [changed[s] for s in slots]
-        return [*new_params, *new_states, following]
+        return [*new_params, *new_states]
 
     def final(self, exprs: Sequence[Expr]) -> list[Expr]:
         """Expressions without barrier symbols."""

@@ -396,6 +396,11 @@ class Tensor:
             return Tensor(self._storage) if type(self._storage.node) is Leaf else _detached(self)
         return _detached(self)
 
+    @property
+    def retains_grad(self) -> bool:
+        """Was ``retain_grad()`` called on this intermediate tensor?"""
+        return self._retains
+
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate tensor, too."""
         self._retains = True
@@ -573,6 +578,14 @@ class _HookHandle:
     def remove(self) -> None:
         """Forget the hook."""
         self.table.pop(self, None)
+
+
+def typename(value: object) -> str:
+    """PyTorch's name of a value's type in messages."""
+    kind = type(value)
+    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else (
+        kind.__qualname__
+    )
 
 
 def _plain(node: Any) -> Any:

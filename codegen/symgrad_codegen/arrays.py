@@ -196,3 +196,33 @@ def with_derivative(
     function = _jax.custom_vjp(value)
     function.defvjp(forward, backward)
     return function
+
+
+def with_tangent(
+    value: Callable[..., Any],
+    value_and_gradients: Callable[..., tuple[Any, tuple[Any, ...]]],
+) -> Callable[..., Any]:
+    """A scalar JAX function that carries its own gradients (`jax.custom_jvp`).
+
+    The tangent is `Σ gradient · tangent`, linear in the tangents: JAX transposes it for reverse
+    mode, pushes it forward for `jax.jvp`, and differentiates the gradients' source for higher
+    derivatives. Integer arguments have no tangent.
+
+    **Arguments:**
+
+    - `value(*arguments)`: the scalar.
+    - `value_and_gradients(*arguments)`: the scalar and one gradient per argument (`None` for an
+      argument that has none).
+    """
+    function = _jax.custom_jvp(value)
+
+    def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
+        result, gradients = value_and_gradients(*primals)
+        total = jnp.zeros_like(result)
+        for gradient, tangent in zip(gradients, tangents, strict=True):
+            if gradient is not None:
+                total = total + jnp.sum(gradient * tangent)
+        return result, total
+
+    function.defjvp(rule)
+    return function

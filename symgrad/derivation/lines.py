@@ -53,6 +53,12 @@ class Lines:
     definitions: list[Definition] = field(default_factory=list[Definition])
     shown: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
     written: Written = field(default_factory=Written)
+    outputs: list[Expr] = field(default_factory=list[Expr])
+
+    @property
+    def output(self) -> Expr:
+        """The symbol of the first output."""
+        return self.outputs[0]
 
     def named(self, e: Expr) -> Form | None:
         """Symbols and shown nodes print as their names."""
@@ -103,7 +109,6 @@ class _Builder:
             self.names.taken.update(letters_of(i.shape))
         self.moved: dict[Expr, Expr] = {}
         self.made: dict[Expr, Expr] = {}
-        self.output_symbols: list[Expr] = []
 
     # -------------------------------------------------------------- forward
 
@@ -123,7 +128,7 @@ class _Builder:
             if word is not None and node not in roots:
                 self._define(node, word)
         for word, (_, e) in zip(finals, self.outputs, strict=True):
-            self.output_symbols.append(self._define(e, word))
+            self.lines.outputs.append(self._define(e, word))
 
     def _define(self, node: Expr, word: str) -> Expr:
         expr = self._over_names(node)
@@ -161,7 +166,7 @@ class _Builder:
         order = [d.symbol for d in definitions]
         active = self._active(definitions)
         parts: dict[Expr, list[tuple[int, Expr]]] = {}
-        target = self.output_symbols[position]
+        target = self.lines.outputs[position]
         start = order.index(target)
         last_reader = self._first_readers(definitions, active)
         prefix = name_of(target)

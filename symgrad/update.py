@@ -1,0 +1,79 @@
+"""An optimizer's step as one record: new parameters and states, executed at once.
+
+The record's operands are the parameters, their gradients (still pending), the states and the
+scalars of the rule; executing it computes loss, gradients and update in one program, and whatever
+else of the forward pass a tensor still shows.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.execute import execute
+from symgrad.record import Leaf, Part, Update, walk
+from symgrad.tensor import Tensor
+
+
+def apply_update(
+    row: Any,
+    switches: tuple[tuple[str, bool], ...],
+    params: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    states: Sequence[Sequence[Tensor]],
+    slots: Sequence[str],
+    scalars: Mapping[str, float],
+) -> None:
+    """Rebind every parameter and state to its value after one step of ``row``."""
+    dtype = params[0].dtype
+    device = params[0]._now().device
+    olds = [p._storage.node for p in params]
+    state_nodes = [s._storage.node for group in states for s in group]
+    numbers = [Leaf(np.asarray(v, dtype.numpy), (), dtype, device) for v in scalars.values()]
+    statics = (
+        len(params), switches, tuple(slots), tuple(scalars),
+    )  # fmt: skip
+    operands = (*olds, *(g.node() for g in gradients), *state_nodes, *numbers)
+    whole = Update(row, statics, operands)
+    targets = [*params, *(s for group in states for s in group)]
+    parts = [Part(whole, k, n._now().shape, n.dtype) for k, n in enumerate(targets)]
+    donate = _exclusive(parts, params, [*olds, *state_nodes])
+    del olds, state_nodes, operands
+    execute(parts, donate)
+    for target, part in zip(targets, parts, strict=True):
+        storage = target._storage
+        node = Leaf(part.value, part.shape, part.dtype, part.device)
+        node.name = target._name
+        if storage.shared is not None:
+            np.copyto(storage.shared, np.asarray(part.value))
+        storage.node = node
+        storage.version += 1
+
+
+def _exclusive(
+    parts: Sequence[Part], params: Sequence[Tensor], leaves: Sequence[Leaf]
+) -> list[Leaf]:
+    """The leaves that nothing outside this graph and these storages refers to."""
+    order = walk(parts, lambda n: type(n) is Leaf and n.source is None)
+    held: dict[int, int] = {}
+    for node in order:
+        for o in node.operands:
+            held[id(o)] = held.get(id(o), 0) + 1
+        for t in getattr(node, "targets", ()):
+            held[id(t)] = held.get(id(t), 0) + 1
+        source = getattr(node, "source", None)
+        if source is not None:
+            held[id(source)] = held.get(id(source), 0) + 1
+    shared = {id(p._storage.node) for p in params if p._storage.shared is not None}
+    for p in params:
+        tracked = p._leaf
+        # order, the tensor's own reference, this loop's name, getrefcount's argument
+        if tracked is not None and sys.getrefcount(tracked) > held.get(id(tracked), 0) + 4:
+            shared.add(id(tracked.source))
+    return [n for n in leaves if id(n) not in shared and n.value is not None]
+
+
+__all__ = ["apply_update"]
