@@ -21,9 +21,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from symgrad.creation import from_numpy
 from symgrad.core.dtypes import DType, dtype_named
 from symgrad.errors import SymgradError
-from symgrad.tensor import Parameter, Tensor, from_numpy
+from symgrad.tensor import Parameter, Tensor
 
 Target: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 Array: TypeAlias = "np.ndarray[Any, Any]"

@@ -1,21 +1,373 @@
-"""The functions of ``torch.nn.functional``, by name from the one table."""
+"""The functions behind layers and losses, in the signatures of ``torch.nn.functional``.
+
+Every formula is a row of :mod:`symgrad.functional`; what stands here translates PyTorch's
+arguments (``inplace``, the two old reduction flags, ``training``) into the row's.
+"""
 
 from __future__ import annotations
 
+import math
+import warnings
+from collections.abc import Callable
 from typing import Any
 
-from symgrad.creation import FUNCTIONS
+import numpy as np
+
+from symgrad import creation
+from symgrad.autograd import no_grad
+from symgrad.core.dtypes import DType
+from symgrad.errors import TraceError
+from symgrad.functional import FUNCTIONS, activation, margin, normalization
+from symgrad.surface import function_of
+from symgrad.tensor import Tensor
+
+_ROOMS = (activation, margin, normalization)  # importing them fills the table
 
 
-def __getattr__(name: str) -> Any:
-    if name in FUNCTIONS:
-        return FUNCTIONS[name]
-    close = [n for n in FUNCTIONS if name.strip("_") in n or n in name]
-    raise AttributeError(
-        f"symgrad.nn.functional has no {name!r}"
-        + (f"; near it: {', '.join(sorted(close)[:5])}" if close else "")
+def _row(name: str) -> Callable[..., Any]:
+    return function_of(FUNCTIONS[name])
+
+
+# ------------------------------------------------------------------ activations
+
+
+def _activation(name: str) -> Callable[..., Tensor]:
+    """The row as ``f(input, *options, inplace=False)``."""
+    run = _row(name)
+
+    def function(input: Tensor, *options: Any, inplace: bool = False, **named: Any) -> Tensor:
+        if options and isinstance(options[-1], bool):
+            *options, inplace = options  # type: ignore[assignment]
+        result = run(input, *options, **named)
+        return input.copy_(result) if inplace else result
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = run.__doc__
+    return function
+
+
+relu = _activation("relu")
+relu6 = _activation("relu6")
+silu = _activation("silu")
+mish = _activation("mish")
+elu = _activation("elu")
+celu = _activation("celu")
+selu = _activation("selu")
+leaky_relu = _activation("leaky_relu")
+hardtanh = _activation("hardtanh")
+hardsigmoid = _activation("hardsigmoid")
+hardswish = _activation("hardswish")
+prelu = _activation("prelu")
+softsign = _activation("softsign")
+tanhshrink = _activation("tanhshrink")
+tanh = _row("tanh")
+sigmoid = _row("sigmoid")
+logsigmoid = _row("logsigmoid")
+gelu = _row("gelu")
+softplus = _row("softplus")
+
+
+def _axis(input: Tensor, dim: int | None, name: str) -> int:
+    if dim is not None:
+        return dim
+    warnings.warn(
+        f"Implicit dimension choice for {name} has been deprecated. Change the call to include "
+        "dim=X as an argument.",
+        stacklevel=3,
     )
+    return 0 if input.ndim in {0, 1, 3} else 1
 
 
-def __dir__() -> list[str]:
-    return sorted(FUNCTIONS)
+def _along(name: str) -> Callable[..., Tensor]:
+    run = _row(name)
+
+    def function(
+        input: Tensor, dim: int | None = None, _stacklevel: int = 3, dtype: DType | None = None
+    ) -> Tensor:
+        del _stacklevel
+        return run(input if dtype is None else input.to(dtype), _axis(input, dim, name))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = run.__doc__
+    return function
+
+
+softmax = _along("softmax")
+log_softmax = _along("log_softmax")
+softmin = _along("softmin")
+
+# ------------------------------------------------------------------ losses
+
+
+def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
+    """``reduction``, or what PyTorch's two old flags said."""
+    if size_average is None and reduce is None:
+        return reduction
+    average = True if size_average is None else size_average
+    chosen = "none" if reduce is False else ("mean" if average else "sum")
+    warnings.warn(
+        "size_average and reduce args will be deprecated, please use "
+        f"reduction='{chosen}' instead.",
+        stacklevel=4,
+    )
+    return chosen
+
+
+def _loss(name: str) -> Callable[..., Tensor]:
+    """The row as ``f(input, target, …, reduction="mean")`` with PyTorch's old flags."""
+    run = _row(name)
+
+    def function(
+        input: Tensor,
+        target: Tensor,
+        *,
+        size_average: bool | None = None,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+        **options: Any,
+    ) -> Tensor:
+        reduction = reduction_of(size_average, reduce, reduction)
+        return run(input, target, reduction=reduction, **options)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = run.__doc__
+    return function
+
+
+def _weighted_loss(name: str) -> Callable[..., Tensor]:
+    run = _loss(name)
+
+    def function(
+        input: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        return run(input, target, weight=weight, **options)
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = run.__doc__
+    return function
+
+
+l1_loss = _loss("l1_loss")
+huber_loss = _loss("huber_loss")
+smooth_l1_loss = _loss("smooth_l1_loss")
+cross_entropy = _weighted_loss("cross_entropy")
+nll_loss = _weighted_loss("nll_loss")
+binary_cross_entropy = _weighted_loss("binary_cross_entropy")
+binary_cross_entropy_with_logits = _weighted_loss("binary_cross_entropy_with_logits")
+hinge_embedding_loss = _loss("hinge_embedding_loss")
+_squared = _loss("mse_loss")
+_divergence = _loss("kl_div")
+
+
+def mse_loss(input: Tensor, target: Tensor, **options: Any) -> Tensor:
+    """``(ŷ − y)²``; a warning where the sizes differ and are broadcast."""
+    if tuple(input.shape) != tuple(target.shape):
+        warnings.warn(
+            f"Using a target size ({target.shape}) that is different to the input size "
+            f"({input.shape}). This will likely lead to incorrect results due to broadcasting. "
+            "Please ensure they have the same size.",
+            stacklevel=2,
+        )
+    return _squared(input, target, **options)
+
+
+def kl_div(input: Tensor, target: Tensor, **options: Any) -> Tensor:
+    """``y (log y − x)``; ``reduction="batchmean"`` is the mathematical definition."""
+    if options.get("reduction", "mean") == "mean":
+        warnings.warn(
+            "reduction: 'mean' divides the total loss by both the batch size and the support size."
+            "'batchmean' divides only by the batch size, and aligns with the KL div math "
+            "definition.",
+            stacklevel=2,
+        )
+    return _divergence(input, target, **options)
+
+
+# ------------------------------------------------------------------ layers
+
+_linear = _row("linear")
+_embedding = _row("embedding")
+_one_hot = _row("one_hot")
+_layer_norm = _row("layer_norm")
+rms_norm = _row("rms_norm")
+_batch_norm_train = _row("batch_norm_train")
+_batch_norm_eval = _row("batch_norm_eval")
+_batch_mean = _row("batch_mean")
+_batch_variance = _row("batch_variance")
+
+
+def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x Wᵀ + b``: x ``(…, in)``, W ``(out, in)``, b ``(out,)``."""
+    return _linear(input, weight) if bias is None else _linear(input, weight, bias)
+
+
+def embedding(
+    input: Tensor,
+    weight: Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Tensor:
+    """Row ``i`` of W for every index ``i``; the row ``padding_idx`` receives no gradient."""
+    del norm_type
+    if max_norm is not None or scale_grad_by_freq or sparse:
+        raise NotImplementedError(
+            "embedding: max_norm, scale_grad_by_freq and sparse are not there yet; leave them at "
+            "their defaults"
+        )
+    if padding_idx is not None and weight.requires_grad:
+        rows = int(weight.shape[0])
+        held = creation.arange(rows).reshape(rows, 1) == padding_idx % rows
+        weight = creation.FUNCTIONS["where"](held, weight.detach(), weight)
+    return _embedding(input, weight)
+
+
+def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
+    """Rows of the identity: shape ``(…, num_classes)``, whole numbers."""
+    if num_classes == -1:
+        num_classes = int(tensor.max()) + 1 if tensor.numel() else 0
+    return _one_hot(tensor, num_classes)
+
+
+def layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """``(x − μ) / √(s² + ε) ⊙ γ + β`` over the last axes."""
+    shape = tuple(int(s) for s in normalized_shape)
+    if tuple(input.shape)[-len(shape) :] != shape:
+        raise RuntimeError(
+            f"Given normalized_shape={list(shape)}, expected input with shape "
+            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
+        )
+    return _layer_norm(input, shape, weight, bias, eps)
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel (axis 1); in training the running statistics move in place."""
+    if not training:
+        return _batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    if running_mean is not None and running_var is not None:
+        with no_grad():
+            seen = input.detach()
+            for running, batch in (
+                (running_mean, _batch_mean(seen)),
+                (running_var, _batch_variance(seen)),
+            ):
+                running.copy_(running * (1 - momentum) + batch.to(running.dtype) * momentum)
+    return _batch_norm_train(input, weight, bias, eps)
+
+
+def group_norm(
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each group of channels: x ``(N, C, …)``."""
+    count, channels, *rest = (int(s) for s in input.shape)
+    if channels % num_groups:
+        raise RuntimeError(
+            "Expected number of channels in input to be divisible by num_groups, but got input of "
+            f"shape {list(input.shape)} and num_groups={num_groups}"
+        )
+    size = channels // num_groups * math.prod(rest)
+    flat = input.reshape(count, num_groups, size)
+    result = _layer_norm(flat, (size,), None, None, eps).reshape(count, channels, *rest)
+    place = [1, channels, *(1 for _ in rest)]
+    if weight is not None:
+        result = result * weight.reshape(place)
+    return result if bias is None else result + bias.reshape(place)
+
+
+def _mask(shape: tuple[Any, ...], p: float, like: Tensor) -> Tensor:
+    """0 with probability p, else 1 / (1 − p)."""
+    if not all(isinstance(s, int) for s in shape):
+        raise TraceError(
+            f"dropout: a mask of shape {shape} cannot be drawn while tracing; trace the module in "
+            "evaluation mode, or with sizes as numbers"
+        )
+    kept = creation.generator().random(shape) >= p
+    scale = kept.astype(like.dtype.numpy) / np.asarray(max(1 - p, 1e-30), like.dtype.numpy)
+    return Tensor.from_value(scale.astype(like.dtype.numpy), like.dtype).to(like.device)
+
+
+def dropout(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """``x m / (1 − p)``, m = 0 with probability p; the identity out of training."""
+    return _dropout(input, p, training, inplace, tuple(input.shape))
+
+
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Dropout of whole maps: x ``(N, C, H, W)``."""
+    shape = tuple(input.shape)
+    return _dropout(input, p, training, inplace, shape[:2] + (1,) * (len(shape) - 2))
+
+
+def _dropout(input: Tensor, p: float, training: bool, inplace: bool, shape: Any) -> Tensor:
+    if p < 0 or p > 1:
+        raise ValueError(f"dropout probability has to be between 0 and 1, but got {p}")
+    if not training or p == 0:
+        return input
+    result = input * _mask(shape, p, input)
+    return input.copy_(result) if inplace else result
+
+
+# ------------------------------------------------------------------ distances, attention
+
+
+def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """``x / max(‖x‖ₚ, ε)`` along ``dim``."""
+    return input / input.norm(p, dim, keepdim=True).clamp(min=eps)
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """``x · y / (max(‖x‖, ε) max(‖y‖, ε))`` along ``dim``."""
+    first, second = x1.norm(2.0, dim).clamp(min=eps), x2.norm(2.0, dim).clamp(min=eps)
+    return (x1 * x2).sum(dim) / (first * second)
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+) -> Tensor:
+    """``softmax(Q Kᵀ / √d + mask) V``: Q ``(…, t, d)``, K ``(…, s, d)``, V ``(…, s, e)``.
+
+    A boolean mask is True where a position may be seen.
+    """
+    factor = 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale
+    scores = query @ key.transpose(-2, -1) * factor
+    if is_causal:
+        rows, columns = (int(s) for s in scores.shape[-2:])
+        attn_mask = Tensor.from_value(
+            np.tril(np.ones((rows, columns), np.bool_)), creation.CAST_DTYPES["bool"]
+        )
+    if attn_mask is not None:
+        if attn_mask.dtype.kind == "b":
+            scores = scores.masked_fill(attn_mask.logical_not(), -math.inf)
+        else:
+            scores = scores + attn_mask
+    return dropout(softmax(scores, -1), dropout_p, dropout_p > 0) @ value

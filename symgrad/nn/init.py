@@ -70,16 +70,20 @@ def _fan(tensor: Tensor, mode: str) -> int:
     return _fans(tensor)[mode == "fan_out"]
 
 
+def _drawn(generator: Any) -> dict[str, Any]:
+    return {} if generator is None else {"generator": generator}
+
+
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Values from U(a, b)."""
     with no_grad():
-        return tensor.uniform_(a, b, generator=generator)
+        return tensor.uniform_(a, b, **_drawn(generator))
 
 
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Values from N(mean, std²)."""
     with no_grad():
-        return tensor.normal_(mean, std, generator=generator)
+        return tensor.normal_(mean, std, **_drawn(generator))
 
 
 def trunc_normal_(
@@ -103,7 +107,7 @@ def trunc_normal_(
 
     low, high = 2 * below((a - mean) / std) - 1, 2 * below((b - mean) / std) - 1
     with no_grad():
-        tensor.uniform_(low, high, generator=generator)
+        tensor.uniform_(low, high, **_drawn(generator))
         tensor.copy_((tensor.erfinv() * (std * math.sqrt(2.0)) + mean).clamp(a, b))
     return tensor
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from symgrad.nn import functional as F
@@ -10,26 +9,12 @@ from symgrad.nn.module import Module
 from symgrad.tensor import Tensor
 
 
-def _reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
-    """PyTorch's two old flags in front of ``reduction``."""
-    if size_average is None and reduce is None:
-        return reduction
-    average = True if size_average is None else size_average
-    chosen = "none" if reduce is False else ("mean" if average else "sum")
-    warnings.warn(
-        "size_average and reduce args will be deprecated, please use "
-        f"reduction='{chosen}' instead.",
-        stacklevel=3,
-    )
-    return chosen
-
-
 class _Loss(Module):
     def __init__(
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__()
-        self.reduction = _reduction(size_average, reduce, reduction)
+        self.reduction = F.reduction_of(size_average, reduce, reduction)
 
 
 class _WeightedLoss(_Loss):

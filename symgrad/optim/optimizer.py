@@ -2,7 +2,7 @@
 
 A subclass names its row (``row``) and, in ``__init__``, PyTorch's arguments; everything else is
 here.  ``step`` computes the scalars of the rule on the host in double precision and hands all
-parameters to :mod:`symgrad.optim.apply` at once.
+parameters of a group to :mod:`symgrad.update` at once.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from copy import deepcopy
 from itertools import chain
 from typing import Any, ClassVar
 
 from symgrad.autograd import enable_grad, no_grad
-from symgrad.optim.apply import Update, apply_updates
+from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
-from symgrad.tensor import Parameter, Tensor, tensor, typename
+from symgrad.tensor import Tensor
+from symgrad.update import apply_update
 
 Group = dict[str, Any]
 _PAIRS = {
@@ -148,7 +149,7 @@ class Optimizer:
                 raise TypeError(
                     f"optimizer can only optimize Tensors, but one of the params is {typename(p)}"
                 )
-            if not (p.is_leaf or p.retains_grad):
+            if not p.is_leaf:
                 raise ValueError("can't optimize a non-leaf Tensor")
         for name, default in self.defaults.items():
             group.setdefault(name, default)
@@ -195,30 +196,36 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        updates = list(self._updates())
-        if updates:
-            with no_grad():
-                apply_updates(self.row, updates)
+        with no_grad():
+            for group in self.param_groups:
+                self._step_group(group)
         for hook in list(self._post_hooks.values()):
             hook(self, (closure,), {})
         return loss
 
-    def _updates(self) -> Iterator[Update]:
-        """Parameter, gradient, state and scalars of everything that has a gradient."""
+    def _step_group(self, group: Group) -> None:
+        """Update the parameters of one group, those of equal age at once."""
+        hyper = self.hyper(group)
+        by_step: dict[int, list[Tensor]] = {}
         counted: dict[int, Tensor] = {}
-        for group in self.param_groups:
-            hyper = self.hyper(group)
-            scalars: dict[int, dict[str, float]] = {}
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
+        for p in group["params"]:
+            if p.grad is not None:
                 state = self.state[p]
                 step = self._count(p, state, counted)
                 self._begin(p, state, hyper)
-                if step not in scalars:
-                    made = self.row.scalars(hyper, step)
-                    scalars[step] = {k: float(v) for k, v in made.items()}
-                yield Update(p, p.grad, state, scalars[step], hyper)
+                by_step.setdefault(step, []).append(p)
+        slots = [slot.name for slot in self.row.slots_of(hyper)]
+        for step, params in by_step.items():
+            made = self.row.scalars(hyper, step)
+            apply_update(
+                self.row,
+                self.row.switches_of(hyper),
+                params,
+                [p.grad for p in params if p.grad is not None],
+                [[self.state[p][name] for name in slots] for p in params],
+                slots,
+                {name: float(value) for name, value in made.items()},
+            )
 
     def _count(self, p: Tensor, state: dict[str, Any], counted: dict[int, Tensor]) -> int:
         """The number of this step for one parameter, and note it in its state."""
@@ -246,7 +253,9 @@ class Optimizer:
             if slot.scalar:
                 state[slot.name] = tensor(float(first), dtype=p.dtype, device=p.device)
             else:
-                state[slot.name] = p.detach().new_full(p.shape, float(first))
+                state[slot.name] = full(
+                    tuple(p.shape), float(first), dtype=p.dtype, device=p.device
+                )
 
     # -------------------------------------------------------------- hooks and state
 
@@ -332,4 +341,6 @@ def _copied(key: str, value: Any, p: Tensor) -> Any:
     return value.detach().clone().to(device=p.device)
 
 
-Parameters = Iterable[Parameter] | Iterable[Group]
+def typename(value: Any) -> str:
+    """How PyTorch's messages name the type of a value."""
+    return str(value.type()) if isinstance(value, Tensor) else type(value).__name__

@@ -30,8 +30,9 @@ def get_total_norm(
         return creation.tensor(0.0)
     with no_grad():
         if p == math.inf:
-            parts = creation.stack([g.abs().max() for g in given])
-            total = parts.max()
+            total = given[0].abs().max()
+            for g in given[1:]:
+                total = total.maximum(g.abs().max())
         elif p == 2.0:
             total = _added([(g * g).sum() for g in given]).sqrt()
         else:
