@@ -239,3 +239,12 @@ for _name, _make in (("new_zeros", zeros), ("new_ones", ones)):
         return _make(*size, dtype=dtype or self.dtype)
 
     setattr(Tensor, _name, _like)
+
+
+def new_full(self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None,
+             device: Any = None) -> Tensor:
+    """``fill_value`` everywhere, in this tensor's dtype and on its device."""
+    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
+
+
+Tensor.new_full = new_full  # type: ignore[attr-defined]
