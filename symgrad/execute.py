@@ -145,10 +145,10 @@ def execute(roots: Sequence[Any], donate: Sequence[Any] = ()) -> None:
             results: Any = evaluate(plan.outputs, feeds)
         else:
             given = {id(n) for n in donate}
-            used = tuple(
-                k for k, e in enumerate(ends)
-                if id(e) in given and not isinstance(e.value, np.ndarray)
-            )
+            used = tuple(k for k, e in enumerate(ends) if id(e) in given)
+            for k in used:
+                if isinstance(values[k], np.ndarray):
+                    values[k] = arrays.to_device(values[k])
             found = plan.executable(used)(*values)
             results = found if isinstance(found, tuple) else (found,)
         for node, value in zip(outputs, results, strict=True):

@@ -662,24 +662,29 @@ def as_operand(v: Any) -> Any:
     return v
 
 
+def _slot(v: Any, operands: list[Any], tensors: list[Tensor]) -> Any:
+    """One argument of a call: tensors leave a slot, everything else is static."""
+    if isinstance(v, Tensor):
+        operands.append(v.node())
+        tensors.append(v)
+        return SLOT
+    if v is None or isinstance(v, (int, float, str, DType)):
+        return v
+    if isinstance(v, (list, tuple)) and not isinstance(v, Size):
+        return tuple([_slot(x, operands, tensors) for x in v])
+    if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
+        return _slot(as_operand(v), operands, tensors)
+    return freeze(v)
+
+
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Record a call of a public function on tensors and static arguments."""
     operands: list[Any] = []
     tensors: list[Tensor] = []
-
-    def slot(v: Any) -> Any:
-        if isinstance(v, Tensor):
-            operands.append(v.node())
-            tensors.append(v)
-            return SLOT
-        if isinstance(v, (list, tuple)) and not isinstance(v, Size):
-            return tuple(slot(x) for x in v)
-        if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
-            return slot(as_operand(v))
-        return freeze(v)
-
-    positional = [slot(a) for a in args]
-    keywords = tuple((k, slot(v)) for k, v in kwargs.items()) if kwargs else ()
+    positional = [_slot(a, operands, tensors) for a in args]
+    keywords = (
+        tuple([(k, _slot(v, operands, tensors)) for k, v in kwargs.items()]) if kwargs else ()
+    )
     record = note(function, (*positional, keywords), tuple(operands))
     made = Tensor.from_node(record)
     if record.tracked:
