@@ -21,8 +21,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from symgrad.creation import from_numpy
-from symgrad.core.dtypes import DType, dtype_named
+from symgrad.core.dtypes import DType, dtype_named, dtype_of_numpy
 from symgrad.errors import SymgradError
 from symgrad.tensor import Parameter, Tensor
 
@@ -78,7 +77,7 @@ class _Writer:
             return {"dtype": value.name}
         if isinstance(value, Tensor):
             kind = "parameter" if isinstance(value, Parameter) else "tensor"
-            described = self._array(kind, value, value.detach().cpu().numpy(), path)
+            described = self._array(kind, value, value.__array__(), path)
             if value.requires_grad != (kind == "parameter"):
                 described["requires_grad"] = value.requires_grad
             return described
@@ -232,13 +231,23 @@ def loads(data: bytes, map_location: Any = None, name: str = "the data") -> Any:
         arrays[key] = flat.reshape(entry["shape"]).copy()
     place = _placement(map_location)
     if _KEY not in metadata:
-        return {key: place(from_numpy(array)) for key, array in sorted(arrays.items())}
+        return {key: place(_tensor(key, array)) for key, array in sorted(arrays.items())}
     try:
         return _Reader(arrays, place).value(json.loads(metadata[_KEY]))
-    except (KeyError, TypeError, IndexError, AttributeError, RecursionError) as problem:
+    except SerializationError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration,
+            RecursionError) as problem:  # fmt: skip
         raise SerializationError(
             f"load: the description of containers in {name} is damaged: {problem!r}"
         ) from problem
+
+
+def _tensor(name: str, array: Array) -> Tensor:
+    dtype = dtype_of_numpy(array.dtype)
+    if dtype is None:
+        raise SerializationError(f"load: {name} has dtype {array.dtype}, which no tensor has")
+    return Tensor.from_value(array, dtype)
 
 
 def _placement(map_location: Any) -> Callable[[Tensor], Tensor]:
@@ -297,7 +306,7 @@ class _Reader:
             array = array[..., 0] + 1j * array[..., 1]
         if kind == "array":
             return array
-        tensor = self.place(from_numpy(array))
+        tensor = self.place(_tensor(name, array))
         if kind == "parameter":
             return Parameter(tensor, requires_grad=described.get("requires_grad", True))
         return tensor.requires_grad_() if described.get("requires_grad") else tensor

@@ -205,7 +205,7 @@ def test_attributes_move_between_the_tables():
 def test_names_are_checked():
     m = nn.Linear(1, 1)
     for add in (m.register_parameter, m.register_buffer, m.add_module):
-        with pytest.raises(KeyError, match="can't contain"):
+        with pytest.raises(KeyError, match="contain"):
             add("a.b", None)
         with pytest.raises(KeyError, match="empty string"):
             add("", None)
@@ -213,7 +213,7 @@ def test_names_are_checked():
             add("in_features", None)
     with pytest.raises(TypeError, match="not a Module subclass"):
         m.add_module("x", 3)
-    with pytest.raises(ValueError, match="non-leaf"):
+    with pytest.raises(TypeError, match="nn.Parameter or None required"):
         m.register_parameter("p", m.weight * 2)
 
 

@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from symgrad_codegen import arrays
 
 from symgrad import creation
 from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
+from symgrad.record import Leaf
 from symgrad.surface import function_of
 from symgrad.tensor import Tensor
 
@@ -150,13 +152,54 @@ def _weighted_loss(name: str) -> Callable[..., Tensor]:
 l1_loss = _loss("l1_loss")
 huber_loss = _loss("huber_loss")
 smooth_l1_loss = _loss("smooth_l1_loss")
-cross_entropy = _weighted_loss("cross_entropy")
 nll_loss = _weighted_loss("nll_loss")
 binary_cross_entropy = _weighted_loss("binary_cross_entropy")
 binary_cross_entropy_with_logits = _weighted_loss("binary_cross_entropy_with_logits")
 hinge_embedding_loss = _loss("hinge_embedding_loss")
+_cross_entropy = _weighted_loss("cross_entropy")
 _squared = _loss("mse_loss")
 _divergence = _loss("kl_div")
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    *,
+    ignore_index: int = -100,
+    **options: Any,
+) -> Tensor:
+    """``logsumexp(z) − z[y]``: logits ``(N, C, …)``, class numbers ``(N, …)`` or probabilities.
+
+    **Raises:** IndexError where a class number that is known now is out of range.
+    """
+    if not target.dtype.differentiable:
+        options["masked"] = _ignores(target, input.shape[1 if input.ndim > 1 else 0], ignore_index)
+    return _cross_entropy(input, target, weight, ignore_index=ignore_index, **options)
+
+
+def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
+    """Whether some class numbers say that they do not count; symbols never do.
+
+    Where that is not known without waiting, it may be so.
+    """
+    node = target._now()
+    if type(node) is Leaf and node.symbol is not None:
+        return False
+    held = target._storage.shared if target._view is None else None
+    known = getattr(node, "value", None) if held is None else held
+    if known is None or node.device != "cpu":
+        return True
+    values = arrays.to_numpy(known)
+    ignored = values == ignore_index
+    if isinstance(classes, int):
+        wrong = values[~ignored & ((values < 0) | (values >= classes))]
+        if wrong.size:
+            raise IndexError(
+                f"Target {wrong.flat[0]} is out of bounds: the logits have {classes} classes, "
+                f"numbered from 0"
+            )
+    return bool(ignored.any())
 
 
 def mse_loss(input: Tensor, target: Tensor, **options: Any) -> Tensor:

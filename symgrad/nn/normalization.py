@@ -25,7 +25,7 @@ class LayerNorm(Module):
     """``(x − μ) / √(s² + ε) ⊙ γ + β`` over the last axes, for each position by itself.
 
     >>> LayerNorm(16)
-    LayerNorm((16,), eps=1e-05, elementwise_affine=True)
+    LayerNorm((16,), eps=1e-05, elementwise_affine=True, bias=True)
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class LayerNorm(Module):
     def extra_repr(self) -> str:
         """Shape, ε, affine."""
         return (
-            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+            f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
         )
 
 
@@ -103,7 +104,7 @@ class GroupNorm(Module):
     """Normalise each group of channels: x ``(N, C, …)`` with C in ``num_groups`` groups.
 
     >>> GroupNorm(2, 4)
-    GroupNorm(2, 4, eps=1e-05, affine=True)
+    GroupNorm(2, 4, eps=1e-05, affine=True, bias=True)
     """
 
     def __init__(
@@ -114,6 +115,8 @@ class GroupNorm(Module):
         affine: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if num_channels % num_groups:
@@ -123,10 +126,12 @@ class GroupNorm(Module):
         self.eps = eps
         self.affine = affine
         place = {"device": device, "dtype": dtype}
+        shift = affine and bias
         weight = Parameter(creation.ones((num_channels,), **place)) if affine else None
-        bias = Parameter(creation.zeros((num_channels,), **place)) if affine else None
         self.register_parameter("weight", weight)
-        self.register_parameter("bias", bias)
+        self.register_parameter(
+            "bias", Parameter(creation.zeros((num_channels,), **place)) if shift else None
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise within each group."""
@@ -134,7 +139,10 @@ class GroupNorm(Module):
 
     def extra_repr(self) -> str:
         """Groups, channels, ε, affine."""
-        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"
+        return (
+            f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}, "
+            f"bias={self.bias is not None}"
+        )
 
 
 class _BatchNorm(Module):
@@ -157,6 +165,8 @@ class _BatchNorm(Module):
         track_running_stats: bool = True,
         device: Any = None,
         dtype: Any = None,
+        *,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         self.num_features = num_features
@@ -166,8 +176,13 @@ class _BatchNorm(Module):
         self.track_running_stats = track_running_stats
         place = {"device": device, "dtype": dtype}
         size = (num_features,)
-        self.register_parameter("weight", Parameter(creation.ones(size, **place)) if affine else None)
-        self.register_parameter("bias", Parameter(creation.zeros(size, **place)) if affine else None)
+        shift = affine and bias
+        self.register_parameter(
+            "weight", Parameter(creation.ones(size, **place)) if affine else None
+        )
+        self.register_parameter(
+            "bias", Parameter(creation.zeros(size, **place)) if shift else None
+        )
         mean = variance = count = None
         if track_running_stats:
             mean, variance = creation.zeros(size, **place), creation.ones(size, **place)
@@ -187,8 +202,9 @@ class _BatchNorm(Module):
     def reset_parameters(self) -> None:
         """γ = 1, β = 0, running statistics as at the beginning."""
         self.reset_running_stats()
-        if self.affine:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -225,7 +241,7 @@ class _BatchNorm(Module):
         """Channels and options."""
         return (
             f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-            f"track_running_stats={self.track_running_stats}"
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}"
         )
 
 
@@ -233,7 +249,7 @@ class BatchNorm1d(_BatchNorm):
     """Batch normalisation of ``(N, C)`` or ``(N, C, L)`` (Ioffe and Szegedy, 2015).
 
     >>> BatchNorm1d(3)
-    BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, track_running_stats=True)
+    BatchNorm1d(3, eps=1e-05, momentum=0.1, affine=True, bias=True, track_running_stats=True)
     """
 
     _ranks = (2, 3)

@@ -12,7 +12,7 @@ from symgrad.tensor import Tensor
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
     """The entries of all parameters, one after another: shape ``(total,)``."""
-    return creation.cat([p.reshape(-1) for p in parameters])
+    return creation.FUNCTIONS["cat"]([p.reshape(-1) for p in parameters])
 
 
 def vector_to_parameters(vec: Tensor, parameters: Iterable[Tensor]) -> None:

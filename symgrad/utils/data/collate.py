@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from symgrad_codegen import arrays
 
 from symgrad import creation
 from symgrad.core import dtypes
@@ -38,15 +39,15 @@ def default_collate(batch: Sequence[Any]) -> Any:
     """
     first = batch[0]
     if isinstance(first, Tensor):
-        return creation.stack(list(batch))
+        return _stacked(list(batch))
     if isinstance(first, np.ndarray):
         if first.dtype.kind in "SUO":
             raise TypeError(_refused(first.dtype))
-        return creation.as_tensor(np.stack(list(batch)))
+        return _fresh(np.stack(list(batch)))
     if isinstance(first, (bool, int)):
         return creation.tensor(list(batch))
     if isinstance(first, np.generic):
-        return creation.as_tensor(np.array(list(batch)))
+        return _fresh(np.array(list(batch)))
     if isinstance(first, float):
         return creation.tensor(list(batch), dtype=dtypes.float64)
     if isinstance(first, (str, bytes)):
@@ -61,6 +62,28 @@ def default_collate(batch: Sequence[Any]) -> Any:
             return type(first)(*columns)
         return columns
     raise TypeError(_refused(type(first)))
+
+
+def _fresh(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor over an array that nobody else holds."""
+    dtype = dtypes.dtype_of_numpy(array.dtype)
+    if dtype is None:
+        raise TypeError(_refused(array.dtype))
+    return Tensor.from_value(array, dtype)
+
+
+def _stacked(batch: Sequence[Tensor]) -> Tensor:
+    """The samples along a new first axis, by NumPy where nothing is differentiated."""
+    shapes = {tuple(t.shape) for t in batch}
+    if len(shapes) > 1:
+        raise RuntimeError(
+            f"stack expects each tensor to be equal size, but the samples of this batch have "
+            f"shapes {sorted(shapes)}. Pad them, or give a collate_fn."
+        )
+    if any(t.requires_grad or str(t.device) != "cpu" for t in batch):
+        return creation.FUNCTIONS["stack"](list(batch))
+    values = np.stack([arrays.to_numpy(t.array()) for t in batch])
+    return Tensor.from_value(values, batch[0].dtype)
 
 
 def _refused(kind: Any) -> str:

@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+from symgrad_codegen import arrays
 
 from symgrad import creation
 from symgrad.tensor import Tensor
@@ -207,5 +208,5 @@ def _reader(tensor: Tensor) -> Callable[[Any], Tensor]:
     """Rows of a tensor: by NumPy where its values are on the host and nothing is differentiated."""
     if tensor.requires_grad or str(tensor.device) != "cpu":
         return lambda index: tensor[creation.from_numpy(index)]
-    values = tensor.numpy()
-    return lambda index: creation.from_numpy(values[index])
+    values, dtype = arrays.to_numpy(tensor.array()), tensor.dtype
+    return lambda index: Tensor.from_value(values[index], dtype)
