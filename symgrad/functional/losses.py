@@ -102,16 +102,20 @@ def binary_cross_entropy(
 @public(saves=(0, 1), method=False)
 def cross_entropy(
     a: Expr, target: Expr, weight: Expr | None = None, ignore_index: int = -100,
-    reduction: str = "mean", label_smoothing: float = 0.0,
+    reduction: str = "mean", label_smoothing: float = 0.0, masked: bool = False,
 ) -> Expr:
-    """logsumexp(z) − z[y] for classes on axis 1 (or the last of a vector), or soft labels."""
+    """logsumexp(z) − z[y] for classes on axis 1 (or the last of a vector), or soft labels.
+
+    ``masked``: some targets are ``ignore_index``, so they are counted; otherwise all count.
+    """
     axis = 1 if a.ndim > 1 else 0
     if target.dtype.differentiable:
         return _soft_labels(a, target, weight, reduction, label_smoothing, axis)
     _check_classes(a, target, axis)
     z = _classes_last(a, axis)
     hot = onehot(target, z.shape[-1], a.dtype)
-    if weight is None and not label_smoothing and target.ndim <= 1 and reduction != "none":
+    plain = weight is None and not label_smoothing and not masked
+    if plain and target.ndim <= 1 and reduction != "none":
         each = along("logsumexp", z) - reduce_sum(product(z, hot), [z.ndim - 1])
         return reduced(each, reduction)
     return _weighted(z, hot, target, weight, ignore_index, reduction, label_smoothing)
