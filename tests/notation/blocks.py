@@ -1,0 +1,186 @@
+"""A printed derivation: declarations and lines, and the rules that need no numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tests.notation.grammar import Node, ReadError, parse, tokens
+
+
+@dataclass(frozen=True)
+class Line:
+    """`name[at] = right`."""
+
+    name: str
+    at: tuple[str, ...]
+    right: Node
+    text: str
+
+    @property
+    def right_text(self) -> str:
+        return split(self.text)[1]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A derivation: declarations, and lines in order."""
+
+    sizes: dict[str, tuple[str, ...]]
+    indices: dict[str, str]
+    given: list[str]
+    layout: str | None
+    lines: list[Line]
+    adjoints: dict[str, str] = field(default_factory=dict)
+    zero_outside: frozenset[str] = frozenset()
+
+    @property
+    def letters(self) -> set[str]:
+        """Size letters that the declarations use."""
+        texts = [s for shape in self.sizes.values() for s in shape] + list(self.indices.values())
+        return {w for text in texts for w in text.split() if not w.isdigit()}
+
+    def line(self, name: str) -> Line:
+        return next(x for x in self.lines if x.name == name)
+
+    def with_right_side(self, name: str, right: str) -> Block:
+        """The same block with one right-hand side replaced."""
+        changed = replace(self.line(name), right=parse(right),
+                          text=f"{split(self.line(name).text)[0]} = {right}")  # fmt: skip
+        return replace(self, lines=[changed if x.name == name else x for x in self.lines])
+
+
+HEADERS = ("sizes", "indices", "given", "layout")
+
+
+def split(line: str) -> tuple[str, str]:
+    """Left and right of the ` = ` that defines."""
+    left, sign, right = line.partition(" = ")
+    if not sign:
+        raise ReadError(f"{line!r}: neither a declaration nor a definition")
+    return left.strip(), right.strip()
+
+
+def read_block(text: str) -> Block:
+    """A printed derivation; what the contract asks of names and letters is checked here."""
+    sizes: dict[str, tuple[str, ...]] = {}
+    indices: dict[str, str] = {}
+    given: list[str] = []
+    layout: str | None = None
+    lines: list[Line] = []
+    last = -1
+    for row in filter(str.strip, text.splitlines()):
+        word, _, rest = row.partition(" ")
+        if word not in HEADERS or rest.lstrip().startswith("= "):
+            lines.append(_line(row))
+            continue
+        if lines or HEADERS.index(word) <= last:
+            raise ReadError(f"{row!r}: declarations come first: sizes, indices, given, layout")
+        last = HEADERS.index(word)
+        entries = re.split(r"\s{2,}", rest.strip())
+        if word == "sizes":
+            sizes = _table(_size_entry(e) for e in entries)
+        elif word == "indices":
+            indices = _table(_index_entry(e) for e in entries)
+        elif word == "given":
+            given = [x.strip() for x in re.split(r",(?![^⟨<]*[⟩>])", rest.strip())]
+        else:
+            layout = rest.strip()
+    if not sizes:
+        raise ReadError("a block opens with its sizes")
+    adjoints: dict[str, str] = {}
+    zero_outside: set[str] = set()
+    for entry in given:
+        name, sign, meaning = entry.partition(" = ")
+        if sign and re.match(r"(?:∂|d)\w*/(?:∂|d)", meaning):
+            adjoints[name] = meaning
+        elif meaning == "0 outside its range":
+            zero_outside.add(name)
+    block = Block(sizes, indices, given, layout, lines, adjoints, frozenset(zero_outside))
+    _check(block)
+    return block
+
+
+def _table(entries):
+    found = {}
+    for name, value in entries:
+        if name in found:
+            raise ReadError(f"{name} is declared twice")
+        found[name] = value
+    return found
+
+
+def _size_entry(entry: str) -> tuple[str, tuple[str, ...]]:
+    name, sign, shape = entry.partition(": ")
+    if not sign:
+        raise ReadError(f"sizes: {entry!r} is not 'name: sizes'")
+    return name, () if shape == "scalar" else tuple(re.split(r"×| x ", shape))
+
+
+def _index_entry(entry: str) -> tuple[str, str]:
+    m = re.fullmatch(r"([A-Za-z]\w*) < (\w+(?: \w+)*)", entry)
+    if m is None:
+        raise ReadError(f"indices: {entry!r} is not 'letter < size'")
+    return m[1], m[2]
+
+
+def _line(row: str) -> Line:
+    left, right = split(row)
+    m = re.fullmatch(r"([^\[\]\s]+)(?:\[(\w+(?:,\w+)*)\])?", left)
+    if m is None:
+        raise ReadError(f"{left!r}: the left side is a name, or a name with index letters")
+    found = tokens(m[1])
+    if len(found) != 2 or found[0].kind != "name":
+        raise ReadError(f"{left!r}: {m[1]!r} is not a name")
+    at = tuple(m[2].split(",")) if m[2] else ()
+    if len(set(at)) != len(at):
+        raise ReadError(f"{left!r}: an index appears twice")
+    return Line(m[1], at, parse(right), row)
+
+
+def _check(block: Block) -> None:
+    """Contract rules on declarations, letters and names."""
+    names = [*block.sizes, *block.adjoints, *(x.name for x in block.lines)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ReadError(f"{name} is defined twice")
+    clash = block.letters & set(names)
+    if clash:
+        raise ReadError(f"{', '.join(sorted(clash))}: the name of a size and of a tensor")
+    wrong = set(block.indices) & (block.letters | set(names))
+    if wrong:
+        raise ReadError(f"{', '.join(sorted(wrong))}: an index has the letter of a size or a name")
+    for line in block.lines:
+        for letter in line.at:
+            if letter not in block.indices:
+                raise ReadError(f"{line.text!r}: the range of {letter} is not declared")
+        check_indices(line.right, set(line.at), block.indices, line.text)
+        if block.layout is None and _has(line.right, "kron"):
+            raise ReadError(f"{line.text!r}: ⊗ without a layout line")
+
+
+def _has(root: Node, kind: str) -> bool:
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind == kind:
+            return True
+        stack.extend(node.items)
+    return False
+
+
+def check_indices(root: Node, free: set[str], declared: Mapping[str, str], text: str) -> None:
+    """Every Σ binds a declared letter that is not bound already; no letter is used unbound."""
+    stack: list[tuple[Node, frozenset[str]]] = [(root, frozenset(free))]
+    while stack:
+        node, bound = stack.pop()
+        if node.kind == "total":
+            if node.data not in declared:
+                raise ReadError(f"{text!r}: the range of {node.data} is not declared")
+            if node.data in bound:
+                raise ReadError(f"{text!r}: Σ over {node.data} shadows an index in use")
+            bound |= {node.data}
+        elif node.kind == "name" and node.data in declared and node.data not in bound:
+            raise ReadError(f"{text!r}: the index {node.data} is not bound")
+        stack.extend((x, bound) for x in node.items)

@@ -1,0 +1,349 @@
+"""Tokens and the grammar of one formula: text → tree, by recursive descent of bounded depth."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from symgrad.derivation.ascii import ASCII, SUBSCRIPTS
+
+DEEPEST = 60
+"""Parentheses within parentheses; more is not a formula for people."""
+
+
+class ReadError(ValueError):
+    """Text outside the notation contract, an unknown name, or shapes that do not fit."""
+
+
+# ------------------------------------------------------------------------------------- tokens
+
+
+@dataclass(frozen=True)
+class Token:
+    """kind: number name sum indicator mark, or the symbol itself; `glued`: no space before it."""
+
+    kind: str
+    text: str
+    glued: bool
+    start: int
+    end: int
+
+
+_SUB = "".join(c for c, plain in SUBSCRIPTS.items() if plain.isalpha())
+_DIGITS = "".join(c for c, plain in SUBSCRIPTS.items() if plain.isdigit())
+_SUPER = "⁰¹²³⁴⁵⁶⁷⁸⁹"
+_NAME = rf"(?:(?![{_SUPER}⁺⁻ᵀ½{_DIGITS}])[^\W\d])(?:(?![{_SUPER}⁺⁻ᵀ½])\w)*(?:\.\w+)*[⁺′]?"
+_PLAIN = r"[A-Za-z_]\w*(?:\.\w+)*"
+
+UNICODE_TOKENS = [
+    ("skip", r" +"),
+    ("indicator", r"1\["),
+    ("number", r"\d+(?:\.\d+)?(?:e[+-]?\d+)?|½|∞"),
+    ("sum", rf"Σ(?:[{_SUB}][{_DIGITS}]*|_[A-Za-z]\w*)"),
+    ("function", r"log Γ(?=\()"),
+    ("name", rf"∂²?{_NAME}/∂{_NAME}²?(?:∂{_NAME}²?)?|{_NAME}"),
+    ("mark", rf"ᵀ|⁻¹|⁻ᵀ|⁻?[{_SUPER}]+|\^\(−?[\d.]+(?:/\d+)?\)"),
+    ("symbol", r"[⊙⊘⊗+−/()\[\],:√|>≥<≤=≠]"),
+]
+ASCII_TOKENS = [
+    ("skip", r" +"),
+    ("indicator", r"1\["),
+    ("number", r"\d+(?:\.\d+)?(?:e[+-]?\d+)?|\(1/2\)|inf\b"),
+    ("sum", r"sum_[A-Za-z]\w*"),
+    ("function", r"log Gamma(?=\()"),
+    ("name", rf"d(?:\^2)?{_PLAIN}/d{_PLAIN}(?:\^2)?|{_PLAIN}"),
+    ("mark", r"'|\^-1'|\^-?\d+|\^\(-?[\d.]+(?:/\d+)?\)"),
+    ("symbol", r"(?<= )\(x\)(?= )|\.\*|\./|>=|<=|!=|[+\-/()\[\],:|><=]"),
+]
+
+
+def _matcher(table: Sequence[tuple[str, str]]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?P<{kind}>{pattern})" for kind, pattern in table))
+
+
+_MATCHERS = {False: _matcher(UNICODE_TOKENS), True: _matcher(ASCII_TOKENS)}
+_BACK = {ASCII[c]: c for c in ("⊙", "⊘", "⊗", "−", "≥", "≤", "≠", "ᵀ", "⁻¹", "⁻ᵀ", "∞", "½")}
+
+
+def tokens(text: str) -> list[Token]:
+    """The tokens of one formula, spelled as in Unicode wherever they are not names."""
+    plain = text.isascii()
+    found: list[Token] = []
+    place, glued = 0, False
+    while place < len(text):
+        m = _MATCHERS[plain].match(text, place)
+        if m is None:
+            raise ReadError(f"{text!r}: {text[place]!r} is not part of the notation")
+        kind, word = str(m.lastgroup), m[0]
+        if kind == "skip":
+            glued = False
+        else:
+            if plain and kind in ("symbol", "mark", "number"):
+                word = _BACK.get(word, word)
+            if plain and kind == "name" and word == "sqrt" and text[m.end() : m.end() + 1] == "(":
+                kind, word = "symbol", "√"
+            if kind == "function":
+                kind, word = "name", "log Γ"
+            if kind == "sum":
+                word = word[4:] if plain else "".join(SUBSCRIPTS.get(c, c) for c in word[1:])
+                word = word.lstrip("_")
+            found.append(Token(word if kind == "symbol" else kind, word, glued, place, m.end()))
+            glued = True
+        place = m.end()
+    found.append(Token("end", "", False, place, place))
+    return found
+
+
+# ------------------------------------------------------------------------------------- grammar
+
+
+@dataclass(frozen=True)
+class Node:
+    """One node of a formula; `data` is a number, a name, signs or a mark.
+
+    Kinds: number name neg sum product hadamard kron quotient total mark index all call indicator
+    compare abs root.
+    """
+
+    kind: str
+    items: tuple[Node, ...] = ()
+    data: Any = None
+
+
+_STARTS = {"number", "name", "sum", "indicator", "(", "√", "|"}
+_COMPARISONS = ("=", "≠", ">", "≥", "<", "≤")
+_TWO_KINDS = "two kinds of product meet without parentheses"
+
+
+class _Parser:
+    """Recursive descent, as deep as the parentheses, which :data:`DEEPEST` bounds."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = tokens(text)
+        self.at = 0
+        self.depth = 0
+        self.bars = 0
+
+    def fail(self, why: str) -> ReadError:
+        return ReadError(f"{self.text!r}, column {self.next.start + 1}: {why}")
+
+    @property
+    def next(self) -> Token:
+        return self.tokens[self.at]
+
+    def take(self, kind: str | None = None) -> Token:
+        token = self.next
+        if kind is not None and token.kind != kind:
+            raise self.fail(f"expected {kind}, found {token.text or 'the end'}")
+        self.at += 1
+        return token
+
+    def touches(self, kind: str) -> bool:
+        return self.next.kind == kind and self.next.glued
+
+    def whole(self) -> Node:
+        node = self.expression()
+        if self.next.kind != "end":
+            raise self.fail(f"unexpected {self.next.text!r}")
+        return node
+
+    def expression(self) -> Node:
+        """[−] term (± term)*."""
+        self.deeper()
+        signs = [1]
+        if self.next.kind == "−":
+            self.take()
+            signs = [-1]
+            if not self.next.glued:
+                raise self.fail("a sign stands next to its term")
+        terms = [self.term()]
+        while self.next.kind in ("+", "−"):
+            sign = self.take()
+            if sign.glued or self.next.glued:
+                raise self.fail("+ and − between terms stand between spaces")
+            signs.append(1 if sign.kind == "+" else -1)
+            terms.append(self.term())
+        self.depth -= 1
+        if len(terms) == 1:
+            return terms[0] if signs[0] == 1 else Node("neg", (terms[0],))
+        return Node("sum", tuple(terms), tuple(signs))
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise self.fail("nested too deep")
+
+    def condition(self) -> Node:
+        """expression (comparison expression)."""
+        left = self.expression()
+        if self.next.kind not in _COMPARISONS:
+            raise self.fail("a condition needs a comparison")
+        sign = self.take().kind
+        return Node("compare", (left, self.expression()), sign)
+
+    def term(self) -> Node:
+        """Factors joined by one kind of product; Σ takes what is to its right, / ends."""
+        if self.next.kind == "sum":
+            return self.total()
+        factors = [self.factor()]
+        joiner = ""
+        while True:
+            token = self.next
+            kind = token.kind
+            if kind in ("⊙", "⊘"):
+                if joiner not in ("", kind):
+                    raise self.fail(_TWO_KINDS)
+                if joiner == "⊘":
+                    raise self.fail("set parentheses in a chain of ⊘")
+                joiner = kind
+                self.spaced()
+                factors.append(self.factor())
+            elif kind == "⊗":
+                if joiner != "⊗" and not all(_is_coefficient(f) for f in factors[:-1]):
+                    raise self.fail(_TWO_KINDS)
+                if joiner not in ("", " ", "⊗"):
+                    raise self.fail(_TWO_KINDS)
+                joiner = kind
+                self.spaced()
+                factors[-1] = Node("kron", (factors[-1], self.factor()))
+            elif kind == "/":
+                if joiner not in ("", " "):
+                    raise self.fail("'/' divides one product by one factor: set parentheses")
+                joiner = kind
+                self.take()
+                factors = [Node("quotient", (_product(factors), self.factor()))]
+            elif kind in _STARTS and not (kind == "|" and self.bars):
+                if joiner == "/":
+                    raise self.fail("'/' divides by one factor: set parentheses")
+                if joiner not in ("", " "):
+                    raise self.fail(_TWO_KINDS)
+                if token.glued:
+                    raise self.fail("factors are separated by a space")
+                if kind == "number":
+                    raise self.fail("a number stands first in its product")
+                joiner = " "
+                if kind == "sum":
+                    factors.append(self.total())
+                    break
+                factors.append(self.factor())
+            else:
+                break
+        if joiner in ("⊙", "⊘"):
+            return Node("hadamard", tuple(factors), joiner)
+        return _product(factors)
+
+    def spaced(self) -> None:
+        """Take an operator that stands between spaces."""
+        if self.take().glued or self.next.glued:
+            raise self.fail("⊙ ⊘ ⊗ stand between spaces")
+
+    def total(self) -> Node:
+        """Σᵢ and the product to its right."""
+        letter = self.take("sum").text
+        self.deeper()
+        if self.next.kind not in _STARTS:
+            raise self.fail("Σ needs a product to its right")
+        body = self.term()
+        self.depth -= 1
+        return Node("total", (body,), letter)
+
+    def factor(self) -> Node:
+        """An atom with its indices and one mark (ᵀ ⁻¹ ²)."""
+        node = self.indexed(self.atom())
+        if self.touches("mark"):
+            node = Node("mark", (node,), self.take().text)
+        if self.next.kind in ("mark", "["):
+            raise self.fail("one mark and one pair of brackets at most: set parentheses")
+        return node
+
+    def indexed(self, node: Node) -> Node:
+        if not self.touches("["):
+            return node
+        return Node("index", (node, *self.listed("[", "]")))
+
+    def atom(self) -> Node:
+        token = self.take()
+        if token.kind == "number":
+            number = {"½": 0.5, "∞": math.inf}.get(token.text)
+            return Node("number", (), float(token.text) if number is None else number)
+        if token.kind == "name":
+            if self.touches("("):
+                return Node("call", self.listed("(", ")", token.text), token.text)
+            return Node("name", (), token.text)
+        if token.kind == "indicator":
+            inner = self.condition()
+            self.take("]")
+            return Node("indicator", (inner,))
+        if token.kind == "(":
+            return self.group()
+        if token.kind == "√":
+            if self.touches("("):
+                self.take()
+                return Node("root", (self.group(lone=True),))
+            if not self.next.glued or self.next.kind not in ("name", "number"):
+                raise self.fail("√ stands next to a name or to parentheses")
+            return Node("root", (self.indexed(self.atom()),))
+        if token.kind == "|":
+            self.bars += 1
+            node = self.expression()
+            self.bars -= 1
+            self.take("|")
+            return Node("abs", (node,))
+        self.at -= 1
+        raise self.fail(f"unexpected {token.text or 'end'}")
+
+    def group(self, lone: bool = False) -> Node:
+        """The inside of parentheses, which a lone name does not need."""
+        bars, self.bars = self.bars, 0
+        node = self.expression()
+        self.take(")")
+        self.bars = bars
+        if node.kind == "name" and not lone:
+            raise self.fail("parentheses around a lone name")
+        return node
+
+    def listed(self, left: str, right: str, function: str = "") -> tuple[Node, ...]:
+        """Items between brackets, separated by commas."""
+        self.take(left)
+        bars, self.bars = self.bars, 0
+        items: list[Node] = []
+        while True:
+            if left == "[" and self.next.kind == ":":
+                self.take()
+                items.append(Node("all"))
+            elif function == "where" and not items:
+                items.append(self.condition())
+            else:
+                items.append(self.expression())
+            if self.next.kind != ",":
+                break
+            self.take()
+        self.take(right)
+        self.bars = bars
+        return tuple(items)
+
+
+def _product(factors: list[Node]) -> Node:
+    return factors[0] if len(factors) == 1 else Node("product", tuple(factors))
+
+
+def _is_coefficient(node: Node) -> bool:
+    """A number, ½, or a fraction of numbers and names in parentheses."""
+    return node.kind == "number" or (
+        node.kind == "quotient" and all(_is_plain(x) for x in node.items)
+    )
+
+
+def _is_plain(node: Node) -> bool:
+    if node.kind == "product":
+        return all(_is_plain(x) for x in node.items)
+    return node.kind in ("number", "name", "root")
+
+
+def parse(text: str) -> Node:
+    """The tree of one formula."""
+    return _Parser(text).whole()
