@@ -1,0 +1,393 @@
+"""The value of a formula: NumPy float64, with vectors as columns and `ᵀ` making rows.
+
+A value is a scalar, a column vector, a row, a matrix or a tensor; an index is a number that a loop
+counts up: slow and plain, for arrays of a few entries.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from symgrad.derivation.ascii import GREEK
+from tests.notation.blocks import Block, Line, check_indices
+from tests.notation.grammar import Node, ReadError, parse
+
+Functions = Mapping[str, Callable[..., np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Value:
+    """An array; `row` marks the transpose of a vector."""
+
+    array: np.ndarray
+    row: bool = False
+
+    @property
+    def rank(self) -> int:
+        return self.array.ndim
+
+    def __str__(self) -> str:
+        if not self.rank:
+            return "a scalar"
+        return f"{'row ' if self.row else ''}{'×'.join(map(str, self.array.shape))}"
+
+
+ELEMENTWISE: dict[str, Callable[..., Any]] = {
+    "exp": np.exp, "log": np.log, "log1p": np.log1p, "expm1": np.expm1, "σ": special.expit,
+    "softplus": lambda a: np.logaddexp(a, 0), "tanh": np.tanh, "sin": np.sin, "cos": np.cos,
+    "tan": np.tan, "arcsin": np.arcsin, "arccos": np.arccos, "arctan": np.arctan,
+    "sinh": np.sinh, "cosh": np.cosh, "arsinh": np.arcsinh, "arcosh": np.arccosh,
+    "artanh": np.arctanh, "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv,
+    "log Γ": special.gammaln, "ψ": special.psi, "relu": lambda a: np.maximum(a, 0),
+    "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.round,
+    "trunc": np.trunc,
+}  # fmt: skip
+PAIRS: dict[str, Callable[..., Any]] = {
+    "max": np.maximum, "min": np.minimum, "pow": np.power, "atan2": np.arctan2, "where": np.where,
+}  # fmt: skip
+LAST_AXIS: dict[str, Callable[..., Any]] = {
+    "softmax": lambda a: special.softmax(a, axis=-1),
+    "logsumexp": lambda a: special.logsumexp(a, axis=-1),
+    "max": lambda a: a.max(-1), "min": lambda a: a.min(-1), "cumsum": lambda a: a.cumsum(-1),
+    "flip": lambda a: a[..., ::-1], "argmax": lambda a: a.argmax(-1),
+    "argmin": lambda a: a.argmin(-1),
+}  # fmt: skip
+SQUARE: dict[str, Callable[..., Any]] = {
+    "tr": np.trace, "det": np.linalg.det, "logdet": lambda a: np.linalg.slogdet(a)[1],
+}  # fmt: skip
+COMPARE: dict[str, Callable[..., Any]] = {
+    "=": np.equal, "≠": np.not_equal, ">": np.greater, "≥": np.greater_equal, "<": np.less,
+    "≤": np.less_equal,
+}  # fmt: skip
+_SPELLED = {GREEK["σ"]: "σ", GREEK["ψ"]: "ψ"}
+_EXPONENT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
+
+
+@dataclass
+class Evaluator:
+    """Values of nodes; `scope` holds the numbers of the bound indices."""
+
+    names: dict[str, Value]
+    sizes: Mapping[str, int]
+    indices: Mapping[str, str]
+    zero_outside: frozenset[str] = frozenset()
+    functions: Functions = field(default_factory=dict)
+    text: str = ""
+    scope: dict[str, int] = field(default_factory=dict)
+
+    def fail(self, why: str) -> ReadError:
+        return ReadError(f"{self.text!r}: {why}")
+
+    def size(self, text: str) -> int:
+        """The number that a size such as `n`, `3` or `n k` stands for."""
+        total = 1
+        for word in text.split():
+            if not word.isdigit() and word not in self.sizes:
+                raise self.fail(f"the size {word} has no value")
+            total *= int(word) if word.isdigit() else self.sizes[word]
+        return total
+
+    def value(self, node: Node) -> Value:
+        return getattr(self, f"_{node.kind}")(node)
+
+    def array(self, node: Node) -> np.ndarray:
+        """A value that is no row."""
+        found = self.value(node)
+        if found.row:
+            raise self.fail("a row vector where a tensor is needed")
+        return found.array
+
+    def scalar(self, node: Node) -> Any:
+        found = self.value(node)
+        if found.rank:
+            raise self.fail(f"{found} where a scalar is needed")
+        return found.array[()]
+
+    def integer(self, node: Node) -> int:
+        number = float(self.scalar(node))
+        if number != int(number):
+            raise self.fail(f"a whole number is needed, not {number}")
+        return int(number)
+
+    def _number(self, node: Node) -> Value:
+        return Value(np.asarray(node.data))
+
+    def _name(self, node: Node) -> Value:
+        name = node.data
+        if name in self.scope:
+            return Value(np.asarray(self.scope[name]))
+        if name in self.names:
+            return self.names[name]
+        if name in self.sizes:
+            return Value(np.asarray(self.sizes[name]))
+        if name in ("π", "pi"):
+            return Value(np.asarray(math.pi))
+        raise self.fail(f"{name} is not known here")
+
+    # ---------------------------------------------------------------- sums and products
+
+    def _neg(self, node: Node) -> Value:
+        inner = self.value(node.items[0])
+        return Value(-inner.array, inner.row)
+
+    def _sum(self, node: Node) -> Value:
+        total = Value(np.zeros(()))
+        for k, (sign, item) in enumerate(zip(node.data, node.items, strict=True)):
+            part = self.value(item)
+            part = Value(sign * part.array, part.row)
+            total = self.added(total, part) if k else part
+        return total
+
+    def added(self, a: Value, b: Value) -> Value:
+        """Equal shapes; a scalar with anything; a vector with every row of a matrix."""
+        if a.rank < b.rank:
+            a, b = b, a
+        same = a.array.shape == b.array.shape and a.row == b.row
+        every_row = a.rank > 1 and b.rank == 1 and not b.row and a.array.shape[-1] == len(b.array)
+        if not (same or every_row or not b.rank):
+            raise self.fail(f"a sum of {a} and {b}")
+        return Value(a.array + b.array, a.row)
+
+    def _product(self, node: Node) -> Value:
+        total = self.value(node.items[0])
+        for item in node.items[1:]:
+            total = self.multiplied(total, self.value(item))
+        return total
+
+    def multiplied(self, a: Value, b: Value) -> Value:
+        """A scalar with anything, or the matrix product; v wᵀ is the outer one, vᵀ w a scalar."""
+        x, y = a.array, b.array
+        if not a.rank or not b.rank:
+            return Value(x * y, a.row or b.row)
+        if a.rank > 2 or b.rank > 2:
+            raise self.fail(f"a matrix product of {a} and {b}")
+        if a.rank == 1 and not a.row:
+            if b.row:
+                return Value(np.outer(x, y))
+            raise self.fail(f"a column before {b}: vᵀ or ⊙")
+        if b.row:
+            raise self.fail(f"{a} before a row")
+        if x.shape[-1] != y.shape[0]:
+            raise self.fail(f"a product of {a} and {b}")
+        return Value(np.asarray(x @ y), a.row and b.rank == 2)
+
+    def _hadamard(self, node: Node) -> Value:
+        total = self.value(node.items[0])
+        for item in node.items[1:]:
+            part = self.value(item)
+            same = total.array.shape == part.array.shape and total.row == part.row and part.rank
+            reciprocal = node.data == "⊘" and not total.rank and part.rank
+            if not (same or reciprocal):
+                raise self.fail(f"{total} {node.data} {part}")
+            both = total.array * part.array if node.data == "⊙" else total.array / part.array
+            total = Value(both, part.row)
+        return total
+
+    def _kron(self, node: Node) -> Value:
+        a, b = (self.array(x) for x in node.items)
+        if a.ndim != 2 or b.ndim != 2:
+            raise self.fail("⊗ joins matrices")
+        return Value(np.kron(a, b))
+
+    def _quotient(self, node: Node) -> Value:
+        top, bottom = (self.value(x) for x in node.items)
+        if bottom.rank:
+            raise self.fail(f"'/' by {bottom}: write ⊘")
+        return Value(top.array / bottom.array, top.row)
+
+    def _total(self, node: Node) -> Value:
+        letter = node.data
+        if letter in self.scope:
+            raise self.fail(f"Σ over {letter} shadows an index in use")
+        parts: list[Value] = []
+        for number in range(self.size(self.indices[letter])):
+            self.scope[letter] = number
+            parts.append(self.value(node.items[0]))
+        self.scope.pop(letter, None)
+        if not parts:
+            raise self.fail(f"Σ over an empty range of {letter}: its shape is not known")
+        return Value(np.sum([p.array for p in parts], axis=0), parts[0].row)
+
+    # ---------------------------------------------------------------- marks and entries
+
+    def _mark(self, node: Node) -> Value:
+        inner = self.value(node.items[0])
+        if node.data == "ᵀ":
+            if inner.rank == 1:
+                return Value(inner.array, not inner.row)
+            if inner.rank != 2:
+                raise self.fail(f"the transpose of {inner}")
+            return Value(inner.array.T)
+        if node.data in ("⁻¹", "⁻ᵀ"):
+            if inner.rank != 2 or inner.array.shape[0] != inner.array.shape[1]:
+                raise self.fail(f"the inverse of {inner}")
+            inverse = np.linalg.inv(inner.array)
+            return Value(inverse if node.data == "⁻¹" else inverse.T)
+        if inner.rank:
+            raise self.fail(f"{node.data} on {inner}: powers are for scalars, write ⊙")
+        top, _, bottom = node.data.translate(_EXPONENT).lstrip("^").strip("()").partition("/")
+        return Value(np.float64(inner.array) ** (float(top) / float(bottom or 1)))
+
+    def _index(self, node: Node) -> Value:
+        base, *where = node.items
+        array = self.array(base)
+        if len(where) != array.ndim:
+            raise self.fail(f"{len(where)} indices of a tensor with {array.ndim} axes")
+        at: list[Any] = []
+        for extent, item in zip(array.shape, where, strict=True):
+            if item.kind == "all":
+                at.append(slice(None))
+                continue
+            place = self.integer(item)
+            if not 0 <= place < extent:
+                if base.kind == "name" and base.data in self.zero_outside:
+                    return Value(np.zeros(()))
+                raise self.fail(f"index {place} of an axis of {extent}")
+            at.append(place)
+        return Value(np.asarray(array[tuple(at)]))
+
+    def _compare(self, node: Node) -> Value:
+        a, b = (self.array(x) for x in node.items)
+        if a.shape != b.shape and a.ndim and b.ndim:
+            raise self.fail(f"a comparison of {a.shape} with {b.shape}")
+        return Value(COMPARE[node.data](a, b))
+
+    def _indicator(self, node: Node) -> Value:
+        return Value(np.where(self.array(node.items[0]), 1.0, 0.0))
+
+    # ---------------------------------------------------------------- functions
+
+    def _abs(self, node: Node) -> Value:
+        return Value(np.abs(self.array(node.items[0])))
+
+    def _root(self, node: Node) -> Value:
+        return Value(np.sqrt(self.array(node.items[0])))
+
+    def _call(self, node: Node) -> Value:
+        word = node.data
+        count = len(node.items)
+        if word in self.functions:
+            return Value(np.asarray(self.functions[word](*(self.array(x) for x in node.items))))
+        if self.text.isascii():
+            word = _SPELLED.get(word, word)
+        if word == "I" and count == 1:
+            return Value(np.eye(self.integer(node.items[0])))
+        if word == "onehot" and count == 2:
+            return Value(self.onehot(self.array(node.items[0]), self.integer(node.items[1])))
+        parts = [self.array(x) for x in node.items]
+        if word == "diag" and count == 1 and parts[0].ndim in (1, 2):
+            return Value(np.diag(parts[0]))
+        if word in SQUARE and count == 1:
+            if parts[0].ndim != 2 or parts[0].shape[0] != parts[0].shape[1]:
+                raise self.fail(f"{word} of {Value(parts[0])}")
+            return Value(np.asarray(SQUARE[word](parts[0])))
+        if word in LAST_AXIS and count == 1:
+            if not parts[0].ndim:
+                raise self.fail(f"{word} of a scalar")
+            return Value(np.asarray(LAST_AXIS[word](parts[0])))
+        if word in ELEMENTWISE and count == 1:
+            return Value(np.asarray(ELEMENTWISE[word](parts[0])))
+        if word in PAIRS and count == (3 if word == "where" else 2):
+            shapes = {p.shape for p in parts if p.ndim}
+            if len(shapes) > 1:
+                raise self.fail(f"{word} of shapes {', '.join(map(str, shapes))}")
+            return Value(np.asarray(PAIRS[word](*parts)))
+        raise self.fail(f"{node.data} of {count} arguments is not part of the notation")
+
+    def onehot(self, rows: np.ndarray, width: int) -> np.ndarray:
+        if rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= width)).any():
+            raise self.fail(f"onehot of what is no class below {width}")
+        return np.eye(width)[rows]
+
+
+# ------------------------------------------------------------------------------------- running
+
+
+def _as_value(given: Any) -> Value:
+    array = np.asarray(given)
+    return Value(array if array.dtype.kind in "iub" else array.astype(np.float64))
+
+
+def evaluate_block(
+    block: Block,
+    values: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    functions: Functions | None = None,
+) -> dict[str, np.ndarray]:
+    """The value of every line, in order; each may use the inputs and the lines before it.
+
+    `values` holds the inputs and the given adjoints; `functions` those that a block takes from
+    another one (LN of the pre-norm block).
+    """
+    machine = Evaluator({}, sizes, block.indices, block.zero_outside, functions or {})
+    for name in (*block.sizes, *block.adjoints):
+        if name not in values:
+            raise ReadError(f"no value for {name}")
+        machine.names[name] = _as_value(values[name])
+        if name in block.sizes:
+            expected = tuple(machine.size(s) for s in block.sizes[name])
+            found = machine.names[name].array.shape
+            if found != expected:
+                raise ReadError(f"{name} is {found}, declared {'×'.join(block.sizes[name])}")
+    results: dict[str, np.ndarray] = {}
+    for line in block.lines:
+        machine.text = line.text
+        array = _run(machine, line)
+        _fits(machine, line.name, array)
+        machine.names[line.name] = Value(array)
+        results[line.name] = array
+    for name, meaning in block.adjoints.items():
+        target = re.sub(r"^.*/(?:∂|d)", "", meaning)
+        if target in results and results[target].shape != machine.names[name].array.shape:
+            raise ReadError(f"{name} has not the shape of {target}")
+    return results
+
+
+def evaluate_formula(
+    text: str,
+    values: Mapping[str, Any],
+    sizes: Mapping[str, int] | None = None,
+    indices: Mapping[str, str] | None = None,
+    at: Sequence[str] = (),
+) -> np.ndarray:
+    """The value of one formula; `indices` gives ranges (`{"i": "n"}`), `at` the free letters."""
+    declared = dict(indices or {})
+    line = Line("formula", tuple(at), parse(text), text)
+    check_indices(line.right, set(at), declared, text)
+    names = {name: _as_value(value) for name, value in values.items()}
+    return _run(Evaluator(names, sizes or {}, declared, text=text), line)
+
+
+def _run(machine: Evaluator, line: Line) -> np.ndarray:
+    machine.scope = {}
+    if not line.at:
+        return machine.array(line.right)
+    ranges = [range(machine.size(machine.indices[letter])) for letter in line.at]
+    result = np.empty([len(r) for r in ranges])
+    for place in product(*ranges):
+        machine.scope = dict(zip(line.at, place, strict=True))
+        result[place] = machine.scalar(line.right)
+    return result
+
+
+def _fits(machine: Evaluator, name: str, array: np.ndarray) -> None:
+    """A gradient or an adjoint has the shape of what it belongs to; L is a scalar."""
+    if name == "L" and array.ndim:
+        raise machine.fail(f"the loss is {Value(array)}")
+    m = re.fullmatch(r"(?:∂\w+/∂|dL/d|δ|delta)(.+)", name)
+    if m is None or name.startswith(("∂²", "d^2")):
+        return
+    target = m[1]
+    if name.startswith(("δ", "delta")) and not target[0].isalpha():
+        target = f"Z{target}"
+    owner = machine.names.get(target)
+    if owner is not None and owner.array.shape != array.shape:
+        raise machine.fail(f"{Value(array)} for {target}, which is {owner}")
