@@ -84,6 +84,7 @@ def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]
         return node.value is not None and id(node) not in needed and type(node) is not Gradient
 
     order = walk(roots, cut)
+    order += _siblings(order)
     index: dict[int, int] = {}
     ends: list[Any] = []
     key: list[Any] = []
@@ -107,13 +108,35 @@ def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]
     return order, ends, tuple(key)
 
 
+def _siblings(order: Sequence[Any]) -> list[Any]:
+    """Pending parts of the gradients of a walk that somebody holds, but that it does not reach."""
+    reached = {id(n) for n in order if type(n) is Part}
+    return [
+        part
+        for node in order
+        if type(node) is Gradient
+        for part in (ref() for ref in node.parts)
+        if part is not None and part.value is None and id(part) not in reached
+    ]
+
+
 def live(order: Sequence[Any]) -> list[Any]:
-    """Pending records that a tensor still shows."""
+    """Pending nodes that something outside of this graph refers to: tensors and other records."""
+    inner: dict[int, int] = {}
+    for node in order:
+        for o in node.operands:
+            inner[id(o)] = inner.get(id(o), 0) + 1
+        if type(node) is Gradient:
+            for t in node.targets:
+                inner[id(t)] = inner.get(id(t), 0) + 1
+        elif type(node) is Leaf and node.source is not None:
+            inner[id(node.source)] = inner.get(id(node.source), 0) + 1
     found: list[Any] = []
     for node in order:
         kind = type(node)
-        if (kind is Record or kind is Part) and node.value is None and node.handle is not None:
-            if node.handle() is not None:
+        if (kind is Record or kind is Part) and node.value is None:
+            # held by ``order``, this loop's name and getrefcount's argument
+            if sys.getrefcount(node) > inner.get(id(node), 0) + 3:
                 found.append(node)
     return found
 
@@ -175,6 +198,15 @@ def _plan(order: Sequence[Any], ends: Sequence[Any], outputs: Sequence[Any]) -> 
     expansion = Expansion(order, table)
     exprs = expansion.final([expansion.exprs[id(o)] for o in outputs])
     return Plan(inputs, simplify(exprs))
+
+
+def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
+    """The plan of a graph that is not run now: its ends, and where each root is in the outputs."""
+    with _lock:
+        order, ends, _ = collect(roots)
+        outputs = list(dict.fromkeys(roots))
+        place = {id(n): k for k, n in enumerate(outputs)}
+        return _plan(order, ends, outputs), ends, [place[id(r)] for r in roots]
 
 
 def value(node: Any) -> Any:

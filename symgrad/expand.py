@@ -97,21 +97,28 @@ class Expansion:
         ]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, slots, names = node.statics
+        count, hyper, slots, names, captured = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
         width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
         states = given[2 * count : 2 * count + count * width]
         scalars = dict(zip(names, given[2 * count + count * width :], strict=True))
         options = {**node.row.defaults, **dict(hyper)}
+        following: Any = scalars["step"] + 1 if "step" in scalars else 2
         new_params: list[Expr] = []
         new_states: list[Expr] = []
         for k, (p, g) in enumerate(zip(params, gradients, strict=True)):
             state = dict(zip(slots, states[k * width : (k + 1) * width], strict=True))
-            made, changed = node.row.equation(p, g, state, scalars, options)
+            if captured:
+                made, changed = node.row.update(
+                    p, g, state, {**options, "lr": scalars["lr"]}, step=following
+                )
+            else:
+                made, changed = node.row.equation(p, g, state, scalars, options)
             new_params.append(made)
             new_states += [changed[s] for s in slots]
-        return [*new_params, *new_states]
+        counted = [following] if captured and "step" in scalars else []
+        return [*new_params, *new_states, *counted]
 
     def final(self, exprs: Sequence[Expr]) -> list[Expr]:
         """Expressions without barrier symbols."""

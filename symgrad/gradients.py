@@ -10,7 +10,7 @@ import numpy as np
 
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import SLOT, Gradient, Leaf, Part, Record
+from symgrad.record import SLOT, Gradient, Leaf, Part, Record, modes
 
 
 def tracked_leaves(root: Any) -> list[Leaf]:
@@ -195,6 +195,8 @@ def accumulate(owner: Any, new: Any) -> None:
     record = Record(FUNCTIONS["add"], (a, b), (SLOT, SLOT, ()), b.shape, b.dtype,
                     a.tracked or b.tracked, b.device)  # fmt: skip
     record.handle = weakref.ref(old)
+    if modes.capture is not None:
+        modes.capture.rebinds(old._storage)
     old._storage.node = record
     old._storage.version += 1
 

@@ -10,6 +10,7 @@ from symgrad_codegen import arrays
 
 from symgrad.core.sizes import Shape, shape_text, size_product
 from symgrad.errors import DeviceError
+from symgrad.record import modes
 
 
 class Size(tuple[Any, ...]):
@@ -95,15 +96,16 @@ def jax_device(name: str) -> Any:
 class Storage:
     """A value that tensors share: the current node, and how often it changed in place.
 
-    ``shared`` is the NumPy array whose memory the user holds too; it is the truth then.
+    ``capture`` is the compiled step under which it was made, if any.  ``shared`` is the NumPy array whose memory the user holds too; it is the truth then.
     """
 
-    __slots__ = ("__weakref__", "node", "shared", "version")
+    __slots__ = ("__weakref__", "capture", "node", "shared", "version")
 
     def __init__(self, node: Any, shared: np.ndarray[Any, Any] | None = None) -> None:
         self.node = node
         self.version = 0
         self.shared = shared
+        self.capture = modes.capture
 
 
 def strides_of(shape: Iterable[int]) -> tuple[int, ...]:

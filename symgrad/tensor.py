@@ -79,8 +79,15 @@ class Tensor:
         if self._view is not None:
             return self._view_node()
         node = self._storage.node
+        if modes.capture is not None:
+            node = modes.capture.reads(self)
+            if self._storage.shared is not None:
+                return self._tracked_leaf(node)
         if self._storage.shared is not None:
             node = Leaf(self._storage.shared.copy(), node.shape, node.dtype, node.device)
+        return self._tracked_leaf(node)
+
+    def _tracked_leaf(self, node: Any) -> Any:
         if self._tracked and self.is_leaf and not (type(node) is Leaf and node.symbol is not None):
             known = self._leaf
             if known is not None and known.source is node:
@@ -253,6 +260,11 @@ class Tensor:
         if self._storage.shared is not None and self._view is None:
             return self._storage.shared
         node = self._now()
+        if modes.capture is not None:
+            raise TraceError(
+                "a compiled step read the value of a tensor (item, print, if, numpy); the function "
+                "is recorded once, so values do not exist yet. Return the tensor and read it after."
+            )
         if type(node) is Leaf and node.value is None and node.source is None:
             raise UnboundError(self._unbound("its value was asked for"))
         return value(node)
@@ -484,6 +496,10 @@ class Tensor:
             raise RuntimeError("an in-place write through a view is not there yet; write to its "
                                "base, or clone the view")
         storage = self._storage
+        if modes.capture is not None:
+            modes.capture.rebinds(storage)
+            storage.node = new.node()
+            return self
         if storage.shared is not None:
             np.copyto(storage.shared, arrays.to_numpy(new.array()))
         else:

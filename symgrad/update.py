@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.execute import execute
-from symgrad.record import Leaf, Part, Update, walk
+from symgrad.record import Leaf, Part, Update, modes, walk
 from symgrad.tensor import Tensor
 
 
@@ -34,7 +34,7 @@ def apply_update(
     state_nodes = [s._storage.node for group in states for s in group]
     numbers = [Leaf(np.asarray(v, dtype.numpy), (), dtype, device) for v in scalars.values()]
     statics = (
-        len(params), switches, tuple(slots), tuple(scalars),
+        len(params), switches, tuple(slots), tuple(scalars), False,
     )  # fmt: skip
     operands = (*olds, *(g.node() for g in gradients), *state_nodes, *numbers)
     whole = Update(row, statics, operands)
@@ -53,6 +53,44 @@ def apply_update(
         storage.version += 1
 
 
+def captured_update(
+    row: Any,
+    optimizer: Any,
+    group: dict[str, Any],
+    hyper: Mapping[str, Any],
+    params: Sequence[Tensor],
+    states: Sequence[Sequence[Tensor]],
+    slots: Sequence[str],
+    step: Tensor | None,
+) -> None:
+    """The update of a step under capture: step count and learning rate are inputs of the program."""
+    capture = modes.capture
+    dtype = params[0].dtype
+    rate = Leaf(None, (), dtype, params[0]._now().device)
+    rate.value = 0.0
+    rate.name = "lr"
+    capture.rates[id(rate)] = (optimizer, group, rate)
+    capture.keep.append(rate)
+    held = [*params, *(s for g in states for s in g), *([step] if step is not None else [])]
+    for t in held:
+        capture.reads(t)
+        capture.rebinds(t._storage)
+    counted = [step._storage.node] if step is not None else []
+    options = tuple((k, v) for k, v in hyper.items() if k != "lr")
+    statics = (len(params), options, tuple(slots), ("lr", "step") if counted else ("lr",),
+               True)
+    operands = (
+        *(p._storage.node for p in params),
+        *(p.grad.node() for p in params if p.grad is not None),
+        *(s._storage.node for g in states for s in g),
+        rate,
+        *counted,
+    )
+    whole = Update(row, statics, operands)
+    for k, t in enumerate(held):
+        t._storage.node = Part(whole, k, tuple(t.shape), t.dtype)
+
+
 def _exclusive(
     parts: Sequence[Part], params: Sequence[Tensor], leaves: Sequence[Leaf]
 ) -> list[Leaf]:
@@ -67,13 +105,21 @@ def _exclusive(
         source = getattr(node, "source", None)
         if source is not None:
             held[id(source)] = held.get(id(source), 0) + 1
+    ordered = {id(n) for n in order}
     shared = {id(p._storage.node) for p in params if p._storage.shared is not None}
     for p in params:
         tracked = p._leaf
         # order, the tensor's own reference, this loop's name, getrefcount's argument
         if tracked is not None and sys.getrefcount(tracked) > held.get(id(tracked), 0) + 4:
             shared.add(id(tracked.source))
+        if tracked is not None and id(tracked) not in ordered:
+            held[id(tracked.source)] = held.get(id(tracked.source), 0) + 1
+    del node
+    for n in leaves:
+        # its storage, the caller's list, ``leaves``, ``order``, this loop's name, the argument
+        if sys.getrefcount(n) > held.get(id(n), 0) + 6:
+            shared.add(id(n))
     return [n for n in leaves if id(n) not in shared and n.value is not None]
 
 
-__all__ = ["apply_update"]
+__all__ = ["apply_update", "captured_update"]

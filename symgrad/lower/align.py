@@ -19,7 +19,7 @@ from symgrad_codegen.program import (
 )
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Monomial, Shape, Size
+from symgrad.core.sizes import Monomial, Shape, Size, number_text
 
 TIMES = infix("*", PRODUCT)
 OVER = infix("/", PRODUCT)
@@ -56,8 +56,10 @@ def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
     under: list[Operand] = []
     number = c.number
     if isinstance(number, Fraction) and number.denominator != 1:
-        decimal = number.denominator & (number.denominator - 1) == 0
-        if decimal and not any(p < 0 for _, p in c.powers):
+        power_of_two = number.denominator & (number.denominator - 1) == 0
+        if "/" not in number_text(number) or (
+            power_of_two and not any(p < 0 for _, p in c.powers)
+        ):
             over.append(Literal(float(number)))
         else:
             if number.numerator != 1:

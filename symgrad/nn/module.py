@@ -14,6 +14,7 @@ from symgrad.nn.conversion import Conversion
 from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, register
 from symgrad.nn.parameter import Buffer
 from symgrad.nn.state import StateDict
+from symgrad.record import modes
 from symgrad.tensor import Parameter, Tensor
 
 Self = TypeVar("Self", bound="Module")
@@ -83,6 +84,8 @@ class Module(Conversion, StateDict):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         own = self.__dict__
+        if modes.capture is not None:
+            modes.capture.modules.append((self, own["training"]))
         if not (
             own["_forward_hooks"]
             or own["_forward_pre_hooks"]

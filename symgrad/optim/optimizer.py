@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 from symgrad.autograd import enable_grad, no_grad
 from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
+from symgrad.record import modes
 from symgrad.tensor import Tensor
-from symgrad.update import apply_update
+from symgrad.update import apply_update, captured_update
 
 Group = dict[str, Any]
 _PAIRS = {
@@ -206,6 +207,9 @@ class Optimizer:
     def _step_group(self, group: Group) -> None:
         """Update the parameters of one group, those of equal age at once."""
         hyper = self.hyper(group)
+        if modes.capture is not None:
+            self._capture_group(group, hyper)
+            return
         by_step: dict[int, list[Tensor]] = {}
         counted: dict[int, Tensor] = {}
         for p in group["params"]:
@@ -226,6 +230,27 @@ class Optimizer:
                 slots,
                 {name: float(value) for name, value in made.items()},
             )
+
+    def _capture_group(self, group: Group, hyper: dict[str, Any]) -> None:
+        """The same under ``compile``: the count of steps is state of the program."""
+        params = [p for p in group["params"] if p.grad is not None]
+        if not params:
+            return
+        step: Tensor | None = None
+        for p in params:
+            state = self.state[p]
+            self._begin(p, state, hyper)
+            if self.row.counts:
+                held = state.get("step")
+                if held is None:
+                    held = tensor(0.0)
+                step = step if step is not None else held
+                state["step"] = step
+        slots = [slot.name for slot in self.row.slots_of(hyper)]
+        captured_update(
+            self.row, self, group, hyper, params,
+            [[self.state[p][name] for name in slots] for p in params], slots, step,
+        )  # fmt: skip
 
     def _count(self, p: Tensor, state: dict[str, Any], counted: dict[int, Tensor]) -> int:
         """The number of this step for one parameter, and note it in its state."""
