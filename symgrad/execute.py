@@ -101,8 +101,16 @@ def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]
         elif kind is Part:
             key.append(("part", node.index, index[id(node.operands[0])]))
         elif kind is Gradient:
-            key.append(("gradient", node.seeded, node.partial, *[index[id(o)] for o in node.operands], "of",
-                        *[index.get(id(t), -1) for t in node.targets]))
+            key.append(
+                (
+                    "gradient",
+                    node.seeded,
+                    node.partial,
+                    *[index[id(o)] for o in node.operands],
+                    "of",
+                    *[index.get(id(t), -1) for t in node.targets],
+                )
+            )
         else:
             key.append((node.row.name, node.statics, *[index[id(o)] for o in node.operands]))
     return order, ends, tuple(key)
@@ -120,24 +128,33 @@ def _siblings(order: Sequence[Any]) -> list[Any]:
     ]
 
 
-def live(order: Sequence[Any]) -> list[Any]:
-    """Pending nodes that something outside of this graph refers to: tensors and other records."""
-    inner: dict[int, int] = {}
+def references_within(order: Sequence[Any]) -> dict[int, int]:
+    """How often the nodes of a walk refer to each node, by id."""
+    counts: dict[int, int] = {}
     for node in order:
         for o in node.operands:
-            inner[id(o)] = inner.get(id(o), 0) + 1
+            counts[id(o)] = counts.get(id(o), 0) + 1
         if type(node) is Gradient:
             for t in node.targets:
-                inner[id(t)] = inner.get(id(t), 0) + 1
+                counts[id(t)] = counts.get(id(t), 0) + 1
         elif type(node) is Leaf and node.source is not None:
-            inner[id(node.source)] = inner.get(id(node.source), 0) + 1
+            counts[id(node.source)] = counts.get(id(node.source), 0) + 1
+    return counts
+
+
+def live(order: Sequence[Any]) -> list[Any]:
+    """Pending nodes that something outside of this graph refers to: tensors and other records."""
+    inner = references_within(order)
     found: list[Any] = []
     for node in order:
         kind = type(node)
-        if (kind is Record or kind is Part) and node.value is None:
-            # held by ``order``, this loop's name and getrefcount's argument
-            if sys.getrefcount(node) > inner.get(id(node), 0) + 3:
-                found.append(node)
+        # beside ``inner``: ``order``, this loop's name and getrefcount's argument
+        if (
+            (kind is Record or kind is Part)
+            and node.value is None
+            and (sys.getrefcount(node) > inner.get(id(node), 0) + 3)
+        ):
+            found.append(node)
     return found
 
 
@@ -180,7 +197,9 @@ def execute(roots: Sequence[Any], donate: Sequence[Any] = ()) -> None:
 
 def _value_of(end: Any) -> Any:
     if end.value is None:
-        word = getattr(end, "name", "") or (end.symbol.params[0] if end.symbol is not None else "a tensor")
+        word = getattr(end, "name", "") or (
+            end.symbol.params[0] if end.symbol is not None else "a tensor"
+        )
         shape = "×".join(map(str, end.shape)) or "scalar"
         raise UnboundError(
             f"{word} ({shape}) is a symbol: no value is bound to it. Compile the expression and "

@@ -103,21 +103,21 @@ class Record:
         self.spec = (function, statics, signature_of(statics))
         depth = 0
         for o in operands:
-            if o.depth > depth:
-                depth = o.depth
+            depth = max(depth, o.depth)
         self.depth = depth + 1
 
 
 class Gradient:
     """The gradients of one root with respect to several nodes: an operation with many outputs."""
 
-    __slots__ = ("__weakref__", "depth", "device", "operands", "partial", "seeded", "targets",
-                 "tracked", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "depth", "device", "operands", "partial", "parts", "seeded",
+                 "targets", "tracked", "value")  # fmt: skip
     function = None
 
     def __init__(self, root: Node, seed: Node | None, targets: tuple[Node, ...],
                  tracked: bool, partial: bool = False) -> None:  # fmt: skip
         self.partial = partial
+        self.parts: list[Any] = []
         self.operands = (root,) if seed is None else (root, seed)
         self.seeded = seed is not None
         self.targets = targets
@@ -130,13 +130,15 @@ class Gradient:
 class Update:
     """One step of an optimizer on all its parameters: new parameters, then new states."""
 
-    __slots__ = ("__weakref__", "depth", "device", "operands", "row", "statics", "tracked", "value")
+    __slots__ = ("__weakref__", "depth", "device", "operands", "parts", "row", "statics",
+                 "tracked", "value")  # fmt: skip
     function = None
 
     def __init__(self, row: Any, statics: tuple[Any, ...], operands: tuple[Node, ...]) -> None:
         self.row = row
         self.statics = statics
         self.operands = operands
+        self.parts: list[Any] = []
         self.tracked = False
         self.value = None
         self.device = operands[0].device
@@ -151,6 +153,7 @@ class Part:
 
     def __init__(self, whole: Gradient | Update, index: int, shape: Shape, dtype: DType) -> None:
         self.operands = (whole,)
+        whole.parts.append(weakref.ref(self))
         self.index = index
         self.shape = shape
         self.dtype = dtype
@@ -223,9 +226,7 @@ def user_place() -> tuple[Any, int] | None:
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
 
 
-def note(
-    function: Function, statics: tuple[Any, ...], operands: tuple[Node, ...]
-) -> Record:
+def note(function: Function, statics: tuple[Any, ...], operands: tuple[Node, ...]) -> Record:
     """Record a call; errors of shape and dtype appear here, at the line that makes them."""
     shape, dtype = inferred(function, statics, operands)
     device = operands[0].device if operands else "cpu"

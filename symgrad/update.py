@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.execute import execute
+from symgrad.execute import execute, references_within
 from symgrad.record import Leaf, Part, Update, modes, walk
 from symgrad.tensor import Tensor
 
@@ -77,8 +77,7 @@ def captured_update(
         capture.rebinds(t._storage)
     counted = [step._storage.node] if step is not None else []
     options = tuple((k, v) for k, v in hyper.items() if k != "lr")
-    statics = (len(params), options, tuple(slots), ("lr", "step") if counted else ("lr",),
-               True)
+    statics = (len(params), options, tuple(slots), ("lr", "step") if counted else ("lr",), True)
     operands = (
         *(p._storage.node for p in params),
         *(p.grad.node() for p in params if p.grad is not None),
@@ -96,25 +95,19 @@ def _exclusive(
 ) -> list[Leaf]:
     """The leaves that nothing outside this graph and these storages refers to."""
     order = walk(parts, lambda n: type(n) is Leaf and n.source is None)
-    held: dict[int, int] = {}
-    for node in order:
-        for o in node.operands:
-            held[id(o)] = held.get(id(o), 0) + 1
-        for t in getattr(node, "targets", ()):
-            held[id(t)] = held.get(id(t), 0) + 1
-        source = getattr(node, "source", None)
-        if source is not None:
-            held[id(source)] = held.get(id(source), 0) + 1
+    held = references_within(order)
     ordered = {id(n) for n in order}
     shared = {id(p._storage.node) for p in params if p._storage.shared is not None}
     for p in params:
         tracked = p._leaf
-        # order, the tensor's own reference, this loop's name, getrefcount's argument
-        if tracked is not None and sys.getrefcount(tracked) > held.get(id(tracked), 0) + 4:
+        if tracked is None:
+            continue
+        # beside ``held``: the tensor's own reference, this loop's name, getrefcount's argument
+        own = 3 + (id(tracked) in ordered)
+        if sys.getrefcount(tracked) > held.get(id(tracked), 0) + own:
             shared.add(id(tracked.source))
-        if tracked is not None and id(tracked) not in ordered:
+        if id(tracked) not in ordered:
             held[id(tracked.source)] = held.get(id(tracked.source), 0) + 1
-    del node
     for n in leaves:
         # its storage, the caller's list, ``leaves``, ``order``, this loop's name, the argument
         if sys.getrefcount(n) > held.get(id(n), 0) + 6:
