@@ -10,6 +10,7 @@ from symgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from symgrad.core.dtypes import DType as dtype
 from symgrad.core.dtypes import (
     bfloat16,
     complex64,
@@ -23,7 +24,6 @@ from symgrad.core.dtypes import (
     int64,
     uint8,
 )
-from symgrad.core.dtypes import DType as dtype
 from symgrad.core.dtypes import bool_ as bool
 from symgrad.creation import (
     arange,
@@ -65,6 +65,7 @@ from symgrad.storage import Size, device
 from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
 from symgrad.trace import spec, trace
+
 from symgrad import nn, optim, utils  # isort: skip
 
 __version__ = "0.1.0"
@@ -93,7 +94,9 @@ def equal(a: Tensor, b: Tensor) -> Any:
     return a.shape == b.shape and (a == b).all().item()
 
 
-def allclose(a: Tensor, b: Tensor, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: Any = False) -> Any:
+def allclose(
+    a: Tensor, b: Tensor, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: Any = False
+) -> Any:
     """Are all entries within atol + rtol |b|?"""
     import numpy
 

@@ -28,6 +28,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.op import OPS
+from symgrad.core.outputs import PROJECT, outputs_of
 from symgrad.core.sizes import ONE, Size, shape_text
 from symgrad.core.traverse import topological
 from symgrad.errors import DerivativeError
@@ -49,8 +50,9 @@ def gradient(output: Expr, wanted: Sequence[Expr]) -> list[Expr]:
             "Reduce it first (sum, mean), or give the incoming adjoint."
         )
     found = pull_back({output: ones(output.shape, output.dtype)}, wanted)
-    return [g if g is not None else zeros(w.shape, w.dtype) for g, w in zip(found, wanted,
-                                                                            strict=True)]
+    return [
+        g if g is not None else zeros(w.shape, w.dtype) for g, w in zip(found, wanted, strict=True)
+    ]
 
 
 def pull_back(
@@ -78,7 +80,13 @@ def pull_back(
     clusters = selecting_clusters(order, active)
     keep = set(wanted)
     result: dict[Expr, Expr] = {}
+    bundles: dict[Expr, dict[int, Expr]] = {}
     for node in reversed(order):
+        bundle = bundles.pop(node, None)
+        if bundle is not None:
+            for arg, part in tuple_vjp(node, bundle, active, where):
+                collected.setdefault(arg, []).append(part)
+            continue
         parts = collected.pop(node, None)
         if parts is None:
             continue
@@ -86,6 +94,9 @@ def pull_back(
         if node in keep:
             result[node] = adjoint
         if is_zero(adjoint):
+            continue
+        if node.op is PROJECT:
+            bundles.setdefault(node.args[0], {})[node.params[0]] = adjoint
             continue
         cluster = clusters.get(node)
         found = (
@@ -102,9 +113,34 @@ def depending(order: Iterable[Expr], wanted: Iterable[Expr]) -> set[Expr]:
     """The nodes of a topological order that depend on ``wanted`` and are differentiable."""
     active = set(wanted)
     for node in order:
-        if node.dtype.differentiable and any(a in active for a in node.args):
+        if any(a in active for a in node.args) and (
+            node.dtype.differentiable
+            if node.op.outputs is None
+            else any(dtype.differentiable for _, dtype in outputs_of(node))
+        ):
             active.add(node)
     return active
+
+
+def tuple_vjp(
+    node: Expr,
+    adjoints: Mapping[int, Expr],
+    active: set[Expr],
+    where: Callable[[Expr], str] | None = None,
+) -> list[Contribution]:
+    """What the arguments of an op with several results receive; absent adjoints stay absent."""
+    if node.op.vjp is None:
+        raise _missing(node, where)
+    parts = node.op.vjp(node, tuple(adjoints.get(k) for k in range(len(outputs_of(node)))))
+    return [(a, g) for a, g in zip(node.args, parts, strict=True) if g is not None and a in active]
+
+
+def _missing(node: Expr, where: Callable[[Expr], str] | None) -> DerivativeError:
+    line = f" ({where(node)})" if where is not None and where(node) else ""
+    return DerivativeError(
+        f"{node.op.name} has no derivative rule{line}. Nothing is assumed to be zero: "
+        "use detach() to stop the gradient there, or give the operation a derivative."
+    )
 
 
 def vjp(
@@ -124,17 +160,11 @@ def vjp(
     if node.op.vjp is not None:
         parts = node.op.vjp(node, adjoint)
         return [
-            (a, g)
-            for a, g in zip(node.args, parts, strict=True)
-            if g is not None and a in active
+            (a, g) for a, g in zip(node.args, parts, strict=True) if g is not None and a in active
         ]
     if family == "leaf":
         return []
-    line = f" ({where(node)})" if where is not None and where(node) else ""
-    raise DerivativeError(
-        f"{node.op.name} has no derivative rule{line}. Nothing is assumed to be zero: "
-        "use detach() to stop the gradient there, or give the operation a derivative."
-    )
+    raise _missing(node, where)
 
 
 def _frame(node: Expr, adjoint: Expr) -> tuple[list[int], list[int], dict[int, Size]]:
@@ -142,8 +172,11 @@ def _frame(node: Expr, adjoint: Expr) -> tuple[list[int], list[int], dict[int, S
     extra = len(adjoint.shape) - len(node.shape)
     start = 1_000_000
     front = list(range(start, start + extra))
-    return front, front + list(range(len(node.shape))), dict(zip(front, adjoint.shape,
-                                                                 strict=False))
+    return (
+        front,
+        front + list(range(len(node.shape))),
+        dict(zip(front, adjoint.shape, strict=False)),
+    )
 
 
 def _target(labels: Labels, front: list[int], sizes: dict[int, Size]) -> list[int]:
@@ -182,9 +215,7 @@ def _contraction_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contr
         out = _target(labels[k], front, sizes)
         others = [a for j, a in enumerate(node.args) if j != k]
         rows = [ls for j, ls in enumerate(labels) if j != k]
-        found.append(
-            (arg, contract([adjoint, *others], [whole, *rows], out, _needed(sizes, out)))
-        )
+        found.append((arg, contract([adjoint, *others], [whole, *rows], out, _needed(sizes, out))))
     return found
 
 
@@ -386,7 +417,10 @@ def _tangent(order: list[Placed], leaf: Placed, members: set[Expr], root: Expr) 
 def _times(factors: list[Expr], shape: tuple[Size, ...]) -> Expr:
     rank = len(shape)
     return contract(
-        factors, [range(rank)] * len(factors), range(rank), dict(enumerate(shape)),
+        factors,
+        [range(rank)] * len(factors),
+        range(rank),
+        dict(enumerate(shape)),
         factors[0].dtype,
     )
 

@@ -37,7 +37,7 @@ class _Switch:
         return run
 
 
-class no_grad(_Switch):  # noqa: N801 - PyTorch's name
+class no_grad(_Switch):
     """Operations within are not tracked."""
 
     on = False
@@ -51,7 +51,7 @@ class no_grad(_Switch):  # noqa: N801 - PyTorch's name
         super().__init__()
 
 
-class inference_mode(no_grad):  # noqa: N801 - PyTorch's name
+class inference_mode(no_grad):
     """As ``no_grad``."""
 
     def __new__(cls, mode: Any = True) -> Any:
@@ -61,13 +61,13 @@ class inference_mode(no_grad):  # noqa: N801 - PyTorch's name
         super().__init__()
 
 
-class enable_grad(_Switch):  # noqa: N801 - PyTorch's name
+class enable_grad(_Switch):
     """Operations within are tracked."""
 
     on = True
 
 
-class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
+class set_grad_enabled(_Switch):
     """Tracking on or off, at once and within a ``with`` block."""
 
     def __init__(self, mode: bool) -> None:
@@ -87,14 +87,28 @@ def is_grad_enabled() -> bool:
     return modes.grad
 
 
-def backward(tensors: Any, grad_tensors: Any = None, retain_graph: bool | None = None,
-             create_graph: bool = False, inputs: Sequence[Any] | None = None) -> None:
+def backward(
+    tensors: Any,
+    grad_tensors: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    inputs: Sequence[Any] | None = None,
+) -> None:
     """``backward()`` of one or several tensors."""
     listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
-    seeds = grad_tensors if isinstance(grad_tensors, (list, tuple)) else [grad_tensors] * len(listed)
+    seeds = (
+        grad_tensors if isinstance(grad_tensors, (list, tuple)) else [grad_tensors] * len(listed)
+    )
     for t, seed in zip(listed, seeds, strict=True):
         t.backward(seed, retain_graph=retain_graph, create_graph=create_graph, inputs=inputs)
 
 
-__all__ = ["backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad",
-           "set_grad_enabled"]
+__all__ = [
+    "backward",
+    "enable_grad",
+    "grad",
+    "inference_mode",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+]

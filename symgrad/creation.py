@@ -45,8 +45,9 @@ def _shape(sizes: Sequence[Any]) -> tuple[int, ...]:
     return tuple(int(s) for s in sizes)
 
 
-def tensor(data: Any, dtype: DType | None = None, device: Any = None,
-           requires_grad: bool = False) -> Tensor:
+def tensor(
+    data: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """A new tensor with a copy of ``data``; Python floats become float32, ints int64."""
     if isinstance(data, Tensor):
         data = data.detach().numpy(force=True)
@@ -71,8 +72,10 @@ def tensor(data: Any, dtype: DType | None = None, device: Any = None,
 def _nested(data: Any) -> Any:
     if isinstance(data, (list, tuple)):
         return [_nested(v) for v in data]
-    return data.item() if isinstance(data, Tensor) and data.ndim == 0 else (
-        data.tolist() if isinstance(data, Tensor) else data
+    return (
+        data.item()
+        if isinstance(data, Tensor) and data.ndim == 0
+        else (data.tolist() if isinstance(data, Tensor) else data)
     )
 
 
@@ -97,24 +100,37 @@ def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
     return made
 
 
-def full(size: Any, fill_value: Any, *, dtype: DType | None = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``fill_value`` everywhere."""
-    kind = dtype or (dtypes.bool_ if isinstance(fill_value, bool) else
-                     dtypes.int64 if isinstance(fill_value, int) else default_dtype())
+    kind = dtype or (
+        dtypes.bool_
+        if isinstance(fill_value, bool)
+        else dtypes.int64
+        if isinstance(fill_value, int)
+        else default_dtype()
+    )
     shape = _shape((size,) if isinstance(size, int) else size)
     return _made(np.full(shape, fill_value, kind.numpy), kind, device, requires_grad)
 
 
-def zeros(*size: Any, dtype: DType | None = None, device: Any = None,
-          requires_grad: bool = False) -> Tensor:
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """0 everywhere."""
     kind = dtype or default_dtype()
     return _made(np.zeros(_shape(size), kind.numpy), kind, device, requires_grad)
 
 
-def ones(*size: Any, dtype: DType | None = None, device: Any = None,
-         requires_grad: bool = False) -> Tensor:
+def ones(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """1 everywhere."""
     kind = dtype or default_dtype()
     return _made(np.ones(_shape(size), kind.numpy), kind, device, requires_grad)
@@ -123,15 +139,17 @@ def ones(*size: Any, dtype: DType | None = None, device: Any = None,
 empty = zeros
 
 
-def zeros_like(t: Tensor, *, dtype: DType | None = None, device: Any = None,
-               requires_grad: bool = False) -> Tensor:
+def zeros_like(
+    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """0 in the shape of ``t``."""
     return zeros(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
                  requires_grad=requires_grad)  # fmt: skip
 
 
-def ones_like(t: Tensor, *, dtype: DType | None = None, device: Any = None,
-              requires_grad: bool = False) -> Tensor:
+def ones_like(
+    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """1 in the shape of ``t``."""
     return ones(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
                 requires_grad=requires_grad)  # fmt: skip
@@ -145,15 +163,28 @@ def full_like(t: Tensor, fill_value: Any, *, dtype: DType | None = None) -> Tens
     return full(tuple(t.shape), fill_value, dtype=dtype or t.dtype)
 
 
-def eye(n: int, m: int | None = None, *, dtype: DType | None = None, device: Any = None,
-        requires_grad: bool = False) -> Tensor:
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """The identity matrix."""
     kind = dtype or default_dtype()
     return _made(np.eye(n, m, dtype=kind.numpy), kind, device, requires_grad)
 
 
-def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = None,
-           device: Any = None, requires_grad: bool = False) -> Tensor:
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """start, start + step, … below end."""
     if end is None:
         start, end = 0, start
@@ -162,23 +193,40 @@ def arange(start: Any, end: Any = None, step: Any = 1, *, dtype: DType | None = 
     return _made(np.arange(start, end, step).astype(kind.numpy), kind, device, requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: DType | None = None,
-             device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
     """``steps`` numbers from start to end."""
     kind = dtype or default_dtype()
     return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
 
 
-def rand(*size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False,
-         generator: Any = None) -> Tensor:  # noqa: ARG001 - PyTorch's signature
+def rand(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """Uniform on [0, 1)."""
     kind = dtype or default_dtype()
     drawn = _generator[0].random(_shape(size))
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
-def randn(*size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False,
-          generator: Any = None) -> Tensor:  # noqa: ARG001 - PyTorch's signature
+def randn(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
     """Standard normal."""
     kind = dtype or default_dtype()
     drawn = _generator[0].standard_normal(_shape(size))
@@ -195,8 +243,15 @@ def randn_like(t: Tensor, *, dtype: DType | None = None) -> Tensor:
     return randn(tuple(t.shape), dtype=dtype or t.dtype)
 
 
-def randint(low: int, high: Any = None, size: Any = None, *, dtype: DType | None = None,
-            device: Any = None, generator: Any = None) -> Tensor:  # noqa: ARG001
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    generator: Any = None,
+) -> Tensor:
     """Whole numbers from low (0 if only one bound is given) below high."""
     if size is None:
         low, high, size = 0, low, high
@@ -206,8 +261,9 @@ def randint(low: int, high: Any = None, size: Any = None, *, dtype: DType | None
                  kind, device, False)  # fmt: skip
 
 
-def randperm(n: int, *, dtype: DType | None = None, device: Any = None,
-             generator: Any = None) -> Tensor:  # noqa: ARG001
+def randperm(
+    n: int, *, dtype: DType | None = None, device: Any = None, generator: Any = None
+) -> Tensor:
     """A permutation of 0 … n − 1."""
     kind = dtype or dtypes.int64
     return _made(_generator[0].permutation(n).astype(kind.numpy), kind, device, False)
@@ -234,15 +290,17 @@ Tensor.uniform_ = uniform_  # type: ignore[attr-defined]
 Tensor.normal_ = normal_  # type: ignore[attr-defined]
 for _name, _make in (("new_zeros", zeros), ("new_ones", ones)):
 
-    def _like(self: Tensor, *size: Any, _make: Any = _make, dtype: DType | None = None,
-              **_: Any) -> Tensor:
+    def _like(
+        self: Tensor, *size: Any, _make: Any = _make, dtype: DType | None = None, **_: Any
+    ) -> Tensor:
         return _make(*size, dtype=dtype or self.dtype)
 
     setattr(Tensor, _name, _like)
 
 
-def new_full(self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None,
-             device: Any = None) -> Tensor:
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, device: Any = None
+) -> Tensor:
     """``fill_value`` everywhere, in this tensor's dtype and on its device."""
     return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
 

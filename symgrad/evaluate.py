@@ -13,6 +13,7 @@ from symgrad_codegen.eager import template_function
 from symgrad_codegen.program import Template
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM
+from symgrad.core.dtypes import bfloat16
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Monomial, Shape, shape_text
 from symgrad.core.traverse import topological
@@ -21,10 +22,9 @@ from symgrad.errors import LoweringError, ShapeError, UnboundError
 Array = np.ndarray[Any, Any]
 
 
-
-def bind_sizes(feeds: Mapping[Expr, Array], sizes: Mapping[str, int] | None = None) -> dict[
-    str, int
-]:
+def bind_sizes(
+    feeds: Mapping[Expr, Array], sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
     """Values of the size letters, read from the arrays; ShapeError where they disagree."""
     bound = dict(sizes or {})
     for leaf, value in feeds.items():
@@ -102,9 +102,7 @@ def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Ar
         placed = [_aligned(a, ls, len(shape)) for a, ls in zip(args, labels, strict=True)]
         value = template_function(template)(*placed)
         return np.broadcast_to(np.asarray(value, dtype=dtype), shape)
-    extra = [concrete((s,), sizes)[0] for s in node.params if isinstance(s, (int, Monomial))]
-    if op.family != "index":
-        extra = []
+    extra = concrete(op.size_operands(node), sizes) if op.size_operands is not None else ()
     value = template_function(template)(*args, *extra)
     return value if isinstance(value, tuple) else np.asarray(value, dtype=dtype)
 
@@ -133,6 +131,8 @@ def _contraction(
     dtype = node.dtype.numpy
     if not args:
         return np.ones(shape, dtype)
+    if node.dtype is bfloat16:  # einsum does not know it
+        args = [value.astype(np.float32) for value in args]
     operands: list[Any] = []
     carried: set[int] = set()
     for value, labels in zip(args, node.params[0], strict=True):

@@ -18,9 +18,7 @@ class Expansion:
     def __init__(self, order: Sequence[Any], ends: Mapping[int, Expr]) -> None:
         self.exprs: dict[int, Any] = dict(ends)
         self.barriers: dict[Expr, Expr] = {}
-        self._targets = {
-            id(t) for node in order if type(node) is Gradient for t in node.targets
-        }
+        self._targets = {id(t) for node in order if type(node) is Gradient for t in node.targets}
         for node in order:
             if id(node) not in self.exprs:
                 self.exprs[id(node)] = self._expand(node)
@@ -35,8 +33,9 @@ class Expansion:
                 return self._barrier(node, inner)
             return inner
         if kind is Record:
-            made = build(node.function, node.statics, [self._operand(node, o)
-                                                       for o in node.operands])
+            made = build(
+                node.function, node.statics, [self._operand(node, o) for o in node.operands]
+            )
             return self._barrier(node, made) if id(node) in self._targets else made
         if kind is Gradient:
             return self._gradient(node)
@@ -53,8 +52,10 @@ class Expansion:
         e = self.exprs[id(operand)]
         if not node.tracked or operand.tracked or not e.dtype.differentiable:
             return e
-        if type(operand) is Leaf and operand.source is None and not any(
-            t is not None for t in self._reads_target(e)
+        if (
+            type(operand) is Leaf
+            and operand.source is None
+            and not any(t is not None for t in self._reads_target(e))
         ):
             return e
         return elementwise("detach", e)
@@ -92,9 +93,7 @@ class Expansion:
         for leaf in reversed(chain):
             if leaf in total:
                 sweep(self.barriers[leaf], add(total[leaf]))
-        return [
-            add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted
-        ]
+        return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]
 
     def _update(self, node: Update) -> list[Expr]:
         count, hyper, slots, names, captured = node.statics

@@ -85,9 +85,7 @@ def needs_tracking(t: Any) -> Any:
     """The node of a tensor that derivatives start from."""
     node = t.node()
     if not node.tracked:
-        raise RuntimeError(
-            "element 0 of tensors does not require grad and does not have a grad_fn"
-        )
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
     return node
 
 
@@ -122,8 +120,11 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
 
 
 def _with_hooks(
-    node: Any, seed: Any, wanted: Sequence[tuple[Any, Any]],
-    hooked: Sequence[tuple[Any, Any]], create: bool,
+    node: Any,
+    seed: Any,
+    wanted: Sequence[tuple[Any, Any]],
+    hooked: Sequence[tuple[Any, Any]],
+    create: bool,
 ) -> None:
     """Hooks split the sweep: the gradient at each hooked tensor is made, shown, and may change."""
     chain = sorted(hooked, key=lambda pair: pair[0].depth, reverse=True)
@@ -174,9 +175,18 @@ def _summed(parts: Sequence[Any], node: Any, make: Any) -> Any:
     for p in parts:
         if p is None:
             continue
-        total = p if total is None else Record(
-            FUNCTIONS["add"], (total, p), (SLOT, SLOT, ()), node.shape, node.dtype,
-            total.tracked, node.device,
+        total = (
+            p
+            if total is None
+            else Record(
+                FUNCTIONS["add"],
+                (total, p),
+                (SLOT, SLOT, ()),
+                node.shape,
+                node.dtype,
+                total.tracked,
+                node.device,
+            )
         )
     return total
 
@@ -202,8 +212,12 @@ def accumulate(owner: Any, new: Any) -> None:
 
 
 def grad(
-    outputs: Any, inputs: Any, grad_outputs: Any = None, retain_graph: bool | None = None,
-    create_graph: bool = False, allow_unused: bool | None = None,
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
 ) -> tuple[Any, ...]:
     """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays."""
     outs, ins = _listed(outputs), _listed(inputs)

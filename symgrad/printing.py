@@ -33,8 +33,12 @@ _options = [PrintOptions()]
 
 
 def set_printoptions(
-    precision: int | None = None, threshold: float | None = None, edgeitems: int | None = None,
-    linewidth: int | None = None, profile: str | None = None, sci_mode: bool | None = None,
+    precision: int | None = None,
+    threshold: float | None = None,
+    edgeitems: int | None = None,
+    linewidth: int | None = None,
+    profile: str | None = None,
+    sci_mode: bool | None = None,
 ) -> None:
     """How tensors print from now on; ``profile``: "default", "short" or "full"."""
     base = PROFILES[profile] if profile is not None else _options[0]

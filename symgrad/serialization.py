@@ -162,11 +162,11 @@ def save(
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, _mode(target))  # noqa: PTH101
-        os.replace(temporary, target)  # noqa: PTH105
+        os.chmod(temporary, _mode(target))
+        os.replace(temporary, target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)  # noqa: PTH108
+            os.unlink(temporary)
         raise
 
 

@@ -89,10 +89,8 @@ class _Variant:
         finally:
             modes.capture = None
         self.result = result
-        self.outputs = [t for t in _tensors(result)]
-        self.rebound = [
-            s for s, node in capture.before.values() if s.node is not node
-        ]
+        self.outputs = list(_tensors(result))
+        self.rebound = [s for s, node in capture.before.values() if s.node is not node]
         roots = [t.node() for t in self.outputs] + [s.node for s in self.rebound]
         roots = [r.source if type(r) is Leaf and r.source is not None else r for r in roots]
         positions = {id(leaf): k for k, (leaf, _) in enumerate(fresh)}

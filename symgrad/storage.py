@@ -34,7 +34,7 @@ class Size(tuple[Any, ...]):
         return Size(found) if isinstance(index, slice) else found
 
 
-class device:  # noqa: N801 - PyTorch's name
+class device:
     """Where a tensor lives: ``device("cpu")``, ``device("cuda:0")``, ``device("cuda", 1)``."""
 
     __slots__ = ("index", "type")

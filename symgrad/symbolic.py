@@ -11,7 +11,8 @@ from symgrad_codegen.compile import Executable, compiled
 from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
-from symgrad.core.expr import Expr, name_of, symbol as expr_symbol
+from symgrad.core.expr import Expr, name_of
+from symgrad.core.expr import symbol as expr_symbol
 from symgrad.core.sizes import shape_text
 from symgrad.core.traverse import leaves
 from symgrad.derivation.derive import Derivation
@@ -141,5 +142,4 @@ def compile_tensors(outputs: Sequence[Tensor]) -> Compiled:
     return Compiled(listed)
 
 
-__all__ = ["Callable", "Compiled", "compile_tensors", "derive", "grad", "name", "symbol",
-           "symbols"]
+__all__ = ["Callable", "Compiled", "compile_tensors", "derive", "grad", "name", "symbol", "symbols"]

@@ -309,9 +309,7 @@ class Tensor:
 
     def __bool__(self) -> bool:
         if self.numel() != 1:
-            raise RuntimeError(
-                f"Boolean value of Tensor with {self.numel()} values is ambiguous"
-            )
+            raise RuntimeError(f"Boolean value of Tensor with {self.numel()} values is ambiguous")
         self._needs_value("if")
         return bool(self.item())
 
@@ -397,8 +395,13 @@ class Tensor:
 
     # -------------------------------------------------------------- derivatives
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None,
-                 create_graph: bool = False, inputs: Sequence[Tensor] | None = None) -> None:
+    def backward(
+        self,
+        gradient: Tensor | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+        inputs: Sequence[Tensor] | None = None,
+    ) -> None:
         """Record the gradients of this scalar for every tracked leaf; they add to ``.grad``."""
         backward(self, gradient, bool(retain_graph or create_graph), create_graph, inputs)
 
@@ -493,8 +496,10 @@ class Tensor:
                 )
             new = new.to(self.dtype)
         if self._view is not None:
-            raise RuntimeError("an in-place write through a view is not there yet; write to its "
-                               "base, or clone the view")
+            raise RuntimeError(
+                "an in-place write through a view is not there yet; write to its "
+                "base, or clone the view"
+            )
         storage = self._storage
         if modes.capture is not None:
             modes.capture.rebinds(storage)
@@ -519,9 +524,9 @@ class Tensor:
 
     def fill_(self, number: Any) -> Tensor:
         """The same number everywhere."""
-        return self._set(Tensor.from_value(
-            np.full(tuple(self.shape), number, self.dtype.numpy), self.dtype
-        ))
+        return self._set(
+            Tensor.from_value(np.full(tuple(self.shape), number, self.dtype.numpy), self.dtype)
+        )
 
     def zero_(self) -> Tensor:
         """Zero everywhere."""
@@ -599,8 +604,10 @@ class _HookHandle:
 def typename(value: object) -> str:
     """PyTorch's name of a value's type in messages."""
     kind = type(value)
-    return f"{kind.__module__}.{kind.__qualname__}" if kind.__module__ != "builtins" else (
-        kind.__qualname__
+    return (
+        f"{kind.__module__}.{kind.__qualname__}"
+        if kind.__module__ != "builtins"
+        else (kind.__qualname__)
     )
 
 
@@ -622,7 +629,7 @@ def _detached(t: Tensor) -> Tensor:
     return _Detached(twin)
 
 
-def _Detached(t: Tensor) -> Tensor:  # noqa: N802
+def _Detached(t: Tensor) -> Tensor:
     """An untracked tensor over a tracked record: the record's value, as a constant."""
     node = t._now()
     record = Record(FUNCTIONS["clone"], (node,), (SLOT, ()), node.shape, node.dtype, False,
@@ -661,8 +668,10 @@ _GRAD_FNS: dict[str, type[_GradFn]] = {}
 def grad_fn_of(node: Any) -> _GradFn:
     """The grad_fn of a node; AccumulateGrad for leaves."""
     function = getattr(node, "function", None)
-    word = "AccumulateGrad" if type(node) is Leaf else (
-        function.grad_fn if function is not None else "GradBackward0"
+    word = (
+        "AccumulateGrad"
+        if type(node) is Leaf
+        else (function.grad_fn if function is not None else "GradBackward0")
     )
     kind = _GRAD_FNS.setdefault(word, type(word, (_GradFn,), {}))
     return kind(node)
@@ -712,11 +721,20 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
                     saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
                 elif isinstance(k, int) and k < len(tensors):
                     storage = tensors[k]._storage
-                    saved.append((weakref.ref(storage), storage.version, record.shape,
-                                  function.name))
+                    saved.append(
+                        (weakref.ref(storage), storage.version, record.shape, function.name)
+                    )
             record.saved = tuple(saved)
     return made
 
 
-__all__ = ["Parameter", "Size", "Storage", "Tensor", "as_operand", "call", "device",
-           "tracked_leaves"]
+__all__ = [
+    "Parameter",
+    "Size",
+    "Storage",
+    "Tensor",
+    "as_operand",
+    "call",
+    "device",
+    "tracked_leaves",
+]

@@ -85,9 +85,7 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
 
     ``….weight`` and ``….bias`` of several layers become W₁ b₁ W₂ b₂.
     """
-    short = [
-        p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths
-    ]
+    short = [p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths]
     if len(set(short)) != len(short):
         short = list(paths)
     layers: dict[str, int] = {}
@@ -160,8 +158,12 @@ class TracedFunction:
         """Symbols in the order of formulas: data first where containers hold the parameters."""
         if not self.containers:
             return list(self.symbols)
-        data = [s for a in self.argument_names if a not in self.containers
-                for s in self.symbols[self._slices[a]]]
+        data = [
+            s
+            for a in self.argument_names
+            if a not in self.containers
+            for s in self.symbols[self._slices[a]]
+        ]
         return data + self.parameters
 
     @property
@@ -177,8 +179,9 @@ class TracedFunction:
         """The named lines of value and gradients, and their printed block."""
         key = tuple(self.parameters if wanted is None else wanted)
         if key not in self._lines:
-            made = derive_lines([("L" if not self.expr.shape else "Y", self.expr)], key,
-                                self.inputs, self.written)
+            made = derive_lines(
+                [("L" if not self.expr.shape else "Y", self.expr)], key, self.inputs, self.written
+            )
             self._lines[key] = made, Derivation(made, self.inputs)
         return self._lines[key]
 
@@ -194,8 +197,10 @@ class TracedFunction:
     def grad(self, name: str) -> TracedValue:
         """The gradient for one input, by path (``"params.W1"``) or printed name."""
         target = self._find(name)
-        found = self.derive().grad(name_of(target)) if target in self.parameters else (
-            self.lines([target])[1].grad(name_of(target))
+        found = (
+            self.derive().grad(name_of(target))
+            if target in self.parameters
+            else (self.lines([target])[1].grad(name_of(target)))
         )
         return TracedValue(found)
 
@@ -216,20 +221,31 @@ class TracedFunction:
         if gradients:
             lines, derivation = self.lines()
             outputs = [(name_of(s), s) for s in _value_and_gradients(lines, self.parameters)]
-            return program_of(self.name, lines, self.symbols, outputs, derivation=derivation,
-                              summary=f"Value of {self.name} and its gradients.")
-        lines = derive_lines([("L" if not self.expr.shape else "Y", self.expr)], [], self.inputs,
-                             self.written, gradients_of=None)
+            return program_of(
+                self.name,
+                lines,
+                self.symbols,
+                outputs,
+                derivation=derivation,
+                summary=f"Value of {self.name} and its gradients.",
+            )
+        lines = derive_lines(
+            [("L" if not self.expr.shape else "Y", self.expr)],
+            [],
+            self.inputs,
+            self.written,
+            gradients_of=None,
+        )
         outputs = [(name_of(lines.output), lines.output)]
-        return program_of(self.name, lines, self.symbols, outputs,
-                          summary=f"Value of {self.name}.")
+        return program_of(self.name, lines, self.symbols, outputs, summary=f"Value of {self.name}.")
 
     def compile(self, gradients: bool = False) -> CompiledFunction:
         """One XLA executable of the value, or of (value, gradients of the parameters)."""
         key = ("compile", gradients)
         if key not in self._compiled:
-            self._compiled[key] = CompiledFunction(self, compiled(self.program(gradients)),
-                                                   gradients)
+            self._compiled[key] = CompiledFunction(
+                self, compiled(self.program(gradients)), gradients
+            )
         return self._compiled[key]
 
     @property
@@ -246,8 +262,10 @@ class TracedFunction:
     def _as_jax(self) -> Callable[..., Any]:
         value = self.compile().executable.function
         if self.expr.shape:
-            raise TraceError(f"{self.name}.jax: only a scalar function carries our derivative; "
-                             f"this one returns {shape_text(self.expr.shape)}")
+            raise TraceError(
+                f"{self.name}.jax: only a scalar function carries our derivative; "
+                f"this one returns {shape_text(self.expr.shape)}"
+            )
         both = self.compile(gradients=True).executable.function
         place = {s: k for k, s in enumerate(self.parameters)}
 
@@ -303,9 +321,7 @@ class TracedFunction:
                     f"{shape_text(leaf.shape)}"
                 )
 
-    def training_step(self, optimizer: Any, device: Any = None, **hyper: Any) -> (
-        TrainingStep
-    ):
+    def training_step(self, optimizer: Any, device: Any = None, **hyper: Any) -> TrainingStep:
         """One donated executable: (params, state, *data) → (params, state, value).
 
         ``optimizer`` is an optimizer class of ``optim`` with its hyper-parameters as keywords, or
@@ -318,8 +334,9 @@ class TracedFunction:
         return self.symbols[self._slices[argument]]
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{p}: {shape_text(s.shape)}" for p, s in zip(self.paths, self.symbols,
-                                                                        strict=True))
+        shown = ", ".join(
+            f"{p}: {shape_text(s.shape)}" for p, s in zip(self.paths, self.symbols, strict=True)
+        )
         return f"trace({self.name}: {shown})"
 
 
@@ -382,8 +399,13 @@ def _argument_names(function: Callable[..., Any], specs: Mapping[str, Any]) -> l
     parameters = inspect.signature(function).parameters
     names = [n for n in parameters if n in specs]
     unknown = [n for n in specs if n not in parameters]
-    missing = [n for n, p in parameters.items() if n not in specs and p.default is p.empty
-               and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    missing = [
+        n
+        for n, p in parameters.items()
+        if n not in specs
+        and p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
     if unknown or missing:
         raise TypeError(
             f"trace({getattr(function, '__name__', function)}): "

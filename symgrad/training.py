@@ -156,7 +156,12 @@ class RowStep(TrainingStep):
         inputs = [*parameters, *states, count, rate, *self.data_symbols()]
         outputs = [*results, *new_states, ("t", following), (name_of(value), value)]
         program = program_of(
-            f"{self.traced.name}_step", lines, inputs, outputs, extra, derivation,
+            f"{self.traced.name}_step",
+            lines,
+            inputs,
+            outputs,
+            extra,
+            derivation,
             f"One step of {self.row.name} on {self.traced.name}: {self.row.text}",
         )
         donate = tuple(range(len(parameters) + len(states) + 1))
@@ -232,9 +237,13 @@ class OptaxStep(TrainingStep):
         parameters = self.parameter_symbols()
         value = lines.output
         program = program_of(
-            f"{self.traced.name}_step", lines, [*parameters, *self.data_symbols()],
-            [*[(f"d{name_of(p)}", gradients[name_of(p)]) for p in parameters],
-             (name_of(value), value)],
+            f"{self.traced.name}_step",
+            lines,
+            [*parameters, *self.data_symbols()],
+            [
+                *[(f"d{name_of(p)}", gradients[name_of(p)]) for p in parameters],
+                (name_of(value), value),
+            ],
             derivation=derivation,
             summary=f"One step of optax on {self.traced.name}; the update is optax's own function.",
         )
@@ -248,13 +257,16 @@ class OptaxStep(TrainingStep):
             new.append(Variable(number, f"new_{v.hint}", v.shape, v.dtype))
             number += 1
         first = program.inputs[: len(parameters)]
-        call = Apply(text("optimizer_update({*})"),
-                     (*program.outputs[: len(parameters)], *states, *first))
+        call = Apply(
+            text("optimizer_update({*})"), (*program.outputs[: len(parameters)], *states, *first)
+        )
         program = replace(
             program,
             inputs=(*first, *states, *program.inputs[len(parameters) :]),
-            instructions=(*program.instructions,
-                          Instruction(tuple(new), call, "optax's update, applied")),
+            instructions=(
+                *program.instructions,
+                Instruction(tuple(new), call, "optax's update, applied"),
+            ),
             outputs=(*new, program.outputs[-1]),
             foreign=("optimizer_update",),
         )
@@ -272,9 +284,7 @@ class OptaxStep(TrainingStep):
 
     def __call__(self, params: Any, state: Any, *data: Any) -> tuple[Any, Any, Any]:
         leaves = self.parameter_leaves(params)
-        out = self.executable(
-            *leaves, *arrays.tree_flatten(state)[0], *self.data_leaves(data)
-        )
+        out = self.executable(*leaves, *arrays.tree_flatten(state)[0], *self.data_leaves(data))
         count = len(leaves)
         return (
             self.parameter_tree(out[:count]),
@@ -283,9 +293,9 @@ class OptaxStep(TrainingStep):
         )
 
 
-def training_step(traced: Any, optimizer: Any, device: Any, hyper: Mapping[str, Any]) -> (
-    TrainingStep
-):
+def training_step(
+    traced: Any, optimizer: Any, device: Any, hyper: Mapping[str, Any]
+) -> TrainingStep:
     """The step for an optimizer class (with hyper-parameters) or an optax transformation."""
     placed = device
     if isinstance(device, str):

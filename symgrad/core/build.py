@@ -213,9 +213,7 @@ def contract(
                 continue
         elif op is CONTRACTION and _splices(e, alone, outer_sums):
             inner_map: dict[int, int] = dict(enumerate(ls))
-            for inner, inner_labels in zip(
-                reversed(e.args), reversed(e.params[0]), strict=True
-            ):
+            for inner, inner_labels in zip(reversed(e.args), reversed(e.params[0]), strict=True):
                 moved: list[int] = []
                 for axis, x in enumerate(inner_labels):
                     if x < 0:
@@ -349,9 +347,7 @@ def _summed_then_moved(
     return intern(CONTRACTION, (inner,), ((tuple(kept),), shape, dtype), shape, dtype)
 
 
-def _numbered(
-    used: list[tuple[Expr, list[int]]], out: list[int]
-) -> tuple[int, tuple[Labels, ...]]:
+def _numbered(used: list[tuple[Expr, list[int]]], out: list[int]) -> tuple[int, tuple[Labels, ...]]:
     number = {label: k for k, label in enumerate(out)}
     rows: list[Labels] = []
     count = len(out)
@@ -576,8 +572,13 @@ def product(*factors: Expr) -> Expr:
 def reduce_sum(e: Expr, axes: Sequence[int]) -> Expr:
     """Sum over axes, which disappear."""
     gone = set(axes)
-    return contract([e], [range(len(e.shape))], [k for k in range(len(e.shape)) if k not in gone],
-                    dict(enumerate(e.shape)), e.dtype)
+    return contract(
+        [e],
+        [range(len(e.shape))],
+        [k for k in range(len(e.shape)) if k not in gone],
+        dict(enumerate(e.shape)),
+        e.dtype,
+    )
 
 
 def permute(e: Expr, axes: Sequence[int]) -> Expr:
@@ -594,9 +595,13 @@ def transpose(e: Expr) -> Expr:
 def squeeze(e: Expr, axes: Sequence[int]) -> Expr:
     """Drop axes of size 1."""
     gone = set(axes)
-    return contract([e], [[-1 if k in gone else k for k in range(len(e.shape))]],
-                    [k for k in range(len(e.shape)) if k not in gone],
-                    dict(enumerate(e.shape)), e.dtype)
+    return contract(
+        [e],
+        [[-1 if k in gone else k for k in range(len(e.shape))]],
+        [k for k in range(len(e.shape)) if k not in gone],
+        dict(enumerate(e.shape)),
+        e.dtype,
+    )
 
 
 def unsqueeze(e: Expr, axes: Sequence[int]) -> Expr:
@@ -696,8 +701,9 @@ def power(e: Expr, exponent: Any) -> Expr:
         return e
     if p in (2, 3, 4) or (p == 0):
         labels = [tuple(range(len(e.shape)))] * int(p)
-        return contract([e] * int(p), labels, range(len(e.shape)), dict(enumerate(e.shape)),
-                        e.dtype)
+        return contract(
+            [e] * int(p), labels, range(len(e.shape)), dict(enumerate(e.shape)), e.dtype
+        )
     return elementwise("power", e, statics=(p,))
 
 

@@ -123,7 +123,10 @@ def intern(
 
 
 def apply(op: Op, args: tuple[Expr, ...], params: tuple[Any, ...] = ()) -> Expr:
-    """A node of an op whose row has an ``infer`` rule."""
+    """A node of an op whose row has an ``infer`` (or ``outputs``) rule."""
+    if op.outputs is not None:
+        shape, dtype = op.outputs(args, params)[0]
+        return intern(op, args, params, shape, dtype)
     if op.infer is None:
         raise TypeError(f"{op.name} has a builder of its own")
     shape, dtype = op.infer(args, params)

@@ -28,7 +28,13 @@ class Op:
     ``template``   (node) → the expression in the target languages, with holes for the operands.
     ``text``, ``latex``, ``python``  notation: a function name, or a format with holes.
     ``domain``     where tests sample the arguments: "real", "positive", "unit", "nonzero", ...
-    ``size_operands`` (node) → the sizes that the template takes as operands after the arguments.
+    ``size_operands`` (node) → the sizes that the template takes as operands after the arguments:
+                   holes ``{len(args)}``, ``{len(args) + 1}``, … in the order of the tuple.  A size
+                   that is a plain number may be written into the text and left out here.
+    ``outputs``    ops with several results: (args, params) → a shape and dtype per result.  The
+                   node stands for the tuple (its own shape and dtype are the first result's), its
+                   template makes a Python tuple, ``project(node, k)`` takes one result out, and its
+                   ``vjp`` gets a tuple of adjoints, None where a result has none.
     ``traits``     facts: "selects", "singular", "random", "nondifferentiable", ...
     """
 
@@ -36,7 +42,7 @@ class Op:
     family: str
     infer: Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[Shape, DType]] | None = None
     derivative: Callable[..., tuple[Expr | None, ...]] | None = None
-    vjp: Callable[[Expr, Expr], tuple[Expr | None, ...]] | None = None
+    vjp: Callable[[Expr, Any], tuple[Expr | None, ...]] | None = None
     template: Any = None
     text: str = ""
     latex: str = ""
@@ -45,6 +51,9 @@ class Op:
     traits: frozenset[str] = field(default_factory=frozenset[str])
     build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None
     size_operands: Callable[[Expr], tuple[Size, ...]] | None = None
+    outputs: (
+        Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[tuple[Shape, DType], ...]] | None
+    ) = None
 
     def __post_init__(self) -> None:
         if self.name in OPS:

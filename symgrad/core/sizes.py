@@ -37,9 +37,13 @@ class Monomial:
         if self is other:
             return True
         if isinstance(other, Monomial):
-            return self._hash == other._hash and self.powers == other.powers and (
-                self.number == other.number
-                or (self.number != self.number and other.number != other.number)
+            return (
+                self._hash == other._hash
+                and self.powers == other.powers
+                and (
+                    self.number == other.number
+                    or (self.number != self.number and other.number != other.number)
+                )
             )
         if isinstance(other, (int, Fraction)):
             return not self.powers and self.number == other
@@ -228,10 +232,34 @@ def size_product(shape: Shape) -> Size:
     """Number of elements of a shape."""
     total: Size = 1
     for size in shape:
-        total = total * size if isinstance(size, int) and isinstance(total, int) else (
-            monomial(total) * size
+        total = (
+            total * size
+            if isinstance(size, int) and isinstance(total, int)
+            else (monomial(total) * size)
         )
     return normal_size(total)
+
+
+def size_sum(*sizes: Size) -> Size | None:
+    """Sum of sizes, None where it is no monomial (``n + 1``).
+
+    >>> size_sum(letter("n"), letter("n")), size_sum(letter("n"), 1)
+    (2 n, None)
+    """
+    total = monomial(0)
+    for size in map(monomial, sizes):
+        if total.is_zero:
+            total = size
+        elif not size.is_zero:
+            if size.powers != total.powers:
+                return None
+            total = Monomial(plus(total.number, size.number), total.powers)
+    return 0 if total.is_zero else normal_size(total)
+
+
+def size_difference(a: Size, b: Size) -> Size | None:
+    """``a − b``, None where it is no monomial."""
+    return size_sum(a, -b)
 
 
 def shape_text(shape: Shape) -> str:

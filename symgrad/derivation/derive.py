@@ -79,8 +79,11 @@ class Derivation:
             if d.kind == GRADIENT and d.of is not None and name_of(d.of) == of:
                 at = line.left.items[1:] if line.left.kind == "index" else ()
                 return Formula(d.expr, line.right, at)
-        known = ", ".join(name_of(x.definition.of) for x in self.lines
-                          if x.definition.kind == GRADIENT and x.definition.of is not None)
+        known = ", ".join(
+            name_of(x.definition.of)
+            for x in self.lines
+            if x.definition.kind == GRADIENT and x.definition.of is not None
+        )
         raise KeyError(f"no gradient for {of!r}; there are gradients for {known}")
 
     __getitem__ = grad
@@ -97,8 +100,9 @@ class Derivation:
     @property
     def letters(self) -> dict[Slot, str]:
         """Letters of the index slots of the whole block."""
-        taken = {name_of(i) for i in self.inputs} | {name_of(d.definition.symbol)
-                                                     for d in self.lines}
+        taken = {name_of(i) for i in self.inputs} | {
+            name_of(d.definition.symbol) for d in self.lines
+        }
         for leaf in self.inputs:
             taken.update(letters_of(leaf.shape))
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
@@ -112,10 +116,14 @@ class Derivation:
             rank = {size: k for k, size in enumerate(self.sizes)}
             ordered = sorted(letters, key=lambda s: (rank.get(s.size, 99), s.number))
             rows.append(("indices", "   ".join(f"{letters[s]} < {s.size}" for s in ordered)))
-        given = [FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i)
-                 if f in FACTS]
-        given += [f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}" for d in self.source.definitions
-                  if d.kind == "given" and d.of is not None]
+        given = [
+            FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i) if f in FACTS
+        ]
+        given += [
+            f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}"
+            for d in self.source.definitions
+            if d.kind == "given" and d.of is not None
+        ]
         if given:
             rows.append(("given", ", ".join(given)))
         return rows
@@ -144,8 +152,11 @@ class Derivation:
         for x in self.lines:
             d = x.definition
             if d.kind == GRADIENT and d.of is not None:
-                left = r"\frac{\partial L}{\partial " + latex_of(
-                    notation.name(name_of(d.of)), letters, ranks) + "}"
+                left = (
+                    r"\frac{\partial L}{\partial "
+                    + latex_of(notation.name(name_of(d.of)), letters, ranks)
+                    + "}"
+                )
             else:
                 left = latex_of(x.left, letters, ranks)
             rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}")

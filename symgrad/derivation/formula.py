@@ -25,8 +25,13 @@ class Formula:
     ``f.ascii``, ``f.latex()`` and ``f.python()`` are the four spellings.
     """
 
-    def __init__(self, expr: Expr, form: Form, indices: tuple[Form, ...] = (),
-                 names: dict[Expr, str] | None = None) -> None:
+    def __init__(
+        self,
+        expr: Expr,
+        form: Form,
+        indices: tuple[Form, ...] = (),
+        names: dict[Expr, str] | None = None,
+    ) -> None:
         self.expr = expr
         self.form = form
         self._indices = indices

@@ -81,8 +81,9 @@ def derive_lines(
     ``gradients_of`` is the position of the differentiated output (None: forward lines only).  A
     differentiated tensor that is no scalar gets a symbolic incoming adjoint ``δY``, an input.
     """
-    builder = _Builder(list(outputs), list(wanted), list(inputs), written or Written(),
-                       dict(chosen or {}))
+    builder = _Builder(
+        list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
+    )
     builder.forward()
     if gradients_of is not None:
         builder.backward(gradients_of)
@@ -155,8 +156,7 @@ class _Builder:
         for node in order:
             if node.op.name == "onehot":
                 word = self.names.fresh("Y" if node.ndim == 2 else "y")
-                self.lines.shown[node] = symbol(word, node.shape, node.dtype,
-                                                number=next(_numbers))
+                self.lines.shown[node] = symbol(word, node.shape, node.dtype, number=next(_numbers))
 
     # -------------------------------------------------------------- backward
 
@@ -184,7 +184,7 @@ class _Builder:
     def _active(self, definitions: Sequence[Definition]) -> set[Expr]:
         active = set(self.wanted)
         for line in definitions:
-            inner = depending(topological([line.expr]), [a for a in active])
+            inner = depending(topological([line.expr]), list(active))
             if line.expr in inner:
                 active.add(line.symbol)
         return active
@@ -229,8 +229,10 @@ class _Builder:
             return e
         terms = []
         for c, a, ls in terms_of(e):
-            if a.op is SUM and len(a.args) > 1 and ls == tuple(range(a.ndim)) == tuple(
-                range(e.ndim)
+            if (
+                a.op is SUM
+                and len(a.args) > 1
+                and ls == tuple(range(a.ndim)) == tuple(range(e.ndim))
             ):
                 terms += [(c * c2, a2, ls2) for c2, a2, ls2 in terms_of(a)]
             else:
@@ -325,7 +327,9 @@ class _Builder:
                 continue
             if not (_trivial(line.expr) or total == 1):
                 continue
-            if not _trivial(line.expr) and not self._may_inline(line, definitions[next(iter(uses))]):
+            if not _trivial(line.expr) and not self._may_inline(
+                line, definitions[next(iter(uses))]
+            ):
                 continue
             for reader in list(uses):
                 target = definitions[reader]
@@ -377,13 +381,21 @@ def _reads(e: Expr) -> dict[Expr, int]:
 
 def _trivial(e: Expr) -> bool:
     """A symbol, scaled or with its axes moved; a number."""
-    if e.op is SYMBOL or relabelling(e) is not None and e.args[0].op is SYMBOL:
+    if e.op is SYMBOL or (relabelling(e) is not None and e.args[0].op is SYMBOL):
         return True
     term = single_term(e)
-    return (term is not None and term[1].op is SYMBOL) or not topological([e])[0].args and (
-        len(e.args) == 0
+    return (term is not None and term[1].op is SYMBOL) or (
+        not topological([e])[0].args and (len(e.args) == 0)
     )
 
 
-__all__ = ["ADJOINT", "FORWARD", "GRADIENT", "Definition", "Fraction", "Lines", "derive_lines",
-           "subscript"]
+__all__ = [
+    "ADJOINT",
+    "FORWARD",
+    "GRADIENT",
+    "Definition",
+    "Fraction",
+    "Lines",
+    "derive_lines",
+    "subscript",
+]

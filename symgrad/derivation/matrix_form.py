@@ -108,13 +108,12 @@ class Recogniser:
         return None
 
     def _map(self, e: Expr) -> Step:
-        labels, shape, statics = e.params
+        labels, shape, _statics = e.params
         natural = tuple(range(len(shape)))
         parts: list[Form] = []
         for a, ls in zip(e.args, labels, strict=True):
-            if ls not in (natural, ()):
-                if not (len(shape) == 2 and ls == (1, 0)):
-                    return None
+            if ls not in (natural, ()) and not (len(shape) == 2 and ls == (1, 0)):
+                return None
             inner = yield self._form(a)
             if inner is None:
                 return None
@@ -178,7 +177,9 @@ class Recogniser:
                 edges.append(Edge(ls[0], ls[1], inner))
         for label, forms in under.items():
             top = weights.pop(label, [])
-            weights[label] = [Form("quotient", (hadamard(top, typed), hadamard(forms, typed)), True)]
+            weights[label] = [
+                Form("quotient", (hadamard(top, typed), hadamard(forms, typed)), True)
+            ]
         for start, end, inner in matrices_below:
             match = [x for x in edges if {x.start, x.end} == {start, end}]
             top = hadamard(
@@ -288,8 +289,8 @@ def reduce_graph(
                 continue
             closed = low >= rank and not weights.get(low) and not weights.get(high)
             lone = all(
-                edge in group or (low not in (edge.start, edge.end)
-                                  and high not in (edge.start, edge.end))
+                edge in group
+                or (low not in (edge.start, edge.end) and high not in (edge.start, edge.end))
                 for edge in edges
             )
             edges = [x for x in edges if x not in group]
@@ -298,10 +299,12 @@ def reduce_graph(
                 other = _had([r.away(first.start) for r in rest])
                 scalars.append(_trace(first.form, other))
             else:
-                forward = sum(_marks(g.form if g.start == low else transposed(g.form))
-                              for g in group)
-                backward = sum(_marks(g.form if g.start == high else transposed(g.form))
-                               for g in group)
+                forward = sum(
+                    _marks(g.form if g.start == low else transposed(g.form)) for g in group
+                )
+                backward = sum(
+                    _marks(g.form if g.start == high else transposed(g.form)) for g in group
+                )
                 start, end = (low, high) if forward <= backward else (high, low)
                 edges.append(Edge(start, end, _had([g.away(start) for g in group])))
             changed = True
@@ -444,8 +447,7 @@ def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
     common = content([c for c, _ in flat])
     inner = Form(
         "sum",
-        tuple(Form("number", (), abs_of(c / common)) if f.kind == "number" else f
-              for c, f in flat),
+        tuple(Form("number", (), abs_of(c / common)) if f.kind == "number" else f for c, f in flat),
         tuple(sign_of(c) if f.kind == "number" else c / common for c, f in flat),
     )
     return scaled(common, inner)

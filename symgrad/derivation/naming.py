@@ -85,8 +85,10 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             found[node] = "P" if node.ndim == 2 and _feeds_product(above) else "p"
             if found.get(node.args[0]) == "Z" and _feeds_product(above):
                 found[node] = "H"
-        elif node.op.name in ACTIVATIONS and bare(node.args[0]) in found and (
-            _feeds_product(above) or len(above) > 1
+        elif (
+            node.op.name in ACTIVATIONS
+            and bare(node.args[0]) in found
+            and (_feeds_product(above) or len(above) > 1)
         ):
             found[node] = "H"
         elif times.get(node, 0) > 1 and len(node.shape) > 0:
@@ -118,7 +120,7 @@ def _affine(node: Expr) -> bool:
 
 def _feeds_product(users: Sequence[Expr]) -> bool:
     return any(
-        u.op is CONTRACTION and u.sums and len(u.args) > 1 or relabelling(u) is not None
+        (u.op is CONTRACTION and u.sums and len(u.args) > 1) or relabelling(u) is not None
         for u in users
     )
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 from symgrad_codegen.expression import render
-from symgrad_codegen.source import TARGETS
 from symgrad_codegen.program import Apply, Letter, Operand, Template, Variable
+from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves
@@ -96,9 +96,7 @@ def _rewritten(operand: Operand) -> Operand:
         if not isinstance(part, Apply):
             done[id(part)] = part
         elif ready:
-            done[id(part)] = Apply(
-                _plain(part.template), tuple(done[id(o)] for o in part.operands)
-            )
+            done[id(part)] = Apply(_plain(part.template), tuple(done[id(o)] for o in part.operands))
         else:
             stack.append((part, True))
             stack.extend((o, False) for o in part.operands)

@@ -50,8 +50,11 @@ def mul(a: Any, b: Any) -> Expr:
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Expr:
     """a ⊘ b; ``rounding_mode`` "floor" or "trunc"."""
     if rounding_mode is None:
-        if isinstance(b, (int, float)) and not isinstance(b, bool) and b and (
-            isinstance(a, Expr) and a.dtype.is_floating_point
+        if (
+            isinstance(b, (int, float))
+            and not isinstance(b, bool)
+            and b
+            and (isinstance(a, Expr) and a.dtype.is_floating_point)
         ):
             return a / b
         a, b = promoted(a, b, at_least_float=True)
@@ -225,7 +228,7 @@ def selu(a: Expr) -> Expr:
 
 
 @public(saves=(0,))
-def clamp(a: Expr, min: Any = None, max: Any = None) -> Expr:  # noqa: A002 - PyTorch's names
+def clamp(a: Expr, min: Any = None, max: Any = None) -> Expr:
     """a between ``min`` and ``max``; the gradient passes at the bounds."""
     result = a
     inside = None

@@ -68,7 +68,10 @@ def huber_loss(a: Expr, target: Expr, reduction: str = "mean", delta: float = 1.
 
 @public("binary_cross_entropy_with_logits", saves=(0, 1), method=False)
 def bce_with_logits(
-    a: Expr, target: Expr, weight: Expr | None = None, reduction: str = "mean",
+    a: Expr,
+    target: Expr,
+    weight: Expr | None = None,
+    reduction: str = "mean",
     pos_weight: Expr | None = None,
 ) -> Expr:
     """softplus(a) − target a, finite for every logit."""
@@ -101,8 +104,13 @@ def binary_cross_entropy(
 
 @public(saves=(0, 1), method=False)
 def cross_entropy(
-    a: Expr, target: Expr, weight: Expr | None = None, ignore_index: int = -100,
-    reduction: str = "mean", label_smoothing: float = 0.0, masked: bool = False,
+    a: Expr,
+    target: Expr,
+    weight: Expr | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+    masked: bool = False,
 ) -> Expr:
     """logsumexp(z) − z[y] for classes on axis 1 (or the last of a vector), or soft labels.
 
@@ -138,7 +146,12 @@ def _classes_last(a: Expr, axis: int) -> Expr:
 
 
 def _weighted(
-    z: Expr, hot: Expr, target: Expr, weight: Expr | None, ignore_index: int, reduction: str,
+    z: Expr,
+    hot: Expr,
+    target: Expr,
+    weight: Expr | None,
+    ignore_index: int,
+    reduction: str,
     smoothing: float,
 ) -> Expr:
     each = along("logsumexp", z) - reduce_sum(product(z, hot), [z.ndim - 1])
@@ -176,7 +189,10 @@ def _soft_labels(
 
 @public(saves=(1,), method=False)
 def nll_loss(
-    a: Expr, target: Expr, weight: Expr | None = None, ignore_index: int = -100,
+    a: Expr,
+    target: Expr,
+    weight: Expr | None = None,
+    ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Expr:
     """−a[y] for log-probabilities with classes on axis 1."""
@@ -217,7 +233,10 @@ def one_hot(a: Expr, num_classes: int = -1) -> Expr:
 
 @public(method=False, saves=(0,))
 def layer_norm(
-    a: Expr, normalized_shape: Any, weight: Expr | None = None, bias: Expr | None = None,
+    a: Expr,
+    normalized_shape: Any,
+    weight: Expr | None = None,
+    bias: Expr | None = None,
     eps: float = 1e-5,
 ) -> Expr:
     """(a − mean) / √(var + ε) · γ + β over the last axes."""

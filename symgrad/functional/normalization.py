@@ -43,7 +43,11 @@ def batch_norm_train(
 
 @public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2))
 def batch_norm_eval(
-    a: Expr, mean: Expr, variance: Expr, weight: Expr | None = None, bias: Expr | None = None,
+    a: Expr,
+    mean: Expr,
+    variance: Expr,
+    weight: Expr | None = None,
+    bias: Expr | None = None,
     eps: float = 1e-5,
 ) -> Expr:
     """(a − μ) / √(s² + ε) γ + β with given μ and s², channels on axis 1."""

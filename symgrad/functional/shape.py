@@ -10,13 +10,15 @@ from symgrad.core.build import (
     broadcast_shapes,
     cast,
     contract,
-    permute as permute_axes,
     power,
     reduce_sum,
 )
 from symgrad.core.build import broadcast_to as spread
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import matmul as product_of_matrices
+from symgrad.core.build import (
+    permute as permute_axes,
+)
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
@@ -86,7 +88,11 @@ def mean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None
 
 @public(saves=(0,))
 def var(
-    a: Expr, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+    a: Expr,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
     correction: Any = None,
 ) -> Expr:
     """Σ (a − mean)² / (n − correction)."""
@@ -98,8 +104,9 @@ def var(
     less = correction if correction is not None else int(unbiased)
     if less:
         if not isinstance(n, int):
-            raise ShapeError("an unbiased variance over a size letter is not supported; "
-                             "use unbiased=False")
+            raise ShapeError(
+                "an unbiased variance over a size letter is not supported; use unbiased=False"
+            )
         total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
     else:
         total = total / monomial(n)
@@ -108,7 +115,11 @@ def var(
 
 @public(saves=("result",))
 def std(
-    a: Expr, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *,
+    a: Expr,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
     correction: Any = None,
 ) -> Expr:
     """√var."""
@@ -332,8 +343,8 @@ def unsqueeze(a: Expr, dim: int) -> Expr:
 @public()
 def expand(a: Expr, *sizes: Any) -> Expr:
     """Size-1 axes repeated; −1 keeps a size."""
-    listed = list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else list(
-        sizes
+    listed = (
+        list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else list(sizes)
     )
     offset = len(listed) - a.ndim
     shape = tuple(a.shape[k - offset] if s == -1 else s for k, s in enumerate(listed))

@@ -57,9 +57,7 @@ def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
     number = c.number
     if isinstance(number, Fraction) and number.denominator != 1:
         power_of_two = number.denominator & (number.denominator - 1) == 0
-        if "/" not in number_text(number) or (
-            power_of_two and not any(p < 0 for _, p in c.powers)
-        ):
+        if "/" not in number_text(number) or (power_of_two and not any(p < 0 for _, p in c.powers)):
             over.append(Literal(float(number)))
         else:
             if number.numerator != 1:
@@ -153,9 +151,7 @@ def permuted(value: Operand, order: Sequence[int]) -> Operand:
     return Apply(postfix(f".transpose({listed})"), (value,))
 
 
-def plain(
-    value: Operand, shape: Shape, labels: Sequence[int]
-) -> tuple[Operand, list[int]]:
+def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand, list[int]]:
     """The array without its size-1 axes and with repeated labels read as a diagonal."""
     if any(x < 0 for x in labels):
         index = ", ".join("0" if x < 0 else ":" for x in labels)

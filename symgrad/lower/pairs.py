@@ -84,7 +84,5 @@ def _path(
     extents = dict(sizes)
     shapes = [tuple(extents[x] for x in ls if x >= 0) for ls in labels]
     strategy = "optimal" if len(labels) <= 5 else "auto"
-    path, _ = opt_einsum.contract_path(
-        f"{spelled}->{out}", *shapes, shapes=True, optimize=strategy
-    )
+    path, _ = opt_einsum.contract_path(f"{spelled}->{out}", *shapes, shapes=True, optimize=strategy)
     return tuple(tuple(step) for step in path)

@@ -144,9 +144,7 @@ def _product_sum(
     return _sum_out(product_of(factors), every, [x for x in every if x >= rank])
 
 
-def _pair(
-    left: Placed, right: Placed, rank: int, sizes: dict[int, Size], readable: bool
-) -> Placed:
+def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size], readable: bool) -> Placed:
     """Two factors: sum what only one carries, then the cheapest product that fits."""
     (a, la), (b, lb) = left, right
     a, la = _sum_out(a, la, [x for x in la if x >= rank and x not in lb])
@@ -234,8 +232,10 @@ def _indexed(state: Lowering, node: Expr, k: int) -> Operand | None:
             if len(where) == 1:
                 picked = Apply(_PICK, (value, index))
             else:
-                picked = Apply(text("jnp.take_along_axis({0}, {1}[..., None], axis=-1)[..., 0]"),
-                               (value, index))
+                picked = Apply(
+                    text("jnp.take_along_axis({0}, {1}[..., None], axis=-1)[..., 0]"),
+                    (value, index),
+                )
             summed = [x for x in where if x >= rank]
             return _finish(_sum_out(picked, where, summed), node)
         return None

@@ -11,7 +11,6 @@ from typing import Any
 
 from symgrad_codegen.program import (
     Apply,
-    Instruction,
     Literal,
     Operand,
     Program,
@@ -25,11 +24,11 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological, users
 from symgrad.errors import LoweringError, UnboundError
-from symgrad.lower.align import readable_template, aligned, size_operands, with_shape
+from symgrad.lower.align import aligned, readable_template, size_operands, with_shape
+from symgrad.lower.pairs import order_contractions
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
-from symgrad.lower.pairs import order_contractions
 
 EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
@@ -77,8 +76,9 @@ def lower(
         if isinstance(value, Variable) and line.expr.op is not SYMBOL and line.note:
             state.values[line.symbol] = value
         else:
-            target = state.emit(line.symbol, _typed(value, line.expr), name_of(line.symbol),
-                                line.note)
+            target = state.emit(
+                line.symbol, _typed(value, line.expr), name_of(line.symbol), line.note
+            )
             if line.expr.op is not SYMBOL and not isinstance(value, Variable):
                 state.values[line.expr] = target
         done.add(line.symbol)
@@ -101,9 +101,7 @@ def lower(
     )
 
 
-def _lower_nodes(
-    state: Lowering, root: Expr, done: set[Expr], names: Mapping[Expr, str]
-) -> None:
+def _lower_nodes(state: Lowering, root: Expr, done: set[Expr], names: Mapping[Expr, str]) -> None:
     for node in topological([root], done.__contains__):
         if node in done:
             continue

@@ -33,6 +33,8 @@ class Lowering:
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""
         self.count += 1
+        if node.op.outputs is not None:
+            return Variable(self.count, hint, (), "tuple")
         return Variable(self.count, hint, program_shape(node.shape), node.dtype.name)
 
     def emit(self, node: Expr, value: Operand, hint: str = "t", note: str = "") -> Variable:

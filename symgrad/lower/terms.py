@@ -71,11 +71,7 @@ def _positive(c: Monomial) -> bool:
 
 
 def _scatters(e: Expr, labels: Labels, rank: int) -> bool:
-    return (
-        e.op.name == "onehot"
-        and labels == tuple(range(rank))
-        and rank == 2
-    )
+    return e.op.name == "onehot" and labels == tuple(range(rank)) and rank == 2
 
 
 def _scatter(state: Lowering, base: Operand, c: Monomial, e: Expr) -> Operand:

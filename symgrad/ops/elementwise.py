@@ -11,7 +11,6 @@ import math
 from fractions import Fraction
 from typing import Any
 
-from symgrad.core import dtypes
 from symgrad.core.build import (
     cast,
     constant_value,
@@ -25,7 +24,7 @@ from symgrad.core.build import (
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape, number_text
+from symgrad.core.sizes import Shape
 from symgrad.ops.row import (
     COMPARE,
     PRODUCT,
@@ -155,8 +154,13 @@ def _power_template(node: Expr) -> Template:
     if p == -2:
         return form("1 / jnp.square({0})", "1 / np.square({0})", 1, PRODUCT)
     text = repr(int(p)) if isinstance(p, Fraction) and p.denominator == 1 else repr(float(p))
-    return form(f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})",
-                f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})", 1, 80, 81)
+    return form(
+        f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})",
+        f"{{0}} ** {text}" if float(p) >= 0 else f"{{0}} ** ({text})",
+        1,
+        80,
+        81,
+    )
 
 
 elementwise_row(
@@ -277,8 +281,13 @@ def _cast_infer(args: tuple[Expr, ...], statics: tuple[Any, ...]) -> tuple[Shape
 def _cast_template(node: Expr) -> Template:
     name = node.dtype.name
     spelled = {"bool": "bool_", "bfloat16": "dtype('bfloat16')"}.get(name, name)
-    return form(f"{{0}}.astype(jnp.{name if name != 'bool' else 'bool_'})",
-                f"{{0}}.astype(np.{spelled})", 1, 90, 90)
+    return form(
+        f"{{0}}.astype(jnp.{name if name != 'bool' else 'bool_'})",
+        f"{{0}}.astype(np.{spelled})",
+        1,
+        90,
+        90,
+    )
 
 
 Op("cast", "map", infer=_cast_infer, derivative=lambda x, y, dtype: (like(1, x),),

@@ -30,7 +30,9 @@ __all__ = [
 ]  # fmt: skip
 
 
-def form(jax: str, numpy: str, arity: int = 1, strength: int = POSTFIX, hole: int = ANY) -> Template:
+def form(
+    jax: str, numpy: str, arity: int = 1, strength: int = POSTFIX, hole: int = ANY
+) -> Template:
     """A template by target; ``strength`` is how tightly its text binds, ``hole`` what it asks."""
     return Template((("jax", jax), ("numpy", numpy)), strength, (hole,) * arity)
 

@@ -6,7 +6,6 @@ before lowering; formulas keep the textbook's form).
 
 from __future__ import annotations
 
-
 from symgrad.core import dtypes
 from symgrad.core.build import (
     CONTRACTION,
