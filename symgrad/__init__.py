@@ -67,6 +67,7 @@ from symgrad.tensor import Tensor
 from symgrad.trace import spec, trace
 
 from symgrad import nn, optim, utils  # isort: skip
+from symgrad.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"
 
