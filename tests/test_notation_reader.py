@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -24,7 +27,18 @@ SETTINGS = [
 ]
 
 
-def differs(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float) -> list:
+@cache
+def drawn(name: str, which: int) -> tuple[dict, dict, dict]:
+    """Sizes, inputs and reference values of a case: drawn once."""
+    case = CASES[name]
+    sizes = case.sizes[which]
+    inputs = case.inputs(sizes, seed=3)
+    return sizes, inputs, case.expected(inputs, sizes)
+
+
+def differs(
+    found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float
+) -> list:
     """Lines whose value is not the reference's."""
     return [
         name for name, value in expected.items()
@@ -38,9 +52,7 @@ def differs(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], toler
 @pytest.mark.parametrize(("case", "which"), SETTINGS)
 @pytest.mark.parametrize("spelling", ["unicode", "ascii"])
 def test_every_line_of_a_golden_block_is_jax_grads(case: Case, which: int, spelling: str) -> None:
-    sizes = case.sizes[which]
-    inputs = case.inputs(sizes, seed=3)
-    expected = case.expected(inputs, sizes)
+    sizes, inputs, expected = drawn(case.name, which)
     text, spelled = case.text, str
     if spelling == "ascii":
         text, spelled = to_ascii(case.text), to_ascii
@@ -62,35 +74,31 @@ def mutants(case: Case, block: Block, values: dict[str, np.ndarray]) -> list:
     for line in block.lines:
         if line.name.startswith(("∂", "δ")) or line.name.endswith("⁺"):
             for planted in planted_errors(line.right_text, matrices):
-                inert = any(f"{s}ᵀ" in planted.text or f"{s}⁻¹ᵀ" in planted.text
-                            for s in case.symmetric)  # fmt: skip
-                if not inert:
+                if planted.text not in case.equal:
                     found.append((line.name, planted))
     return found
 
 
 @pytest.mark.parametrize(("case", "which"), SETTINGS)
 def test_every_planted_error_is_caught(case: Case, which: int) -> None:
-    sizes = case.sizes[which]
-    inputs = case.inputs(sizes, seed=5)
-    expected = case.expected(inputs, sizes)
+    sizes, inputs, expected = drawn(case.name, which)
     block = read_block(case.text)
     functions = case.functions()
     right = evaluate_block(block, inputs, sizes, functions)
     shapes = {**{k: np.asarray(v) for k, v in inputs.items()}, **right}
     planted = mutants(case, block, shapes)
-    kinds = {p.kind for _, p in planted}
-    assert {"sign", "factor", "transpose"} <= kinds
+    expected_kinds = {"sign", "factor"} if case.symmetric else {"sign", "factor", "transpose"}
+    assert {p.kind for _, p in planted} == expected_kinds
     missed = []
     for name, error in planted:
         try:
             wrong = block.with_right_side(name, error.text)
-            if not differs(evaluate_block(wrong, inputs, sizes, functions), expected, 1e-6):
-                missed.append((name, error))
-        except ReadError:
-            pass
-        except np.linalg.LinAlgError:
-            pass
+            with np.errstate(all="ignore"):
+                found = evaluate_block(wrong, inputs, sizes, functions)
+        except (ReadError, np.linalg.LinAlgError):
+            continue
+        if not differs(found, expected, 1e-6):
+            missed.append((name, error))
     assert not missed
 
 
@@ -186,22 +194,34 @@ def test_the_ascii_spelling_means_the_same(text: str) -> None:
 # ------------------------------------------------------------------- what is refused
 
 REFUSED = {
-    "two kinds of product": ["A S ⊙ B", "A ⊙ B v", "A ⊙ B S", "S ⊗ A ⊙ B", "A ⊙ B ⊗ S", "A S ⊗ A",
-                             "u / c ⊙ u", "u ⊙ u / c"],
-    "'/' divides": ["A / c v", "u / c / c"],
+    "two kinds of product": [
+        "A S ⊙ B",
+        "A ⊙ B v",
+        "A ⊙ B S",
+        "S ⊗ A ⊙ B",
+        "A ⊙ B ⊗ S",
+        "A S ⊗ A",
+        "u / c ⊙ u",
+    ],
+    "'/' divides": ["A / c v", "u / c / c", "u ⊙ u / c"],
     "powers are for scalars": ["A²", "u²", "(A v)²", "S³"],
     "write ⊘": ["c / A", "u / u", "1 / u"],
     "the inverse of": ["A⁻¹", "u⁻¹", "c⁻¹"],
     "is not known here": ["A w", "Z", "A vv", "k v", "σ"],
-    "not part of the notation": ["A * B", "A @ v", "a.b(", "A % B", "gauss(u)", "A # v", "exp(u, u)"],
-    "a product of": ["A u", "A B", "u A v"],
-    "a column before": ["u v", "A v v"],
+    "not part of the notation": ["A * B", "A @ v", "A % B", "gauss(u)", "A # v", "exp(u, u)"],
+    "a product of": ["A u", "A B"],
+    "a column before": ["u v", "A v v", "u A v"],
     "a row vector where": ["uᵀ", "exp(uᵀ)"],
     "a sum of": ["A + u", "A + S", "u + v", "A v + v", "u + uᵀ", "A + vᵀ"],
-    "A ⊙": ["A ⊙ S", "A ⊙ v", "c ⊙ A", "A ⊘ c"],
+    "3×2 ⊙": ["A ⊙ S", "A ⊙ v"],
+    "a scalar ⊙ 3×2": ["c ⊙ A"],
+    "3×2 ⊘ a scalar": ["A ⊘ c"],
+    "between spaces": ["A⊙B", "A −B", "A− B", "A+B", "A ⊙B"],
+    "next to": ["− A", "−", "√ c", "√√c"],
+    "chain of ⊘": ["A ⊘ B ⊘ A"],
     "separated by a space": ["2A", "(c + 1)A", "Aᵀ(A v)"],
     "lone name": ["(A) v", "2 (v)"],
-    "one mark": ["Aᵀᵀ", "Sᵀ⁻¹", "A[0,:]ᵀ[0]"],
+    "one mark": ["Aᵀᵀ", "Sᵀ⁻¹", "A[0,:]ᵀ[0]", "A ᵀ"],
     "range of k is not declared": ["Σₖ A[k,0]"],
     "shadows an index": ["Σᵢ Σᵢ A[i,0]", "Σᵢ (u[i] + Σᵢ u[i])"],
     "is not bound": ["A[i,0]", "(Σᵢ u[i]) u[i]"],
@@ -210,10 +230,10 @@ REFUSED = {
     "index -1": ["u[0 − 1]"],
     "whole number": ["u[½]"],
     "expected": ["(A v", "A[0,0", "exp(u", "1[A > 0"],
-    "unexpected": ["", "A +", "A v)", "−", "⊙ A", "A − − A", "A ⊙", "Σᵢ", "+ A", ")", "A ᵀ"],
+    "unexpected": ["", "A +", "A v)", "⊙ A", "A − −A", "A ⊙ ", "+ A", ")"],
+    "Σ needs": ["Σᵢ", "Σᵢ −u[i]"],
     "needs a comparison": ["1[A]", "where(A, A, A)"],
     "number stands first": ["A 2", "u 3 c"],
-    "set parentheses": ["√√c"],
     "no class": ["onehot(y, 1)"],
     "logsumexp of a scalar": ["logsumexp(c)"],
     "tr of": ["tr(A)"],
@@ -225,7 +245,7 @@ REFUSED = {
     ("why", "text"), [(why, text) for why, texts in REFUSED.items() for text in texts]
 )
 def test_what_the_contract_does_not_allow_is_refused(why: str, text: str) -> None:
-    with pytest.raises(ReadError):
+    with pytest.raises(ReadError, match=re.escape(why)):
         evaluated(text)
 
 

@@ -19,8 +19,8 @@ class Planted:
 def planted_errors(right: str, matrices: Iterable[str] = ()) -> Iterator[Planted]:
     """Every single wrong sign, transpose and factor in a right-hand side (Unicode text).
 
-    A transpose is taken away wherever one stands, and set on each of `matrices`; two index letters
-    in one bracket change places; ⊙ becomes ⊘; a number changes; a coefficient is doubled or halved.
+    A transpose is taken away wherever one stands, and set on each of `matrices`; neighbouring
+    index letters change places; ⊙ becomes ⊘; a number changes; a coefficient is doubled or halved.
     """
     known = set(matrices)
     found = tokens(right)
@@ -48,10 +48,10 @@ def planted_errors(right: str, matrices: Iterable[str] = ()) -> Iterator[Planted
             yield Planted("factor", changed(token, "3" if token.text in ("½", "1") else "1"))
         elif token.kind == "name" and token.text in known and following.kind not in ("[", "mark"):
             yield Planted("transpose", changed(token, f"{token.text}ᵀ"))
-        elif token.kind == "[" and k + 4 < len(found):
-            first, comma, second, closing = found[k + 1 : k + 5]
-            kinds = (first.kind, comma.kind, second.kind, closing.kind)
-            if kinds == ("name", ",", "name", "]"):
-                swapped = f"[{second.text},{first.text}]"
-                text = right[: token.start] + swapped + right[closing.end :]
+        elif brackets and token.kind == "," and k + 2 < len(found):
+            before, first, second, after = found[k - 2], found[k - 1], following, found[k + 2]
+            letters = first.kind == second.kind == "name"
+            if letters and before.kind in ("[", ",") and after.kind in (",", "]"):
+                swapped = f"{second.text},{first.text}"
+                text = right[: first.start] + swapped + right[second.end :]
                 yield Planted("transpose", text)

@@ -275,7 +275,13 @@ class Evaluator:
         word = node.data
         count = len(node.items)
         if word in self.functions:
-            return Value(np.asarray(self.functions[word](*(self.array(x) for x in node.items))))
+            arguments = [self.array(x) for x in node.items]
+            try:
+                return Value(np.asarray(self.functions[word](*arguments)))
+            except (TypeError, ValueError) as error:
+                raise self.fail(
+                    f"{word} of {', '.join(map(str, map(Value, arguments)))}"
+                ) from error
         if self.text.isascii():
             word = _SPELLED.get(word, word)
         if word == "I" and count == 1:
