@@ -112,7 +112,7 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
     if hooked:
         _with_hooks(node, seed, wanted, hooked, create)
         return
-    make = type(t).__mro__[-2]
+    make = t.base
     whole = Gradient(node, seed, tuple(n for n, _ in wanted), create)
     for k, (n, owner) in enumerate(wanted):
         part = Part(whole, k, n.shape, n.dtype)
@@ -130,7 +130,7 @@ def _with_hooks(
     chain = sorted(hooked, key=lambda pair: pair[0].depth, reverse=True)
     total: dict[int, list[Any]] = {id(node): [seed]}
     ends = [n for n, _ in chain] + [n for n, _ in wanted]
-    make = type(hooked[0][1]).__mro__[-2]
+    make = hooked[0][1].base
 
     def sweep(root: Any, incoming: Any) -> None:
         targets = tuple(e for e in ends if e is not root)
@@ -223,7 +223,7 @@ def grad(
     outs, ins = _listed(outputs), _listed(inputs)
     seeds = _listed(grad_outputs) if grad_outputs is not None else [None] * len(outs)
     keep = bool(create_graph if retain_graph is None else retain_graph)
-    make = type(outs[0]).__mro__[-2]
+    make = outs[0].base
     totals: list[Any] = [None] * len(ins)
     for t, s in zip(outs, seeds, strict=True):
         node = needs_tracking(t)

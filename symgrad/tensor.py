@@ -9,26 +9,27 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
+from symgrad.calls import as_operand, call
 from symgrad.core import dtypes
 from symgrad.core.build import listening
-from symgrad.core.dtypes import DType, dtype_of_numpy
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import shape_text
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
-from symgrad.errors import DTypeError, ShapeError, TraceError, UnboundError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.execute import execute, value
 from symgrad.expand import Expansion
-from symgrad.functional.promotion import default_dtype
-from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.functional.table import FUNCTIONS
+from symgrad.grad_fn import grad_fn_of
 from symgrad.gradients import backward, tracked_leaves
-from symgrad.printing import tensor_text
-from symgrad.record import SLOT, Leaf, Record, freeze, modes, note, user_place, walk
+from symgrad.reading import Reading
+from symgrad.record import SLOT, Leaf, Record, modes, note, walk
 from symgrad.simplify import GROUPS, rewrite
-from symgrad.storage import Size, Storage, device, device_name, jax_device, strides_of
+from symgrad.storage import Size, Storage, device, device_name, jax_device
 
 
-class Tensor:
+class Tensor(Reading):
     """A multi-dimensional array in PyTorch's names; operations on it are recorded.
 
     Reading it (``print``, ``.item()``, ``.numpy()``, ``if``) computes; ``formula()`` shows the
@@ -113,68 +114,6 @@ class Tensor:
     def _now(self) -> Any:
         return self._view_node() if self._view is not None else self._storage.node
 
-    # -------------------------------------------------------------- attributes
-
-    @property
-    def shape(self) -> Size:
-        """The sizes of the axes."""
-        return Size(self._now().shape)
-
-    @property
-    def dtype(self) -> DType:
-        """The element type."""
-        return self._now().dtype
-
-    @property
-    def device(self) -> device:
-        """Where it lives."""
-        return device(self._now().device)
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self._now().shape)
-
-    def dim(self) -> int:
-        """Number of axes."""
-        return len(self._now().shape)
-
-    def size(self, dim: int | None = None) -> Any:
-        """The shape, or one size."""
-        return self.shape if dim is None else self.shape[dim]
-
-    def numel(self) -> Any:
-        """Number of elements."""
-        return self.shape.numel()
-
-    nelement = numel
-
-    def element_size(self) -> int:
-        """Bytes of one element."""
-        return self.dtype.itemsize
-
-    def stride(self, dim: int | None = None) -> Any:
-        """Strides of the contiguous tensor."""
-        found = strides_of(self.shape)
-        return found if dim is None else found[dim]
-
-    def is_contiguous(self) -> bool:
-        """Always: moves of axes are expressions, not memory."""
-        return True
-
-    def contiguous(self) -> Tensor:
-        """Itself."""
-        return self
-
-    def is_floating_point(self) -> bool:
-        """True for floating dtypes."""
-        return self.dtype.is_floating_point
-
-    @property
-    def is_cuda(self) -> bool:
-        """True on a GPU."""
-        return self.device.type == "cuda"
-
     @property
     def requires_grad(self) -> bool:
         """Is it part of what derivatives are taken of?"""
@@ -253,117 +192,6 @@ class Tensor:
     def _version(self) -> int:
         return self._storage.version
 
-    # -------------------------------------------------------------- reading
-
-    def array(self) -> Any:
-        """The value as it lies on its device (a JAX or NumPy array)."""
-        if self._storage.shared is not None and self._view is None:
-            return self._storage.shared
-        node = self._now()
-        if modes.capture is not None:
-            raise TraceError(
-                "a compiled step read the value of a tensor (item, print, if, numpy); the function "
-                "is recorded once, so values do not exist yet. Return the tensor and read it after."
-            )
-        if type(node) is Leaf and node.value is None and node.source is None:
-            raise UnboundError(self._unbound("its value was asked for"))
-        return value(node)
-
-    def _unbound(self, why: str) -> str:
-        return (
-            f"{self._name or 'this tensor'} ({shape_text(tuple(self.shape))}): {why}, but it is a "
-            "symbol and no value is bound to it. Compile the expression and call it with arrays."
-        )
-
-    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
-        """The value as a NumPy array that shares memory with this tensor."""
-        if self.requires_grad and not force:
-            raise RuntimeError(
-                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
-                "instead."
-            )
-        if self._view is not None:
-            return np.array(arrays.to_numpy(self.array()))
-        storage = self._storage
-        if storage.shared is None:
-            storage.shared = np.array(arrays.to_numpy(self.array()))
-            old = storage.node
-            storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
-        return storage.shared
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
-        found = np.array(arrays.to_numpy(self.array()))
-        return found if dtype is None else found.astype(dtype)
-
-    def item(self) -> Any:
-        """The number in a tensor with one element."""
-        if self.numel() != 1:
-            raise RuntimeError(
-                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
-            )
-        return arrays.to_numpy(self.array()).reshape(()).item()
-
-    def tolist(self) -> Any:
-        """Nested lists of numbers."""
-        return arrays.to_numpy(self.array()).tolist()
-
-    def __bool__(self) -> bool:
-        if self.numel() != 1:
-            raise RuntimeError(f"Boolean value of Tensor with {self.numel()} values is ambiguous")
-        self._needs_value("if")
-        return bool(self.item())
-
-    def _needs_value(self, what: str) -> None:
-        ends = walk([self._now()], lambda n: False)
-        symbols = [n for n in ends if type(n) is Leaf and n.symbol is not None]
-        if symbols:
-            place = user_place()
-            where = f" ({place[0].rsplit('/', 1)[-1]}:{place[1]})" if place else ""
-            raise TraceError(
-                f"this {what!r} needs the value of a tensor{where}, but {symbols[0].name} has none "
-                "while tracing. Use sg.where(condition, a, b) or sg.cond, or call the function on "
-                "numbers."
-            )
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if self.dtype.kind not in "biu":
-            raise TypeError("only integer tensors of a single element can be converted to an index")
-        return int(self.item())
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
-
-    def __hash__(self) -> int:
-        return id(self)
-
-    def __repr__(self) -> str:
-        node = self._now()
-        ends = walk([node], lambda n: getattr(n, "value", None) is not None)
-        if any(type(n) is Leaf and n.symbol is not None for n in ends):
-            return f"{self.formula()}  ({shape_text(tuple(self.shape))} {self.dtype.name})"
-        name = type(self.grad_fn).__name__ if self.grad_fn is not None else None
-        return tensor_text(
-            arrays.to_numpy(self.array()),
-            self.dtype.name,
-            requires_grad=self.is_leaf and self.requires_grad,
-            grad_fn=name,
-            device=str(self.device),
-            default_dtype_name=default_dtype().name,
-        )
-
-    def __format__(self, spec: str) -> str:
-        if self.ndim == 0 and spec:
-            return format(self.item(), spec)
-        return str(self)
-
     # -------------------------------------------------------------- formulas
 
     def expr(self) -> Expr:
@@ -430,6 +258,10 @@ class Tensor:
         return handle
 
     # -------------------------------------------------------------- conversion
+
+    def contiguous(self) -> Tensor:
+        """Itself."""
+        return self
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """In another dtype and on another device."""
@@ -563,6 +395,8 @@ class Tensor:
         )
 
 
+Reading.base = Tensor
+
 DEPTH = 200
 """A chain of untracked in-place updates longer than this is computed, so that it stays bounded."""
 
@@ -641,91 +475,6 @@ def _named_symbol(node: Leaf, number: int) -> Expr:
     from_owner = node.owner() if node.owner is not None else None
     word = (from_owner._name if from_owner is not None else "") or node.name or f"x{number + 1}"
     return SYMBOL.build((), (word, node.shape, node.dtype, number + 1, ()))  # type: ignore[misc]
-
-
-class _GradFn:
-    """What ``t.grad_fn`` shows: PyTorch's node name, and where it leads."""
-
-    def __init__(self, node: Any) -> None:
-        self._node = node
-
-    def name(self) -> str:
-        """The node's name."""
-        return type(self).__name__
-
-    @property
-    def next_functions(self) -> tuple[tuple[Any, int], ...]:
-        """(node, output number) of every tracked operand."""
-        return tuple((grad_fn_of(o) if o.tracked else None, 0) for o in self._node.operands)
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} object at {id(self._node):#x}>"
-
-
-_GRAD_FNS: dict[str, type[_GradFn]] = {}
-
-
-def grad_fn_of(node: Any) -> _GradFn:
-    """The grad_fn of a node; AccumulateGrad for leaves."""
-    function = getattr(node, "function", None)
-    word = (
-        "AccumulateGrad"
-        if type(node) is Leaf
-        else (function.grad_fn if function is not None else "GradBackward0")
-    )
-    kind = _GRAD_FNS.setdefault(word, type(word, (_GradFn,), {}))
-    return kind(node)
-
-
-def as_operand(v: Any) -> Any:
-    """A foreign array as a tensor; numbers stay numbers."""
-    if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
-        dtype = dtype_of_numpy(v.dtype)
-        if dtype is None:
-            raise DTypeError(f"arrays of dtype {v.dtype} have no tensor type")
-        return Tensor.from_value(v, dtype)
-    return v
-
-
-def _slot(v: Any, operands: list[Any], tensors: list[Tensor]) -> Any:
-    """One argument of a call: tensors leave a slot, everything else is static."""
-    if isinstance(v, Tensor):
-        operands.append(v.node())
-        tensors.append(v)
-        return SLOT
-    if v is None or isinstance(v, (int, float, str, DType)):
-        return v
-    if isinstance(v, (list, tuple)) and not isinstance(v, Size):
-        return tuple([_slot(x, operands, tensors) for x in v])
-    if isinstance(v, np.ndarray) or arrays.is_jax_array(v):
-        return _slot(as_operand(v), operands, tensors)
-    return freeze(v)
-
-
-def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Record a call of a public function on tensors and static arguments."""
-    operands: list[Any] = []
-    tensors: list[Tensor] = []
-    positional = [_slot(a, operands, tensors) for a in args]
-    keywords = (
-        tuple([(k, _slot(v, operands, tensors)) for k, v in kwargs.items()]) if kwargs else ()
-    )
-    record = note(function, (*positional, keywords), tuple(operands))
-    made = Tensor.from_node(record)
-    if record.tracked:
-        record.place = None
-        if function.saves:
-            saved = []
-            for k in function.saves:
-                if k == "result":
-                    saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
-                elif isinstance(k, int) and k < len(tensors):
-                    storage = tensors[k]._storage
-                    saved.append(
-                        (weakref.ref(storage), storage.version, record.shape, function.name)
-                    )
-            record.saved = tuple(saved)
-    return made
 
 
 __all__ = [

@@ -1,0 +1,133 @@
+"""Reading a tensor computes it: numbers, arrays, text, truth."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from symgrad_codegen import arrays
+
+from symgrad.attributes import Attributes
+from symgrad.core.sizes import shape_text
+from symgrad.errors import TraceError, UnboundError
+from symgrad.execute import value
+from symgrad.functional.promotion import default_dtype
+from symgrad.printing import tensor_text
+from symgrad.record import Leaf, modes, user_place, walk
+
+
+class Reading(Attributes):
+    """The part of Tensor that needs its value."""
+
+    __slots__ = ()
+    base: ClassVar[Any]
+    """Tensor itself, for code on lower floors that makes new ones."""
+
+    def array(self) -> Any:
+        """The value as it lies on its device (a JAX or NumPy array)."""
+        if self._storage.shared is not None and self._view is None:
+            return self._storage.shared
+        node = self._now()
+        if modes.capture is not None:
+            raise TraceError(
+                "a compiled step read the value of a tensor (item, print, if, numpy); the function "
+                "is recorded once, so values do not exist yet. Return the tensor and read it after."
+            )
+        if type(node) is Leaf and node.value is None and node.source is None:
+            raise UnboundError(self._unbound("its value was asked for"))
+        return value(node)
+
+    def _unbound(self, why: str) -> str:
+        return (
+            f"{self._name or 'this tensor'} ({shape_text(tuple(self.shape))}): {why}, but it is a "
+            "symbol and no value is bound to it. Compile the expression and call it with arrays."
+        )
+
+    def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
+        """The value as a NumPy array that shares memory with this tensor."""
+        if self.requires_grad and not force:
+            raise RuntimeError(
+                "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
+                "instead."
+            )
+        if self._view is not None:
+            return np.array(arrays.to_numpy(self.array()))
+        storage = self._storage
+        if storage.shared is None:
+            storage.shared = np.array(arrays.to_numpy(self.array()))
+            old = storage.node
+            storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
+        return storage.shared
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
+        found = np.array(arrays.to_numpy(self.array()))
+        return found if dtype is None else found.astype(dtype)
+
+    def item(self) -> Any:
+        """The number in a tensor with one element."""
+        if self.numel() != 1:
+            raise RuntimeError(
+                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
+            )
+        return arrays.to_numpy(self.array()).reshape(()).item()
+
+    def tolist(self) -> Any:
+        """Nested lists of numbers."""
+        return arrays.to_numpy(self.array()).tolist()
+
+    def __bool__(self) -> bool:
+        if self.numel() != 1:
+            raise RuntimeError(f"Boolean value of Tensor with {self.numel()} values is ambiguous")
+        self._needs_value("if")
+        return bool(self.item())
+
+    def _needs_value(self, what: str) -> None:
+        ends = walk([self._now()], lambda n: False)
+        symbols = [n for n in ends if type(n) is Leaf and n.symbol is not None]
+        if symbols:
+            place = user_place()
+            where = f" ({place[0].rsplit('/', 1)[-1]}:{place[1]})" if place else ""
+            raise TraceError(
+                f"this {what!r} needs the value of a tensor{where}, but {symbols[0].name} has none "
+                "while tracing. Use sg.where(condition, a, b) or sg.cond, or call the function on "
+                "numbers."
+            )
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "biu":
+            raise TypeError("only integer tensors of a single element can be converted to an index")
+        return int(self.item())
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __repr__(self) -> str:
+        node = self._now()
+        ends = walk([node], lambda n: getattr(n, "value", None) is not None)
+        if any(type(n) is Leaf and n.symbol is not None for n in ends):
+            return f"{self.formula()}  ({shape_text(tuple(self.shape))} {self.dtype.name})"
+        name = type(self.grad_fn).__name__ if self.grad_fn is not None else None
+        return tensor_text(
+            arrays.to_numpy(self.array()),
+            self.dtype.name,
+            requires_grad=self.is_leaf and self.requires_grad,
+            grad_fn=name,
+            device=str(self.device),
+            default_dtype_name=default_dtype().name,
+        )
+
+    def __format__(self, spec: str) -> str:
+        if self.ndim == 0 and spec:
+            return format(self.item(), spec)
+        return str(self)
