@@ -1,459 +1,81 @@
-"""Builders of the three kinds: contraction (with δ), sum of terms, map.
+"""Builders over the kinds: maps, broadcasting, matrix products, and the operators of Expr.
 
-They canonicalise: labels are renumbered (outputs first), factors are ordered by digest, a δ that
-can be contracted is a renaming, coefficients float out of products, like terms merge.  They never
-splice a contraction into its user except in the four cases of :func:`_splices`, which keeps a
-tanh network of depth L at the textbook's 3 L − 1 products.
+The names of ``kinds.py`` are here too: this is the module that other rooms build expressions with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from fractions import Fraction
-from itertools import permutations
 from typing import Any
 
-from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels, define_algebra, intern
-from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import (
+from symgrad.core.kinds import (
+    CONTRACTION,
+    DELTA,
+    LISTENERS,
     ONE,
-    Monomial,
-    Number,
-    Shape,
-    Size,
-    monomial,
-    plus,
-    shape_text,
+    SUM,
+    Term,
+    add,
+    constant,
+    constant_value,
+    contract,
+    delta,
+    heard,
+    is_zero,
+    linear,
+    listening,
+    one,
+    ones,
+    relabelling,
+    scale,
+    single_term,
+    terms_of,
+    zeros,
 )
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Monomial, Shape, Size, monomial, shape_text
 from symgrad.errors import DTypeError, ShapeError
 
-Term = tuple[Monomial, Expr, Labels]
-
-_LISTENERS: list[Callable[[Expr, tuple[Expr, ...]], None]] = []
-
-
-@contextmanager
-def listening(note: Callable[[Expr, tuple[Expr, ...]], None]) -> Iterator[None]:
-    """Within, ``note(node, operands)`` hears every product and sum in the order it was written.
-
-    Nodes are canonical and forget that order; a derivation wants it back.
-    """
-    _LISTENERS.append(note)
-    try:
-        yield
-    finally:
-        _LISTENERS.remove(note)
-
-
-def _heard(node: Expr, *operands: Expr) -> Expr:
-    for note in _LISTENERS:
-        note(node, operands)
-    return node
-
-
-# ------------------------------------------------------------------ contraction
-
-
-def _contraction_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
-    labels, shape, dtype = params
-    return contract(args, labels, range(len(shape)), dict(enumerate(shape)), dtype)
-
-
-def _sum_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
-    terms, shape, dtype = params
-    return linear([(c, a, ls) for a, (c, ls) in zip(args, terms, strict=True)], shape, dtype)
-
-
-def _delta_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
-    return delta(*params)
-
-
-CONTRACTION = Op("contraction", "contraction", build=_contraction_build)
-SUM = Op("sum_of_terms", "sum", build=_sum_build)
-DELTA = Op("delta", "leaf", build=_delta_build)
-
-
-def delta(size: Size, dtype: DType) -> Expr:
-    """δ, the identity of a size, never materialised by itself."""
-    return intern(DELTA, (), (size, dtype), (size, size), dtype)
-
-
-def one(dtype: DType) -> Expr:
-    """The number 1: a product without factors."""
-    return intern(CONTRACTION, (), ((), (), dtype), (), dtype)
-
-
-def ones(shape: Shape, dtype: DType) -> Expr:
-    """1 everywhere."""
-    return intern(CONTRACTION, (), ((), shape, dtype), shape, dtype)
-
-
-def zeros(shape: Shape, dtype: DType) -> Expr:
-    """0 everywhere: a sum without terms."""
-    return intern(SUM, (), ((), shape, dtype), shape, dtype)
-
-
-def constant(value: Monomial | Number | int, dtype: DType, shape: Shape = ()) -> Expr:
-    """A number (or a monomial in size letters) as an expression."""
-    return scale(value, ones(shape, dtype))
-
-
-def is_zero(e: Expr) -> bool:
-    """True for the sum without terms."""
-    return e.op is SUM and not e.args
-
-
-def constant_value(e: Expr) -> Monomial | None:
-    """The coefficient of a constant expression, else None."""
-    if e.op is CONTRACTION and not e.args:
-        return ONE
-    if e.op is SUM:
-        if not e.args:
-            return Monomial(Fraction(0))
-        if len(e.args) == 1 and e.args[0].op is CONTRACTION and not e.args[0].args:
-            return e.params[0][0][0]
-    return None
-
-
-def relabelling(e: Expr) -> Labels | None:
-    """Labels of the argument if ``e`` only moves, repeats or picks axes of one argument."""
-    if e.op is CONTRACTION and len(e.args) == 1 and not e.sums:
-        return e.params[0][0]
-    return None
-
-
-def single_term(e: Expr) -> Term | None:
-    """(coefficient, argument, labels) if ``e`` is one scaled argument."""
-    if e.op is SUM and len(e.args) == 1:
-        coefficient, labels = e.params[0][0]
-        return coefficient, e.args[0], labels
-    return None
-
-
-def terms_of(e: Expr) -> list[Term]:
-    """The terms of a sum node."""
-    return [(c, a, ls) for a, (c, ls) in zip(e.args, e.params[0], strict=True)]
-
-
-def _splices(inner: Expr, alone: bool, outer_sums: bool) -> bool:
-    """May this contraction be dissolved into its user?"""
-    count = len(inner.args)
-    if count == 0:
-        return True
-    if count == 1:
-        return not inner.sums or (alone and outer_sums)
-    if alone and outer_sums and not inner.sums:
-        return True
-    return any(a.op is DELTA for a in inner.args)
-
-
-def contract(
-    factors: Sequence[Expr],
-    labels: Sequence[Sequence[int]],
-    out: Sequence[int],
-    sizes: Mapping[int, Size] | None = None,
-    dtype: DType | None = None,
-) -> Expr:
-    """``out[l₁…] = Σ Π factorᵢ[labelsᵢ]``: sum over every label that is not in ``out``.
-
-    ``sizes`` gives the size of an output label that no factor carries (a broadcast axis).  An axis
-    of size 1 carries no label (−1).  A label may repeat inside a factor (a diagonal) and in ``out``
-    (a δ).  Coefficients of scaled factors float to the front.
-
-    Raises ShapeError where one label meets two sizes, DTypeError for mixed dtypes.
-    """
-    size: dict[int, Size] = dict(sizes) if sizes else {}
-    queue = [(f, list(ls)) for f, ls in zip(factors, labels, strict=True)]
-    fresh = 1 + max([-1, *out, *size, *[x for _, ls in queue for x in ls]])
-    coefficient = ONE
-    alone = len(queue) == 1
-    wanted = set(out)
-    outer_sums = any(x >= 0 and x not in wanted for _, ls in queue for x in ls)
-    used: list[tuple[Expr, list[int]]] = []
-    deltas: list[list[int]] = []
-    queue.reverse()
-    while queue:
-        e, ls = queue.pop()
-        if dtype is None:
-            dtype = e.dtype
-        elif e.dtype is not dtype:
-            raise DTypeError(f"a product of {dtype} and {e.dtype} needs an explicit cast")
-        for axis, label in enumerate(ls):
-            extent = e.shape[axis]
-            if label < 0:
-                continue
-            if extent == 1:
-                ls[axis] = -1
-                size.setdefault(label, 1)
-            elif size.setdefault(label, extent) != extent:
-                if size[label] == 1:
-                    size[label] = extent
-                else:
-                    raise ShapeError(
-                        f"one axis has sizes {size[label]} and {extent} "
-                        f"(shapes {', '.join(shape_text(f.shape) for f in factors)})"
-                    )
-        op = e.op
-        if op is SUM:
-            if not e.args:
-                return zeros(tuple(size[x] for x in out), dtype)
-            if len(e.args) == 1:
-                c, inner_labels = e.params[0][0]
-                coefficient = coefficient * c
-                queue.append((e.args[0], [ls[x] if x >= 0 else -1 for x in inner_labels]))
-                continue
-        elif op is DELTA:
-            if ls[0] >= 0 and ls[1] >= 0:
-                deltas.append(ls)
-                continue
-            if ls[0] < 0 and ls[1] < 0:
-                continue
-        elif op is CONTRACTION and _splices(e, alone, outer_sums):
-            inner_map: dict[int, int] = dict(enumerate(ls))
-            for inner, inner_labels in zip(reversed(e.args), reversed(e.params[0]), strict=True):
-                moved: list[int] = []
-                for axis, x in enumerate(inner_labels):
-                    if x < 0:
-                        moved.append(-1)
-                        continue
-                    if x not in inner_map:
-                        inner_map[x] = fresh
-                        size[fresh] = inner.shape[axis]
-                        fresh += 1
-                    moved.append(inner_map[x])
-                queue.append((inner, moved))
-            alone = alone and len(e.args) == 1
-            continue
-        used.append((e, ls))
-    assert_dtype = dtype if dtype is not None else dtypes.float32
-
-    result = list(out)
-    seen_out: set[int] = set()
-    for k, label in enumerate(result):
-        if size.get(label, 1) == 1:
-            size.setdefault(label, 1)
-        if label in seen_out:
-            if size[label] != 1:
-                deltas.append([label, fresh])
-            size[fresh] = size[label]
-            result[k] = fresh
-            fresh += 1
-        seen_out.add(result[k])
-    if deltas:
-        deltas = _resolve_deltas(deltas, used, size, seen_out)
-        for pair in deltas:
-            used.append((delta(size[pair[0]], assert_dtype), pair))
-    carried = {x for _, ls in used for x in ls}
-    for label, extent in size.items():
-        if label not in carried and label not in seen_out and extent != 1:
-            coefficient = coefficient * extent
-    shape = tuple(size[x] for x in result)
-    node = _canonical(used, result, shape, assert_dtype)
-    return node if coefficient.is_one else scale(coefficient, node)
-
-
-def _resolve_deltas(
-    deltas: list[list[int]],
-    used: list[tuple[Expr, list[int]]],
-    size: dict[int, Size],
-    wanted: set[int],
-) -> list[list[int]]:
-    """Contract every δ that has a summed label (a renaming); return those that stay."""
-    kept: list[list[int]] = []
-    work = list(deltas)
-    while work:
-        a, b = work.pop()
-        if a == b:
-            continue
-        if size[a] != size[b] and 1 not in (size[a], size[b]):
-            raise ShapeError(f"an identity joins sizes {size[a]} and {size[b]}")
-        if b not in wanted:
-            gone, stays = b, a
-        elif a not in wanted:
-            gone, stays = a, b
-        else:
-            kept.append([a, b])
-            continue
-        for _, ls in used:
-            for k, label in enumerate(ls):
-                if label == gone:
-                    ls[k] = stays
-        for pair in [*work, *kept]:
-            for k, label in enumerate(pair):
-                if label == gone:
-                    pair[k] = stays
-        del size[gone]
-    unique: list[list[int]] = []
-    for pair in kept:
-        pair.sort()
-        if pair[0] != pair[1] and pair not in unique:
-            unique.append(pair)
-    return unique
-
-
-def _canonical(
-    used: list[tuple[Expr, list[int]]], out: list[int], shape: Shape, dtype: DType
-) -> Expr:
-    """Order the factors, number the labels, intern."""
-    if len(used) > 1:
-        used.sort(key=lambda pair: pair[0].digest)
-        numbering, labels = _numbered(used, out)
-        if any(used[k][0] is used[k + 1][0] for k in range(len(used) - 1)):
-            numbering, labels, used = _best_order(used, out, labels)
-    else:
-        numbering, labels = _numbered(used, out)
-    rank = len(out)
-    args = tuple(e for e, _ in used)
-    if len(args) == 1 and labels[0] == tuple(range(rank)) and args[0].shape == shape:
-        return args[0]
-    if len(args) == 1 and rank == len(args[0].shape) and args[0].shape == shape:
-        natural = tuple(-1 if s == 1 else k for k, s in enumerate(shape))
-        if labels[0] == natural:
-            return args[0]
-    if numbering > rank:
-        carried = [x for ls in labels for x in ls if 0 <= x < rank]
-        kept = list(dict.fromkeys(carried)) if len(args) == 1 else sorted(set(carried))
-        if kept != list(range(rank)):
-            return _summed_then_moved(args, labels, kept, shape, dtype)
-    node = intern(CONTRACTION, args, (labels, shape, dtype), shape, dtype)
-    node.sums = numbering > rank
-    return node
-
-
-def _summed_then_moved(
-    args: tuple[Expr, ...],
-    labels: tuple[Labels, ...],
-    kept: list[int],
-    shape: Shape,
-    dtype: DType,
-) -> Expr:
-    """A sum whose axes are repeated or moved: the sum is one node, the move another."""
-    number = {x: k for k, x in enumerate(kept)}
-    rows: list[Labels] = []
-    for ls in labels:
-        row: list[int] = []
-        for x in ls:
-            if x >= 0 and x not in number:
-                number[x] = len(number)
-            row.append(number[x] if x >= 0 else -1)
-        rows.append(tuple(row))
-    inner_shape = tuple(shape[x] for x in kept)
-    params = (tuple(rows), inner_shape, dtype)
-    inner = intern(CONTRACTION, args, params, inner_shape, dtype)
-    inner.sums = True
-    return intern(CONTRACTION, (inner,), ((tuple(kept),), shape, dtype), shape, dtype)
-
-
-def _numbered(used: list[tuple[Expr, list[int]]], out: list[int]) -> tuple[int, tuple[Labels, ...]]:
-    number = {label: k for k, label in enumerate(out)}
-    rows: list[Labels] = []
-    count = len(out)
-    for _, ls in used:
-        row: list[int] = []
-        for label in ls:
-            if label < 0:
-                row.append(-1)
-                continue
-            found = number.get(label)
-            if found is None:
-                found = number[label] = count
-                count += 1
-            row.append(found)
-        rows.append(tuple(row))
-    return count, tuple(rows)
-
-
-def _best_order(
-    used: list[tuple[Expr, list[int]]], out: list[int], labels: tuple[Labels, ...]
-) -> tuple[int, tuple[Labels, ...], list[tuple[Expr, list[int]]]]:
-    """Among orders of equal factors, the one with the smallest labels (few: tried one by one)."""
-    groups: list[list[tuple[Expr, list[int]]]] = []
-    for pair in used:
-        if groups and groups[-1][0][0] is pair[0]:
-            groups[-1].append(pair)
-        else:
-            groups.append([pair])
-    best, order = labels, used
-    for k, group in enumerate(groups):
-        tried = permutations(group) if len(group) <= 4 else [tuple(group)]
-        for candidate in tried:
-            trial = [p for g in [*groups[:k], candidate, *groups[k + 1 :]] for p in g]
-            rows = _numbered(trial, out)[1]
-            if rows < best:
-                best, order = rows, trial
-    return _numbered(order, out)[0], best, list(order)
-
-
-# ------------------------------------------------------------------ sums of terms
-
-
-def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
-    """``Σ coefficient · argument`` with the argument's axes at ``labels`` of the result.
-
-    Like terms merge (x − x is 0 here: a stated rule, for finite x); a typed 0 · x stays, because it
-    is NaN at infinity.  Nested sums are not flattened.
-    """
-    merged: dict[tuple[Expr, Labels, Any], Monomial] = {}
-    for coefficient, e, labels in terms:
-        while True:
-            if e.op is SUM and len(e.args) <= 1:
-                if not e.args:
-                    break
-                c, inner = e.params[0][0]
-                coefficient = coefficient * c
-                e = e.args[0]
-                labels = tuple(labels[x] if x >= 0 else -1 for x in inner)
-                continue
-            if e.op is CONTRACTION and not e.sums and len(e.args) <= 1:
-                if not e.args:
-                    e, labels = one(dtype), ()
-                    break
-                inner = e.params[0][0]
-                e = e.args[0]
-                labels = tuple(labels[x] if x >= 0 else -1 for x in inner)
-                continue
-            break
-        if is_zero(e):
-            continue
-        if e.dtype is not dtype:
-            raise DTypeError(f"a sum of {dtype} and {e.dtype} needs an explicit cast")
-        labels = tuple(-1 if e.shape[k] == 1 else x for k, x in enumerate(labels))
-        key = (e, labels, coefficient.powers)
-        known = merged.get(key)
-        if known is None:
-            merged[key] = coefficient
-        else:
-            total = Monomial(plus(known.number, coefficient.number), known.powers)
-            if total.is_zero:
-                del merged[key]
-            else:
-                merged[key] = total
-    rows = [(c, e, labels) for (e, labels, _), c in merged.items()]
-    if len(rows) == 1 and rows[0][0].is_one:
-        _, e, labels = rows[0]
-        return contract([e], [labels], range(len(shape)), dict(enumerate(shape)), dtype)
-    if len(rows) > 1:
-        rows.sort(key=lambda row: (row[1].digest, row[2], row[0].powers))
-    params = (tuple((c, labels) for c, _, labels in rows), shape, dtype)
-    return intern(SUM, tuple(e for _, e, _ in rows), params, shape, dtype)
-
-
-def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:
-    """``coefficient · e``."""
-    return linear([(monomial(coefficient), e, tuple(range(len(e.shape))))], e.shape, e.dtype)
-
-
-def add(parts: Sequence[Expr]) -> Expr:
-    """Sum of expressions of one shape; scaled parts give their coefficient to the term."""
-    if len(parts) == 1:
-        return parts[0]
-    shape = parts[0].shape
-    identity = tuple(range(len(shape)))
-    return linear([(ONE, p, identity) for p in parts], shape, parts[0].dtype)
-
+__all__ = [
+    "CONTRACTION",
+    "DELTA",
+    "ONE",
+    "SUM",
+    "Term",
+    "add",
+    "aligned",
+    "apply_map",
+    "broadcast_shapes",
+    "broadcast_to",
+    "cast",
+    "constant",
+    "constant_value",
+    "contract",
+    "delta",
+    "elementwise",
+    "is_zero",
+    "linear",
+    "listening",
+    "map_build",
+    "matmul",
+    "one",
+    "ones",
+    "permute",
+    "power",
+    "product",
+    "reduce_sum",
+    "relabelling",
+    "scale",
+    "single_term",
+    "squeeze",
+    "terms_of",
+    "transpose",
+    "unsqueeze",
+    "zeros",
+]
 
 # ------------------------------------------------------------------ maps
 
@@ -566,7 +188,7 @@ def product(*factors: Expr) -> Expr:
         dict(enumerate(shape)),
         factors[0].dtype,
     )
-    return _heard(node, *factors) if _LISTENERS else node
+    return heard(node, *factors) if LISTENERS else node
 
 
 def reduce_sum(e: Expr, axes: Sequence[int]) -> Expr:
@@ -643,7 +265,7 @@ def matmul(a: Expr, b: Expr) -> Expr:
         out.append(j)
         sizes[j] = b.shape[-1]
     node = contract([a, b], [labels_a, labels_b], out, sizes)
-    return _heard(node, a, b) if _LISTENERS else node
+    return heard(node, a, b) if LISTENERS else node
 
 
 def cast(e: Expr, dtype: DType) -> Expr:
@@ -674,7 +296,7 @@ def _add(a: Any, b: Any, sign: int = 1) -> Expr:
     node = linear(
         [(ONE, a, aligned(a, shape)), (monomial(sign), b, aligned(b, shape))], shape, a.dtype
     )
-    return _heard(node, a, b) if _LISTENERS else node
+    return heard(node, a, b) if LISTENERS else node
 
 
 def _multiply(a: Any, b: Any) -> Expr:
