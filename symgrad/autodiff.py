@@ -28,7 +28,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.op import OPS
-from symgrad.core.outputs import PROJECT, outputs_of
+from symgrad.ops.outputs import PROJECT, outputs_of
 from symgrad.core.sizes import ONE, Size, shape_text
 from symgrad.core.traverse import topological
 from symgrad.errors import DerivativeError

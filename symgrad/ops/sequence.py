@@ -1,0 +1,200 @@
+"""Ops along an axis whose order counts: running and whole products, sort, argsort.
+
+The derivative of a product is made of products of the others, never of a division, so it is right
+where entries are zero; to first order it costs as much as the product, to second order n times.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    broadcast_to,
+    cast,
+    contract,
+    delta,
+    product,
+    reduce_sum,
+    unsqueeze,
+)
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Shape
+from symgrad.errors import ShapeError
+from symgrad.ops.axis import along, expanded
+from symgrad.ops.elementwise import where
+from symgrad.ops.gather import scatter_add
+from symgrad.ops.outputs import project, projections
+from symgrad.ops.row import Template, form, like
+from symgrad.ops.structure import Operands, position, slice_axis, triu
+
+Inferred = tuple[Shape, DType]
+
+
+def _same(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    return args[0].shape, args[0].dtype
+
+
+def _reduced(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    axis = params[0] + args[0].ndim
+    return args[0].shape[:axis] + args[0].shape[axis + 1 :], args[0].dtype
+
+
+# ------------------------------------------------------------------ products
+
+
+def _prod_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """x̄ᵢ = ḡ Π_{j<i} xⱼ Π_{j>i} xⱼ."""
+    (axis,) = node.params
+    x = node.args[0]
+    before = cumprod(x, axis, exclusive=True)
+    after = along("flip", cumprod(along("flip", x, axis), axis, exclusive=True), axis)
+    return (product(expanded(g, axis, x.shape), before, after),)
+
+
+def _axis_form(text: str) -> Any:
+    def template(node: Expr) -> Template:
+        spelled = text.replace("AXIS", str(node.params[0]))
+        return form(f"jnp.{spelled}", f"np.{spelled}")
+
+    return template
+
+
+Op("prod", "axis", infer=_reduced, vjp=_prod_vjp, template=_axis_form("prod({0}, axis=AXIS)"),
+   text="prod", latex=r"\prod", traits=frozenset({"reduces"}))  # fmt: skip
+
+
+def prod(e: Expr, axis: int) -> Expr:
+    """Π along an axis, which disappears; 1 over an axis of size 0."""
+    return apply(OPS["prod"], (e,), (position(axis, e.ndim, "prod"),))
+
+
+def _cumprod_template(node: Expr) -> Template:
+    axis, exclusive = node.params
+    if not exclusive:
+        return form(f"jnp.cumprod({{0}}, axis={axis})", f"np.cumprod({{0}}, axis={axis})")
+    widths = ["(0, 0)"] * node.ndim
+    widths[axis] = "(1, 0)"
+    listed = f"({', '.join(widths)}{',' if len(widths) == 1 else ''})"
+    index = ", ".join(["...", ":-1", *[":"] * (-axis - 1)])
+    text = f"cumprod(XP.pad({{0}}[{index}], {listed}, constant_values=1), axis={axis})"
+    jax, numpy = (f"{xp}.{text.replace('XP', xp)}" for xp in ("jnp", "np"))
+    return form(jax, numpy, 1, 90, 90)
+
+
+def _cumprod_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """x̄ₖ = Σ_{i ≥ k} ḡᵢ Π_{j ≤ i, j ≠ k} xⱼ: running products with one factor left out."""
+    axis, exclusive = node.params
+    x = _last(node.args[0], axis)
+    row = broadcast_to(unsqueeze(x, [x.ndim - 1]), (*x.shape, x.shape[-1]))
+    hole = broadcast_to(cast(delta(x.shape[-1], x.dtype), dtypes.bool_), row.shape)
+    without = where(hole, like(1, row), row)
+    running = triu(apply(OPS["cumprod"], (without,), (-1, exclusive)), 1 if exclusive else 0)
+    moved = _last(g, axis)
+    found = reduce_sum(product(unsqueeze(moved, [moved.ndim - 1]), running), [moved.ndim])
+    return (_last(found, axis),)
+
+
+def _last(e: Expr, axis: int) -> Expr:
+    """``axis`` and the last axis exchanged."""
+    order = list(range(e.ndim))
+    order[axis], order[-1] = order[-1], order[axis]
+    sizes = dict(enumerate(e.shape))
+    return contract([e], [range(e.ndim)], order, sizes, e.dtype)
+
+
+Op("cumprod", "sequence", infer=_same, vjp=_cumprod_vjp, template=_cumprod_template,
+   text="cumprod", latex=r"\operatorname{cumprod}")  # fmt: skip
+
+
+def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:
+    """Running products along an axis; ``exclusive`` leaves out the entry itself (first: 1)."""
+    return apply(OPS["cumprod"], (e,), (position(axis, e.ndim, "cumprod"), exclusive))
+
+
+# ------------------------------------------------------------------ order
+
+
+def _sort_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
+    return (args[0].shape, args[0].dtype), (args[0].shape, dtypes.int64)
+
+
+def _argsort_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    return args[0].shape, dtypes.int64
+
+
+def _order_text(node: Expr) -> tuple[str, str, str]:
+    """Stable order: JAX's call, NumPy's, and the size operand of NumPy's descending form."""
+    axis, descending = node.params
+    if not descending:
+        return f"axis={axis}", f"np.argsort({{0}}, axis={axis}, kind='stable')", ""
+    last = Operands(1).text(node.args[0].shape[axis])
+    flipped = f"np.argsort(np.flip({{0}}, axis={axis}), axis={axis}, kind='stable')"
+    return f"axis={axis}, descending=True", f"np.flip({last} - 1 - {flipped}, axis={axis})", last
+
+
+def _argsort_template(node: Expr) -> Template:
+    keywords, numpy, _ = _order_text(node)
+    return form(f"jnp.argsort({{0}}, {keywords}).astype(jnp.int64)", numpy, 2)
+
+
+def _sort_template(node: Expr) -> Template:
+    keywords, numpy, _ = _order_text(node)
+    axis, descending = node.params
+    values = f"np.sort({{0}}, axis={axis})"
+    values = f"np.flip({values}, axis={axis})" if descending else values
+    return form(
+        f"(jnp.sort({{0}}, {keywords}), jnp.argsort({{0}}, {keywords}).astype(jnp.int64))",
+        f"({values}, {numpy})", 2,
+    )  # fmt: skip
+
+
+def _order_sizes(node: Expr) -> tuple[Any, ...]:
+    axis, descending = node.params
+    size = node.args[0].shape[axis]
+    return (size,) if descending and not isinstance(size, int) else ()
+
+
+def _sort_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | None]:
+    """x̄ at the positions that the values came from."""
+    g = adjoints[0]
+    if g is None:
+        return (None,)
+    axis = node.params[0]
+    return (scatter_add(g, project(node, 1), axis, node.args[0].shape[axis]),)
+
+
+Op("argsort", "sequence", infer=_argsort_infer, template=_argsort_template, text="argsort",
+   latex=r"\operatorname{argsort}", size_operands=_order_sizes,
+   traits=frozenset({"nondifferentiable"}))  # fmt: skip
+Op("sort", "sequence", outputs=_sort_outputs, vjp=_sort_vjp, template=_sort_template, text="sort",
+   latex=r"\operatorname{sort}", size_operands=_order_sizes)  # fmt: skip
+
+
+def sort(e: Expr, axis: int = -1, descending: bool = False) -> tuple[Expr, ...]:
+    """(values, positions) in order along an axis; equal entries keep their order, NaN is largest."""
+    axis = position(axis, e.ndim, "sort")
+    return projections(apply(OPS["sort"], (e,), (axis, descending)))
+
+
+def argsort(e: Expr, axis: int = -1, descending: bool = False) -> Expr:
+    """The positions that sort ``e`` along an axis; equal entries keep their order."""
+    return apply(OPS["argsort"], (e,), (position(axis, e.ndim, "argsort"), descending))
+
+
+def topk(e: Expr, k: int, axis: int = -1, largest: bool = True) -> tuple[Expr, ...]:
+    """(values, positions) of the k largest along an axis, in order.
+
+    Raises ShapeError where the axis has fewer than k entries.
+    """
+    from_end = position(axis, e.ndim, "topk")
+    size = e.shape[from_end]
+    if k < 0 or (isinstance(size, int) and k > size):
+        raise ShapeError(f"topk: selected index k out of range: {k} of {size}")
+    taken = sort(e, from_end, descending=largest)
+    return tuple(slice_axis(t, from_end, 0, k) for t in taken)
+
+
+__all__ = ["argsort", "cumprod", "prod", "sort", "topk"]
