@@ -227,3 +227,44 @@ def test_options_of_a_class():
     assert optim.AdamW.hyper_of()["decoupled_weight_decay"] is True
     with pytest.raises(TypeError, match="Adam has no option rate"):
         optim.Adam.hyper_of(rate=0.1)
+
+
+# ------------------------------------------------------------------ optax
+
+optax = pytest.importorskip("optax")
+
+
+@pytest.mark.parametrize(("tx", "name", "options"), [
+    (lambda: optax.sgd(0.1, momentum=0.9), "SGD", {"lr": 0.1, "momentum": 0.9}),
+    (lambda: optax.adamw(0.1, weight_decay=0.05), "AdamW", {"lr": 0.1, "weight_decay": 0.05}),
+])  # fmt: skip
+def test_optax_transformations_drive_the_loop(tx, name, options):
+    """The same path as the row of the same rule; the state can be saved and taken back."""
+    ends = []
+    for kind in ("row", "optax"):
+        p = nn.Parameter(sg.tensor([1.0, -2.0], dtype=sg.float64))
+        make = (lambda q: getattr(optim, name)(q, **options)) if kind == "row" else (
+            lambda q: optim.Optax(q, tx())
+        )  # fmt: skip
+        optimizer = make([p])
+        for k in range(6):
+            if k == 3:
+                state = copy.deepcopy(optimizer.state_dict())
+                optimizer = make([p])
+                optimizer.load_state_dict(state)
+            optimizer.zero_grad()
+            (p * p * p).sum().backward()
+            optimizer.step()
+        ends.append(p.tolist())
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-6)
+
+
+def test_optax_takes_chains_and_missing_gradients_and_refuses_others():
+    a, b = nn.Parameter(sg.ones(2)), nn.Parameter(sg.ones(3))
+    optimizer = optim.Optax([a, b], optax.chain(optax.clip_by_global_norm(1.0), optax.sgd(1.0)))
+    (a * 10).sum().backward()
+    optimizer.step()
+    np.testing.assert_allclose(a.tolist(), [1 - 0.5**0.5] * 2, rtol=1e-5)
+    assert b.tolist() == [1.0] * 3
+    with pytest.raises(TypeError, match="expected an optax transformation"):
+        optim.Optax([a], 0.1)

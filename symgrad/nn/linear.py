@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from symgrad import creation
+from symgrad.autograd import no_grad
+from symgrad.core import dtypes
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
@@ -131,7 +135,10 @@ class Embedding(Module):
         """Draw the initial values again."""
         init.normal_(self.weight)
         if self.padding_idx is not None:
-            init.zeros_(self.weight.data[self.padding_idx])
+            rows = np.arange(self.num_embeddings)[:, None] != self.padding_idx
+            kept = Tensor.from_value(rows, dtypes.bool_).to(self.weight.device)
+            with no_grad():
+                self.weight.copy_(self.weight * kept.to(self.weight.dtype))
 
     @classmethod
     def from_pretrained(
