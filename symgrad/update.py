@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,31 +19,54 @@ from symgrad.record import Leaf, Part, Update, modes, walk
 from symgrad.tensor import Tensor
 
 
-def apply_update(
-    row: Any,
-    switches: tuple[tuple[str, bool], ...],
-    params: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    states: Sequence[Sequence[Tensor]],
-    slots: Sequence[str],
-    scalars: Mapping[str, float],
-) -> None:
-    """Rebind every parameter and state to its value after one step of ``row``."""
-    dtype = params[0].dtype
-    device = params[0]._now().device
-    olds = [p._storage.node for p in params]
-    state_nodes = [s._storage.node for group in states for s in group]
-    numbers = [Leaf(np.asarray(v, dtype.numpy), (), dtype, device) for v in scalars.values()]
-    statics = (
-        len(params), switches, tuple(slots), tuple(scalars), False,
-    )  # fmt: skip
-    operands = (*olds, *(g.node() for g in gradients), *state_nodes, *numbers)
-    whole = Update(row, statics, operands)
-    targets = [*params, *(s for group in states for s in group)]
-    parts = [Part(whole, k, n._now().shape, n.dtype) for k, n in enumerate(targets)]
-    donate = _exclusive(parts, params, [*olds, *state_nodes])
-    del olds, state_nodes, operands
-    execute(parts, donate)
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step of a row on parameters of equal options and age.
+
+    ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the numbers
+    of this step.
+    """
+
+    row: Any
+    switches: tuple[tuple[str, bool], ...]
+    params: Sequence[Tensor]
+    gradients: Sequence[Tensor]
+    states: Sequence[Sequence[Tensor]]
+    slots: Sequence[str]
+    scalars: Mapping[str, float]
+
+    @property
+    def targets(self) -> list[Tensor]:
+        """What is rebound: parameters, then states."""
+        return [*self.params, *(s for group in self.states for s in group)]
+
+    def record(self) -> Update:
+        """The pending step."""
+        dtype = self.params[0].dtype
+        device = self.params[0]._now().device
+        numbers = (
+            Leaf(np.asarray(v, dtype.numpy), (), dtype, device) for v in self.scalars.values()
+        )
+        operands = (
+            *(p._storage.node for p in self.params),
+            *(g.node() for g in self.gradients),
+            *(s._storage.node for group in self.states for s in group),
+            *numbers,
+        )
+        statics = (len(self.params), self.switches, tuple(self.slots), tuple(self.scalars), False)
+        return Update(self.row, statics, operands)
+
+
+def apply_updates(jobs: Sequence[Job]) -> None:
+    """Rebind every parameter and state to its value after one step: one program for all."""
+    targets: list[Tensor] = []
+    parts: list[Part] = []
+    for job in jobs:
+        whole = job.record()
+        for k, t in enumerate(job.targets):
+            targets.append(t)
+            parts.append(Part(whole, k, t._now().shape, t.dtype))
+    execute(parts, _exclusive(parts, targets))
     for target, part in zip(targets, parts, strict=True):
         storage = target._storage
         node = Leaf(part.value, part.shape, part.dtype, part.device)
@@ -90,16 +114,16 @@ def captured_update(
         t._storage.node = Part(whole, k, tuple(t.shape), t.dtype)
 
 
-def _exclusive(
-    parts: Sequence[Part], params: Sequence[Tensor], leaves: Sequence[Leaf]
-) -> list[Leaf]:
-    """The leaves that nothing outside this graph and these storages refers to."""
+def _exclusive(parts: Sequence[Part], targets: Sequence[Tensor]) -> list[Leaf]:
+    """The leaves of targets that nothing outside this graph and their storages refers to."""
     order = walk(parts, lambda n: type(n) is Leaf and n.source is None)
     held = references_within(order)
     ordered = {id(n) for n in order}
-    shared = {id(p._storage.node) for p in params if p._storage.shared is not None}
-    for p in params:
-        tracked = p._leaf
+    shared: set[int] = set()
+    for t in targets:
+        if t._storage.shared is not None:
+            shared.add(id(t._storage.node))
+        tracked = t._leaf
         if tracked is None:
             continue
         # beside ``held``: the tensor's own reference, this loop's name, getrefcount's argument
@@ -108,11 +132,14 @@ def _exclusive(
             shared.add(id(tracked.source))
         if id(tracked) not in ordered:
             held[id(tracked.source)] = held.get(id(tracked.source), 0) + 1
-    for n in leaves:
-        # its storage, the caller's list, ``leaves``, ``order``, this loop's name, the argument
-        if sys.getrefcount(n) > held.get(id(n), 0) + 6:
-            shared.add(id(n))
-    return [n for n in leaves if id(n) not in shared and n.value is not None]
+    found: list[Leaf] = []
+    for t in targets:
+        leaf = t._storage.node
+        # beside ``held``: its storage, ``order``, this loop's name, getrefcount's argument
+        free = sys.getrefcount(leaf) <= held.get(id(leaf), 0) + 4
+        if free and id(leaf) not in shared and leaf.value is not None:
+            found.append(leaf)
+    return found
 
 
-__all__ = ["apply_update", "captured_update"]
+__all__ = ["Job", "apply_updates", "captured_update"]

@@ -15,6 +15,7 @@ from symgrad_codegen.program import Apply, Instruction, Program, Variable, text
 from symgrad.core.dtypes import dtype_of_numpy
 from symgrad.optim.optimizer import Group, Optimizer
 from symgrad.tensor import Tensor
+from symgrad.update import Job
 
 
 class Optax(Optimizer):
@@ -49,15 +50,16 @@ class Optax(Optimizer):
         super().add_param_group(param_group)
         self._foreign.append(None)
 
-    def _step_group(self, group: Group) -> None:
+    def _step_group(self, group: Group) -> list[tuple[Job, int]]:
         params = group["params"]
         if all(p.grad is None for p in params):
-            return
+            return []
         place = next(k for k, g in enumerate(self.param_groups) if g is group)
         foreign = self._foreign[place]
         if foreign is None:
             foreign = self._foreign[place] = _Foreign(self.tx, params)
         foreign.step(params)
+        return []
 
     def state_dict(self) -> dict[str, Any]:
         """The leaves of optax's state by group, as tensors."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from itertools import chain
 from typing import Any, ClassVar
@@ -20,7 +20,7 @@ from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
 from symgrad.record import modes
 from symgrad.tensor import Tensor
-from symgrad.update import apply_update, captured_update
+from symgrad.update import Job, apply_updates, captured_update
 
 Group = dict[str, Any]
 _PAIRS = {
@@ -198,38 +198,37 @@ class Optimizer:
             with enable_grad():
                 loss = closure()
         with no_grad():
-            for group in self.param_groups:
-                self._step_group(group)
+            jobs = [job for group in self.param_groups for job in self._step_group(group)]
+            if jobs:
+                apply_updates([job for job, _ in jobs])
+                for job, step in jobs:
+                    self._note_step(job.params, step)
         for hook in list(self._post_hooks.values()):
             hook(self, (closure,), {})
         return loss
 
-    def _step_group(self, group: Group) -> None:
-        """Update the parameters of one group, those of equal age at once."""
+    def _step_group(self, group: Group) -> list[tuple[Job, int]]:
+        """The updates of one group and their step number, parameters of equal age in one."""
         hyper = self.hyper(group)
         if modes.capture is not None:
             self._capture_group(group, hyper)
-            return
+            return []
         by_step: dict[int, list[Tensor]] = {}
-        counted: dict[int, Tensor] = {}
         for p in group["params"]:
             if p.grad is not None:
                 state = self.state[p]
-                step = self._count(p, state, counted)
+                step = self._next_step(p, state)
                 self._begin(p, state, hyper)
                 by_step.setdefault(step, []).append(p)
         slots = [slot.name for slot in self.row.slots_of(hyper)]
+        switches = self.row.switches_of(hyper)
+        jobs: list[tuple[Job, int]] = []
         for step, params in by_step.items():
-            made = self.row.scalars(hyper, step)
-            apply_update(
-                self.row,
-                self.row.switches_of(hyper),
-                params,
-                [p.grad for p in params if p.grad is not None],
-                [[self.state[p][name] for name in slots] for p in params],
-                slots,
-                {name: float(value) for name, value in made.items()},
-            )
+            gradients = [p.grad for p in params if p.grad is not None]
+            states = [[self.state[p][name] for name in slots] for p in params]
+            scalars = {k: float(v) for k, v in self.row.scalars(hyper, step).items()}
+            jobs.append((Job(self.row, switches, params, gradients, states, slots, scalars), step))
+        return jobs
 
     def _capture_group(self, group: Group, hyper: dict[str, Any]) -> None:
         """The same under ``compile``: the count of steps is state of the program."""
@@ -252,22 +251,24 @@ class Optimizer:
             [[self.state[p][name] for name in slots] for p in params], slots, step,
         )  # fmt: skip
 
-    def _count(self, p: Tensor, state: dict[str, Any], counted: dict[int, Tensor]) -> int:
-        """The number of this step for one parameter, and note it in its state."""
+    def _next_step(self, p: Tensor, state: dict[str, Any]) -> int:
+        """The number of the coming step for one parameter."""
         if not self.row.counts:
             return 2 if state else 1
         known, held = self._counts.get(p), state.get("step")
         if held is None:
-            step = 1
-        elif known is not None and known[0] is held:
-            step = known[1] + 1
-        else:
-            step = int(held) + 1
-        if step not in counted:
-            counted[step] = tensor(float(step))
-        state["step"] = counted[step]
-        self._counts[p] = counted[step], step
-        return step
+            return 1
+        if known is not None and known[0] is held:
+            return known[1] + 1
+        return int(held) + 1
+
+    def _note_step(self, params: Sequence[Tensor], step: int) -> None:
+        """Write the number of a step that was made into the state."""
+        if self.row.counts:
+            counted = tensor(float(step))
+            for p in params:
+                self.state[p]["step"] = counted
+                self._counts[p] = counted, step
 
     def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
         """Make the slots that do not exist yet."""
