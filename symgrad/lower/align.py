@@ -173,7 +173,7 @@ def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand,
 def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> Operand:
     """``value`` shaped so that NumPy's broadcasting puts its axes at ``labels`` of ``rank`` axes."""
     offset = rank - len(labels)
-    if all(x == offset + k or x < 0 for k, x in enumerate(labels)):
+    if offset >= 0 and all(x == offset + k or x < 0 for k, x in enumerate(labels)):
         return value
     value, kept = plain(value, shape, labels)
     order = sorted(range(len(kept)), key=lambda k: kept[k])

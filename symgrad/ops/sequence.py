@@ -28,7 +28,7 @@ from symgrad.ops.elementwise import where
 from symgrad.ops.gather import scatter_add
 from symgrad.ops.outputs import project, projections
 from symgrad.ops.row import Template, form, like
-from symgrad.ops.structure import Operands, position, slice_axis, triu
+from symgrad.ops.structure import position, slice_axis, triu
 
 Inferred = tuple[Shape, DType]
 
@@ -125,36 +125,31 @@ def _argsort_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     return args[0].shape, dtypes.int64
 
 
-def _order_text(node: Expr) -> tuple[str, str, str]:
-    """Stable order: JAX's call, NumPy's, and the size operand of NumPy's descending form."""
+def _order_text(node: Expr) -> tuple[str, str]:
+    """Keywords of JAX's call; NumPy's call of the stable order."""
     axis, descending = node.params
     if not descending:
-        return f"axis={axis}", f"np.argsort({{0}}, axis={axis}, kind='stable')", ""
-    last = Operands(1).text(node.args[0].shape[axis])
+        return f"axis={axis}", f"np.argsort({{0}}, axis={axis}, kind='stable')"
+    size = node.args[0].shape[axis]
+    last = str(size - 1) if isinstance(size, int) else f"np.shape({{0}})[{axis}] - 1"
     flipped = f"np.argsort(np.flip({{0}}, axis={axis}), axis={axis}, kind='stable')"
-    return f"axis={axis}, descending=True", f"np.flip({last} - 1 - {flipped}, axis={axis})", last
+    return f"axis={axis}, descending=True", f"np.flip({last} - {flipped}, axis={axis})"
 
 
 def _argsort_template(node: Expr) -> Template:
-    keywords, numpy, _ = _order_text(node)
-    return form(f"jnp.argsort({{0}}, {keywords}).astype(jnp.int64)", numpy, 2)
+    keywords, numpy = _order_text(node)
+    return form(f"jnp.argsort({{0}}, {keywords}).astype(jnp.int64)", numpy)
 
 
 def _sort_template(node: Expr) -> Template:
-    keywords, numpy, _ = _order_text(node)
+    keywords, numpy = _order_text(node)
     axis, descending = node.params
     values = f"np.sort({{0}}, axis={axis})"
     values = f"np.flip({values}, axis={axis})" if descending else values
     return form(
         f"(jnp.sort({{0}}, {keywords}), jnp.argsort({{0}}, {keywords}).astype(jnp.int64))",
-        f"({values}, {numpy})", 2,
-    )  # fmt: skip
-
-
-def _order_sizes(node: Expr) -> tuple[Any, ...]:
-    axis, descending = node.params
-    size = node.args[0].shape[axis]
-    return (size,) if descending and not isinstance(size, int) else ()
+        f"({values}, {numpy})",
+    )
 
 
 def _sort_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | None]:
@@ -167,10 +162,10 @@ def _sort_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | Non
 
 
 Op("argsort", "sequence", infer=_argsort_infer, template=_argsort_template, text="argsort",
-   latex=r"\operatorname{argsort}", size_operands=_order_sizes,
+   latex=r"\operatorname{argsort}",
    traits=frozenset({"nondifferentiable"}))  # fmt: skip
 Op("sort", "sequence", outputs=_sort_outputs, vjp=_sort_vjp, template=_sort_template, text="sort",
-   latex=r"\operatorname{sort}", size_operands=_order_sizes)  # fmt: skip
+   latex=r"\operatorname{sort}")  # fmt: skip
 
 
 def sort(e: Expr, axis: int = -1, descending: bool = False) -> tuple[Expr, ...]:
