@@ -162,11 +162,11 @@ def save(
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        os.chmod(temporary, _mode(target))
-        os.replace(temporary, target)
+        Path(temporary).chmod(_mode(target))
+        Path(temporary).replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(temporary)
+            Path(temporary).unlink()
         raise
 
 
@@ -259,7 +259,7 @@ def _placement(map_location: Any) -> Callable[[Tensor], Tensor]:
     if callable(map_location):
 
         def placed(tensor: Tensor) -> Tensor:
-            moved = map_location(tensor, "cpu")
+            moved: Any = map_location(tensor, "cpu")
             return tensor if moved is None else moved
 
         return placed

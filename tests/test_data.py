@@ -1,6 +1,6 @@
 """Data sets, samplers and the loader: PyTorch's batches, orders and refusals."""
 
-from collections import namedtuple
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -110,7 +110,7 @@ def test_streams():
 
 
 def test_own_collation_and_samplers():
-    loader = data.DataLoader(Squares(), batch_size=2, collate_fn=lambda rows: len(rows))
+    loader = data.DataLoader(Squares(), batch_size=2, collate_fn=len)
     assert list(loader) == [2, 2, 1]
     backwards = data.DataLoader(pairs(), batch_size=4, sampler=range(9, -1, -1))
     assert flat(backwards) == list(range(9, -1, -1))
@@ -148,7 +148,10 @@ def test_errors_of_workers_arrive():
 
 # ------------------------------------------------------------------ collation
 
-Pair = namedtuple("Pair", "a b")
+
+class Pair(NamedTuple):
+    a: object
+    b: object
 
 
 def test_collation_goes_into_containers():

@@ -155,7 +155,9 @@ def test_losses_are_pytorchs(case, reduction):
     assert repr(ours) == repr(theirs)
     x, x_ref = sg.tensor(value, requires_grad=True), torch.tensor(value, requires_grad=True)
     loss, loss_ref = ours(x, sg.tensor(target)), theirs(x_ref, torch.tensor(target))
-    np.testing.assert_allclose(loss.detach().numpy(), loss_ref.detach().numpy(), rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(
+        loss.detach().numpy(), loss_ref.detach().numpy(), rtol=2e-5, atol=1e-6
+    )
     loss.sum().backward()
     loss_ref.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), x_ref.grad.numpy(), rtol=1e-4, atol=1e-6)
@@ -213,7 +215,7 @@ def test_names_are_checked():
             add("in_features", None)
     with pytest.raises(TypeError, match="not a Module subclass"):
         m.add_module("x", 3)
-    with pytest.raises(TypeError, match="nn.Parameter or None required"):
+    with pytest.raises(TypeError, match="Parameter or None required"):
         m.register_parameter("p", m.weight * 2)
 
 
@@ -414,7 +416,7 @@ def test_parameter_containers():
 @pytest.mark.parametrize(("fill", "bound", "std"), [
     (lambda w: nn.init.kaiming_uniform_(w, a=5**0.5), 0.1, 0.1 / 3**0.5),
     (lambda w: nn.init.kaiming_normal_(w, nonlinearity="relu", mode="fan_out"), None, 0.1),
-    (lambda w: nn.init.xavier_uniform_(w), (6 / 300) ** 0.5, (2 / 300) ** 0.5),
+    (nn.init.xavier_uniform_, (6 / 300) ** 0.5, (2 / 300) ** 0.5),
     (lambda w: nn.init.xavier_normal_(w, gain=2.0), None, 2 * (2 / 300) ** 0.5),
     (lambda w: nn.init.uniform_(w, -2, 2), 2.0, 4 / 12**0.5),
     (lambda w: nn.init.trunc_normal_(w, std=0.5, a=-0.5, b=0.5), 0.5, 0.27),

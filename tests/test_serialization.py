@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 from collections import OrderedDict
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -166,7 +167,7 @@ def test_pickles_are_refused_unread(protocol, tmp_path):
     path.write_bytes(pickle.dumps(Trap(), protocol))
     with pytest.raises(SerializationError, match=r"runs the code in it.*safetensors\.torch"):
         load(path)
-    assert not os.path.exists("/tmp/symgrad_was_here")
+    assert not Path("/tmp/symgrad_was_here").exists()
 
 
 def test_pytorchs_own_files_are_refused_with_a_hint(tmp_path):

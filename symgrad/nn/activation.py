@@ -233,9 +233,7 @@ class Softplus(Module):
 class Hardtanh(Module):
     """``min(max(x, low), high)``."""
 
-    def __init__(
-        self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False
-    ) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
         if max_val <= min_val:
             raise ValueError("max_val must be larger than min_val")

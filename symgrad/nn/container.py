@@ -6,12 +6,10 @@ import operator
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from symgrad.nn.module import Module
 from symgrad.tensor import Parameter, Tensor
-
-Self = TypeVar("Self", bound="_ModuleSequence")
 
 
 def _position(index: Any, length: int, what: str = "index") -> int:
@@ -23,7 +21,7 @@ def _position(index: Any, length: int, what: str = "index") -> int:
 
 
 class _ModuleSequence(Module):
-    """Modules under the names "0", "1", …"""
+    """Modules under the names "0", "1", and so on."""
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -48,12 +46,12 @@ class _ModuleSequence(Module):
         for place, module in enumerate(modules):
             self._modules[str(place)] = module
 
-    def append(self: Self, module: Module) -> Self:
+    def append(self, module: Module) -> Self:
         """Add one at the end."""
         self.add_module(str(len(self)), module)
         return self
 
-    def insert(self: Self, index: int, module: Module) -> Self:
+    def insert(self, index: int, module: Module) -> Self:
         """Add one in front of ``index``."""
         if not isinstance(module, Module):
             raise TypeError(f"{type(module).__name__} is not a Module subclass")
@@ -62,7 +60,7 @@ class _ModuleSequence(Module):
         self._renumber(modules)
         return self
 
-    def extend(self: Self, modules: Iterable[Module]) -> Self:
+    def extend(self, modules: Iterable[Module]) -> Self:
         """Add several at the end."""
         for module in list(modules):
             self.append(module)
@@ -119,7 +117,8 @@ class Sequential(_ModuleSequence):
     def forward(self, input: Any) -> Any:
         """Each module on the result of the one before."""
         for module in self._modules.values():
-            input = module(input)
+            if module is not None:
+                input = module(input)
         return input
 
 
@@ -133,7 +132,7 @@ class ModuleList(_ModuleSequence):
 
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return type(self)(list(self._modules.values())[index])
+            return type(self)([m for m in list(self._modules.values())[index] if m is not None])
         return self._modules[self._name(index)]
 
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
@@ -319,7 +318,7 @@ class ParameterDict(Module):
 
     def get(self, key: str, default: Any = None) -> Any:
         """The parameter of a name, or ``default``."""
-        return self[key] if key in self else default
+        return self.get(key, default)
 
     def pop(self, key: str) -> Any:
         """Remove one and return it."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
 from symgrad.tensor import Tensor
 
-Self = TypeVar("Self", bound="Conversion")
 Convert = Callable[[Tensor], Tensor]
 
 
@@ -39,11 +38,11 @@ class Conversion:
     children: Callable[[], Any]
     parameters: Callable[..., Any]
 
-    def _apply(self: Self, fn: Convert, recurse: bool = True) -> Self:
+    def _apply(self, fn: Convert, recurse: bool = True) -> Self:
         """Replace the data of every parameter, gradient and buffer by ``fn`` of it."""
         if recurse:
             for module in self.children():
-                module._apply(fn)  # noqa: SLF001
+                module._apply(fn)
         for param in self._parameters.values():
             if param is not None:
                 grad = param.grad
@@ -57,10 +56,10 @@ class Conversion:
                 self._buffers[name] = fn(buffer)
         return self
 
-    def _floating(self: Self, dtype: DType) -> Self:
+    def _floating(self, dtype: DType) -> Self:
         return self._apply(lambda t: t.to(dtype) if t.dtype.is_floating_point else t)
 
-    def to(self: Self, *args: Any, **kwargs: Any) -> Self:
+    def to(self, *args: Any, **kwargs: Any) -> Self:
         """Move to a device, a floating-point dtype, or both; integer tensors keep their dtype.
 
         >>> from symgrad import nn
@@ -76,42 +75,42 @@ class Conversion:
 
         return self._apply(convert)
 
-    def float(self: Self) -> Self:
+    def float(self) -> Self:
         """All floating-point tensors to float32."""
         return self._floating(dtypes.float32)
 
-    def double(self: Self) -> Self:
+    def double(self) -> Self:
         """All floating-point tensors to float64."""
         return self._floating(dtypes.float64)
 
-    def half(self: Self) -> Self:
+    def half(self) -> Self:
         """All floating-point tensors to float16."""
         return self._floating(dtypes.float16)
 
-    def bfloat16(self: Self) -> Self:
+    def bfloat16(self) -> Self:
         """All floating-point tensors to bfloat16."""
         return self._floating(dtypes.bfloat16)
 
-    def type(self: Self, dst_type: DType) -> Self:
+    def type(self, dst_type: DType) -> Self:
         """All tensors to ``dst_type``."""
         return self._apply(lambda t: t.to(dst_type))
 
-    def cpu(self: Self) -> Self:
+    def cpu(self) -> Self:
         """All tensors to the host."""
         return self._apply(lambda t: t.to("cpu"))
 
-    def cuda(self: Self, device: Any = None) -> Self:
+    def cuda(self, device: Any = None) -> Self:
         """All tensors to a GPU."""
         place = "cuda" if device is None else device
         if isinstance(place, int):
             place = f"cuda:{place}"
         return self._apply(lambda t: t.to(place))
 
-    def share_memory(self: Self) -> Self:
+    def share_memory(self) -> Self:
         """Nothing to do: arrays are shared between threads as they are."""
         return self
 
-    def requires_grad_(self: Self, requires_grad: bool = True) -> Self:
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
         """Freeze or unfreeze every parameter."""
         for param in self.parameters():
             param.requires_grad_(requires_grad)

@@ -346,13 +346,11 @@ def _mask(shape: tuple[Any, ...], p: float, like: Tensor) -> Tensor:
             "evaluation mode, or with sizes as numbers"
         )
     kept = creation.generator().random(shape) >= p
-    scale = kept.astype(like.dtype.numpy) / np.asarray(max(1 - p, 1e-30), like.dtype.numpy)
+    scale: Any = kept.astype(like.dtype.numpy) / np.asarray(max(1 - p, 1e-30), like.dtype.numpy)
     return Tensor.from_value(scale.astype(like.dtype.numpy), like.dtype).to(like.device)
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """``x m / (1 − p)``, m = 0 with probability p; the identity out of training."""
     return _dropout(input, p, training, inplace, tuple(input.shape))
 

@@ -126,9 +126,7 @@ class Embedding(Module):
             self.reset_parameters()
         else:
             if tuple(_weight.shape) != shape:
-                raise ValueError(
-                    "Shape of weight does not match num_embeddings and embedding_dim"
-                )
+                raise ValueError("Shape of weight does not match num_embeddings and embedding_dim")
             self.weight = Parameter(_weight, requires_grad=not _freeze)
 
     def reset_parameters(self) -> None:

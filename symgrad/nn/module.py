@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, Self
 
 from symgrad.nn.conversion import Conversion
 from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, register
@@ -17,7 +17,6 @@ from symgrad.nn.state import StateDict
 from symgrad.record import modes
 from symgrad.tensor import Parameter, Tensor
 
-Self = TypeVar("Self", bound="Module")
 _TABLES = ("_parameters", "_buffers", "_modules")
 _HOOKS = (
     "_forward_pre_hooks",
@@ -83,6 +82,7 @@ class Module(Conversion, StateDict):
         )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run ``forward`` between the hooks."""
         own = self.__dict__
         if modes.capture is not None:
             modes.capture.modules.append((self, own["training"]))
@@ -423,7 +423,7 @@ class Module(Conversion, StateDict):
 
     # -------------------------------------------------------------- modes
 
-    def train(self: Self, mode: bool = True) -> Self:
+    def train(self, mode: bool = True) -> Self:
         """Training mode for this module and all below it."""
         if not isinstance(mode, bool):
             raise ValueError("training mode is expected to be boolean")
@@ -432,11 +432,11 @@ class Module(Conversion, StateDict):
             module.train(mode)
         return self
 
-    def eval(self: Self) -> Self:
+    def eval(self) -> Self:
         """Evaluation mode: dropout off, batch norm on its running statistics."""
         return self.train(mode=False)
 
-    def apply(self: Self, fn: Callable[[Module], Any]) -> Self:
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
         """``fn(module)`` for everything below, then for this module."""
         for module in self.children():
             module.apply(fn)

@@ -180,9 +180,7 @@ class _BatchNorm(Module):
         self.register_parameter(
             "weight", Parameter(creation.ones(size, **place)) if affine else None
         )
-        self.register_parameter(
-            "bias", Parameter(creation.zeros(size, **place)) if shift else None
-        )
+        self.register_parameter("bias", Parameter(creation.zeros(size, **place)) if shift else None)
         mean = variance = count = None
         if track_running_stats:
             mean, variance = creation.zeros(size, **place), creation.ones(size, **place)

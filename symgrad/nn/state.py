@@ -80,8 +80,8 @@ class StateDict:
         """
         out: Any = OrderedDict() if destination is None else destination
         if not hasattr(out, "_metadata"):
-            out._metadata = OrderedDict()  # noqa: SLF001
-        out._metadata[prefix[:-1]] = {"version": self._version}  # noqa: SLF001
+            out._metadata = OrderedDict()
+        out._metadata[prefix[:-1]] = {"version": self._version}
         for hook in self._state_dict_pre_hooks.values():
             hook(self, prefix, keep_vars)
         for name, value in self._saved():

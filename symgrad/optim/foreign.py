@@ -94,8 +94,7 @@ class _Foreign:
         ]
         made = [*inputs[: self.count], *inputs[2 * self.count :]]
         outputs = [
-            Variable(len(inputs) + k, f"new_{v.hint}", v.shape, v.dtype)
-            for k, v in enumerate(made)
+            Variable(len(inputs) + k, f"new_{v.hint}", v.shape, v.dtype) for k, v in enumerate(made)
         ]
         call = Apply(text("optimizer_update({*})"), tuple(inputs))
         program = Program(

@@ -267,7 +267,12 @@ class Optimizer:
         if self.row.counts:
             counted = tensor(float(step))
             for p in params:
-                self.state[p]["step"] = counted
+                state = self.state[p]
+                if "step" not in state:  # PyTorch's order of keys
+                    slots = dict(state)
+                    state.clear()
+                    state.update({"step": counted}, **slots)
+                state["step"] = counted
                 self._counts[p] = counted, step
 
     def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:

@@ -45,7 +45,7 @@ class _Composed(LRScheduler):
 
 
 class SequentialLR(_Composed):
-    """The first scheduler until the first milestone, then the second from its beginning, …"""
+    """The first scheduler until the first milestone, then the second from its beginning, and so on."""
 
     def __init__(
         self,

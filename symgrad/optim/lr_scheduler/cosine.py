@@ -38,7 +38,7 @@ class CosineAnnealingLR(LRScheduler):
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """The cosine from the top again after T₀ epochs, then T₀ T_mult, T₀ T_mult², …"""
+    """The cosine from the top again after T₀ epochs, then T₀ T_mult, T₀ T_mult² and so on."""
 
     def __init__(
         self,

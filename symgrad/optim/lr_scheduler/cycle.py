@@ -22,7 +22,9 @@ def _per_group(value: Any, groups: list[Any], name: str) -> list[float]:
     if not isinstance(value, (list, tuple)):
         return [value] * len(groups)
     if len(value) != len(groups):
-        raise ValueError(f"{name} must have one value per parameter group: {len(groups)}, not {len(value)}")
+        raise ValueError(
+            f"{name} must have one value per parameter group: {len(groups)}, not {len(value)}"
+        )
     return list(value)
 
 
@@ -45,8 +47,10 @@ def _needs_momentum(optimizer: Optimizer) -> None:
 
 
 class OneCycleLR(LRScheduler):
-    """From ``max_lr / div_factor`` up to ``max_lr`` and down to a ``final_div_factor``-th of the
-    first rate, over ``total_steps`` (Smith and Topin, 2018); one step for each batch.
+    """One rise and one fall of the rate within a run; one step for each batch.
+
+    From ``max_lr / div_factor`` up to ``max_lr`` and down to the first rate over
+    ``final_div_factor``, in ``total_steps`` (Smith and Topin, 2018).
     """
 
     def __init__(
@@ -81,8 +85,7 @@ class OneCycleLR(LRScheduler):
             raise ValueError(f"Expected float between 0 and 1 pct_start, but got {pct_start}")
         if anneal_strategy not in {"cos", "linear"}:
             raise ValueError(
-                "anneal_strategy must be one of 'cos' or 'linear', instead got "
-                f"{anneal_strategy}"
+                f"anneal_strategy must be one of 'cos' or 'linear', instead got {anneal_strategy}"
             )
         if cycle_momentum:
             _needs_momentum(optimizer)
@@ -175,8 +178,8 @@ class CyclicLR(LRScheduler):
         self.mode = mode
         self.gamma = gamma
         self._scale_fn = scale_fn
-        self.scale_mode = scale_mode if scale_fn else (
-            "iterations" if mode == "exp_range" else "cycle"
+        self.scale_mode = (
+            scale_mode if scale_fn else ("iterations" if mode == "exp_range" else "cycle")
         )
         self.cycle_momentum = cycle_momentum
         if cycle_momentum:

@@ -102,7 +102,9 @@ class DataLoader:
                 else SequentialSampler(dataset)
             )
         if batch_size is not None and batch_sampler is None:
-            batch_sampler = BatchSampler(sampler if sampler is not None else (), batch_size, drop_last)
+            batch_sampler = BatchSampler(
+                sampler if sampler is not None else (), batch_size, drop_last
+            )
         self.dataset = dataset
         self.batch_size = batch_size
         self.drop_last = drop_last
@@ -182,7 +184,11 @@ class DataLoader:
 
 def _refuse_order(shuffle: bool | None, sampler: Any, batch_sampler: Any) -> None:
     """A stream has its own order."""
-    for name, value in (("shuffle", shuffle), ("sampler", sampler), ("batch_sampler", batch_sampler)):
+    for name, value in (
+        ("shuffle", shuffle),
+        ("sampler", sampler),
+        ("batch_sampler", batch_sampler),
+    ):
         if value:
             raise ValueError(
                 f"DataLoader with IterableDataset: expected unspecified {name} option, but got "

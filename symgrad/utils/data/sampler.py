@@ -22,7 +22,7 @@ class Sampler(Generic[T_co]):
 
 
 class SequentialSampler(Sampler[int]):
-    """0, 1, 2, …"""
+    """0, 1, 2 and so on."""
 
     def __init__(self, data_source: Sized) -> None:
         self.data_source = data_source
