@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import numpy
+
 from symgrad import autograd, creation
 from symgrad.autograd import (
     enable_grad,
@@ -92,15 +94,13 @@ def is_tensor(value: object) -> Any:
 
 def equal(a: Tensor, b: Tensor) -> Any:
     """Same shape and same values?"""
-    return a.shape == b.shape and (a == b).all().item()
+    return a.shape == b.shape and creation.FUNCTIONS["eq"](a, b).all().item()
 
 
 def allclose(
     a: Tensor, b: Tensor, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: Any = False
 ) -> Any:
     """Are all entries within atol + rtol |b|?"""
-    import numpy
-
     return numpy.allclose(
         a.detach().numpy(force=True), b.detach().numpy(force=True), rtol, atol, equal_nan
-    ).__bool__()
+    )

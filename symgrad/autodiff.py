@@ -28,10 +28,10 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.op import OPS
-from symgrad.ops.outputs import PROJECT, outputs_of
 from symgrad.core.sizes import ONE, Size, shape_text
 from symgrad.core.traverse import topological
 from symgrad.errors import DerivativeError
+from symgrad.ops.outputs import PROJECT, outputs_of
 
 Contribution = tuple[Expr, Expr]
 CLUSTER_BUDGET = 20_000

@@ -43,6 +43,7 @@ class no_grad(_Switch):
     on = False
 
     def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
+        """As a context, a decorator, or a decorated function."""
         made = object.__new__(cls)
         _Switch.__init__(made)
         return made if function is None else made(function)
@@ -55,6 +56,7 @@ class inference_mode(no_grad):
     """As ``no_grad``."""
 
     def __new__(cls, mode: Any = True) -> Any:
+        """As a context, a decorator, or a decorated function."""
         return no_grad.__new__(cls, mode if callable(mode) else None)
 
     def __init__(self, mode: Any = True) -> None:

@@ -6,7 +6,7 @@ Products go to ``einsum``; every other op is evaluated by the NumPy form of its 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from symgrad_codegen.eager import template_function
@@ -103,8 +103,10 @@ def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Ar
         value = template_function(template)(*placed)
         return np.broadcast_to(np.asarray(value, dtype=dtype), shape)
     extra = concrete(op.size_operands(node), sizes) if op.size_operands is not None else ()
-    value = template_function(template)(*args, *extra)
-    return value if isinstance(value, tuple) else np.asarray(value, dtype=dtype)
+    value: Any = template_function(template)(*args, *extra)
+    if isinstance(value, tuple):
+        return cast(Array, value)
+    return np.asarray(value, dtype=dtype)
 
 
 def _aligned(value: Array, labels: Labels, rank: int) -> Array:

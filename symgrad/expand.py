@@ -69,8 +69,10 @@ class Expansion:
         return leaf
 
     def _gradient(self, node: Gradient) -> list[Expr]:
-        root = self.exprs[id(node.operands[0])]
-        seed = self.exprs[id(node.operands[1])] if node.seeded else ones(root.shape, root.dtype)
+        root: Expr = self.exprs[id(node.operands[0])]
+        seed: Expr = (
+            self.exprs[id(node.operands[-1])] if node.seeded else ones(root.shape, root.dtype)
+        )
         wanted = [self.exprs[id(t)] for t in node.targets]
         chain = list(self.barriers)
         every = list(dict.fromkeys([*wanted, *chain]))

@@ -248,6 +248,7 @@ class CompiledStep:
         functools.update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
         tensors = [a for a in args if isinstance(a, Tensor)]
         key: Any = [modes.grad]
         for a in args:

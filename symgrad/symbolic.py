@@ -119,6 +119,7 @@ class Compiled:
         return self.executable.source_for(target)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
         given = list(args)
         for leaf in self.inputs[len(args) :]:
             if name_of(leaf) not in kwargs:

@@ -373,6 +373,7 @@ class CompiledFunction:
         return self.executable.source_for(target)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
         leaves = self.traced.flatten(args, kwargs)
         found = self.executable(*leaves)
         if not self.gradients:

@@ -186,6 +186,7 @@ class RowStep(TrainingStep):
         return self.parameter_tree(leaves), slots
 
     def __call__(self, params: Any, state: dict[str, Any], *data: Any) -> tuple[Any, Any, Any]:
+        """Call it."""
         leaves = self.parameter_leaves(params)
         names = [k for k in state if k != COUNT]
         by_slot = {name: self.parameter_leaves(state[name]) for name in names}
@@ -283,6 +284,7 @@ class OptaxStep(TrainingStep):
         return (*self.parameter_leaves(new), *arrays.tree_flatten(state)[0])
 
     def __call__(self, params: Any, state: Any, *data: Any) -> tuple[Any, Any, Any]:
+        """Call it."""
         leaves = self.parameter_leaves(params)
         out = self.executable(*leaves, *arrays.tree_flatten(state)[0], *self.data_leaves(data))
         count = len(leaves)

@@ -218,7 +218,7 @@ def with_tangent(
 
     def rule(primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Any, Any]:
         result, gradients = value_and_gradients(*primals)
-        total = jnp.zeros_like(result)
+        total: Any = cast(Any, jnp).zeros_like(result)
         for gradient, tangent in zip(gradients, tangents, strict=True):
             if gradient is not None:
                 total = total + jnp.sum(gradient * tangent)

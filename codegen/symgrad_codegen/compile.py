@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import Any, cast
 
 import jax
-
 from symgrad_codegen.program import Program
 from symgrad_codegen.source import function_name, is_wide, source
 
@@ -79,7 +78,7 @@ def load(text: str, name: str, namespace: Mapping[str, object] | None = None) ->
             module.__dict__.update(namespace)
         try:
             code = compile(text, filename, "exec", dont_inherit=True)
-            exec(code, module.__dict__)  # noqa: S102 - running this text is the purpose
+            exec(code, module.__dict__)
         except BaseException:
             del _users[full]
             raise

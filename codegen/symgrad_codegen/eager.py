@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special
-
+from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 from symgrad_codegen.program import Template
 
 _SCOPE: dict[str, Any] = {"np": np, "special": special}

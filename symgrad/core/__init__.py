@@ -1,0 +1,1 @@
+"""Index notation with positional axes: nodes, sizes, dtypes, builders, walks."""

@@ -329,10 +329,14 @@ def power(e: Expr, exponent: Any) -> Expr:
     return elementwise("power", e, statics=(p,))
 
 
+def _subtract(a: Any, b: Any) -> Expr:
+    return _add(a, b, -1)
+
+
 define_algebra(
     {
         "add": _add,
-        "sub": lambda a, b: _add(a, b, -1),
+        "sub": _subtract,
         "mul": _multiply,
         "div": _divide,
         "pow": power,

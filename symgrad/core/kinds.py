@@ -8,7 +8,7 @@ tanh network of depth L at the textbook's 3 L − 1 products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import permutations
@@ -36,7 +36,7 @@ LISTENERS: list[Callable[[Expr, tuple[Expr, ...]], None]] = []
 
 
 @contextmanager
-def listening(note: Callable[[Expr, tuple[Expr, ...]], None]) -> Iterator[None]:
+def listening(note: Callable[[Expr, tuple[Expr, ...]], None]) -> Generator[None, None, None]:
     """Within, ``note(node, operands)`` hears every product and sum in the order it was written.
 
     Nodes are canonical and forget that order; a derivation wants it back.
@@ -49,6 +49,7 @@ def listening(note: Callable[[Expr, tuple[Expr, ...]], None]) -> Iterator[None]:
 
 
 def heard(node: Expr, *operands: Expr) -> Expr:
+    """Tell the listeners how ``node`` was written."""
     for note in LISTENERS:
         note(node, operands)
     return node
@@ -58,7 +59,9 @@ def heard(node: Expr, *operands: Expr) -> Expr:
 
 
 def _contraction_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
-    labels, shape, dtype = params
+    labels: tuple[Labels, ...] = params[0]
+    shape: Shape = params[1]
+    dtype: DType = params[2]
     return contract(args, labels, range(len(shape)), dict(enumerate(shape)), dtype)
 
 
@@ -402,8 +405,8 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
             if e.op is SUM and len(e.args) <= 1:
                 if not e.args:
                     break
-                c, inner = e.params[0][0]
-                coefficient = coefficient * c
+                inner: Labels = e.params[0][0][1]
+                coefficient = coefficient * e.params[0][0][0]
                 e = e.args[0]
                 labels = tuple(labels[x] if x >= 0 else -1 for x in inner)
                 continue

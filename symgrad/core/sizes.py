@@ -162,7 +162,7 @@ def _power(number: Number, power: Fraction) -> Number:
         top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
         if top * top == number.numerator and bottom * bottom == number.denominator:
             return Fraction(top, bottom)
-    if number == 0 and power < 0:
+    if not number and power < 0:
         return math.inf
     return float(number) ** float(power)
 
@@ -181,7 +181,7 @@ def plus(a: Number, b: Number) -> Number:
     return float(a) + float(b)
 
 
-def rational(value: float) -> Number:
+def rational(value: Number | int) -> Number:
     """The number a person meant: short decimals and fractions become exact rationals.
 
     >>> rational(0.5), rational(0.1)
@@ -191,7 +191,7 @@ def rational(value: float) -> Number:
         return Fraction(value)
     if not math.isfinite(value):
         return value
-    if value == 0:
+    if not value:
         return Fraction(0) if math.copysign(1.0, value) > 0 else -0.0
     exact = Fraction(repr(float(value)))
     return exact if float(exact) == value else value

@@ -62,7 +62,7 @@ _ESCAPES = {
 
 
 def escaped(text: str) -> str:
-    """User text that is no mathematical name, harmless inside ``\\text{}``."""
+    r"""User text that is no mathematical name, harmless inside ``\text{}``."""
     return "".join(_ESCAPES.get(c, c if c.isprintable() else " ") for c in text[:60])
 
 

@@ -79,7 +79,7 @@ class Recogniser:
         if e.op is CONTRACTION:
             return (yield self._contraction(e))
         if e.op is DELTA:
-            return Form("identity", (), e.shape[0])
+            return Form("identity", (), e.params[0])
         if e.op.family == "map":
             return (yield self._map(e))
         if e.op.family == "axis" and e.params[0] == -1 and len(e.args) == 1:

@@ -55,9 +55,11 @@ def written_order(roots: Sequence[Expr], written: Written) -> list[Expr]:
         done.add(node)
         stack.append((node, True))
         args = list(node.args)
-        position = written.positions(node)
-        if position is not None:
-            args.sort(key=lambda a: position.get(bare(a), len(position)))
+        position = written.positions(node) or {}
+        if position:
+            last = len(position)
+            order_of = {a: position.get(bare(a), last) for a in args}
+            args.sort(key=order_of.__getitem__)
         stack.extend((a, False) for a in reversed(args) if a not in done)
     return order
 

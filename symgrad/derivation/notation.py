@@ -154,7 +154,7 @@ class Printer:
         if kind in ("transpose", "inverse", "power"):
             base = yield self._wrapped(form.items[0], ATOM)
             mark = {"transpose": "ᵀ", "inverse": "⁻¹"}.get(kind) or superscript(form.data)
-            if base.endswith("ᵀ") or base.endswith("⁻¹"):
+            if base.endswith(("ᵀ", "⁻¹")):
                 base = f"({base})"
             return base + mark, POSTFIX
         if kind == "product":

@@ -16,9 +16,7 @@ Term = tuple[Monomial, Expr, Labels]
 def bare(e: Expr) -> Expr:
     """The expression without coefficient and relabelling: what a term or factor holds."""
     while True:
-        if e.op is SUM and len(e.args) == 1:
-            e = e.args[0]
-        elif relabelling(e) is not None:
+        if (e.op is SUM and len(e.args) == 1) or relabelling(e) is not None:
             e = e.args[0]
         else:
             return e

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 from symgrad_codegen.expression import render
-from symgrad_codegen.program import Apply, Letter, Operand, Template, Variable
+from symgrad_codegen.program import Apply, Function, Letter, Operand, Template, Variable
 from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
@@ -70,8 +70,10 @@ def python_of(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
         values[leaf] = Variable(number, word, (), leaf.dtype.name)
     operand = expression(e, values)
 
-    def spell(part: Variable | Letter) -> str:
-        return spelled[part.number] if isinstance(part, Variable) else identifier(part.name)
+    def spell(part: Variable | Letter | Function) -> str:
+        if isinstance(part, Variable):
+            return spelled[part.number]
+        return identifier(part.name if isinstance(part, Letter) else part.program.name)
 
     return render(_rewritten(operand), TARGETS["numpy"], spell, set())
 

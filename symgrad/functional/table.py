@@ -2,7 +2,9 @@
 
 A row is made by the decorator :func:`public`; the composition is written in the same operators as
 user code.  ``grad_fn`` is PyTorch's node name, ``saves`` what it keeps for backward (positions of
-arguments, ``"result"``): an in-place change of a saved value is an error there.
+arguments, ``"result"``, ``"cross"`` for each of two where the other is tracked): an in-place change
+of a saved value is an error there.  ``view`` is set where the result shares memory with its operand:
+the NumPy function that makes the same view.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ class Function:
     saves: tuple[int | str, ...] = ()
     method: bool = True
     outputs: int = 1
+    view: Callable[..., Any] | None = None
 
     def __repr__(self) -> str:
         return self.name
@@ -39,13 +42,14 @@ def public(
     saves: tuple[int | str, ...] = (),
     method: bool = True,
     outputs: int = 1,
+    view: Callable[..., Any] | None = None,
 ) -> Callable[[Composition], Composition]:
     """Declare a public function by its composition."""
 
     def declare(build: Composition) -> Composition:
         word = name or build.__name__.rstrip("_")
         title = grad_fn or "".join(p.capitalize() for p in word.split("_")) + "Backward0"
-        FUNCTIONS[word] = Function(word, build, title, saves, method, outputs)
+        FUNCTIONS[word] = Function(word, build, title, saves, method, outputs, view)
         return build
 
     return declare

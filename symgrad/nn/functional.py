@@ -346,7 +346,8 @@ def _mask(shape: tuple[Any, ...], p: float, like: Tensor) -> Tensor:
             "evaluation mode, or with sizes as numbers"
         )
     kept = creation.generator().random(shape) >= p
-    scale: Any = kept.astype(like.dtype.numpy) / np.asarray(max(1 - p, 1e-30), like.dtype.numpy)
+    kind: Any = like.dtype.numpy
+    scale: Any = np.asarray(kept, kind) / np.asarray(max(1 - p, 1e-30), kind)
     return Tensor.from_value(scale.astype(like.dtype.numpy), like.dtype).to(like.device)
 
 

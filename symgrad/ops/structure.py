@@ -225,8 +225,11 @@ def _slice_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
     (e,), (spec,) = args, params
     parts: list[Part | None] = []
     for k, part in enumerate(spec):
-        whole = part is not None and part[0] == 0 and part[2] == 1 and (
-            part[1] == e.shape[k - len(spec)]
+        whole = (
+            part is not None
+            and part[0] == 0
+            and part[2] == 1
+            and (part[1] == e.shape[k - len(spec)])
         )
         parts.append(None if whole else part)
     while parts and parts[0] is None:
@@ -334,8 +337,8 @@ def _place_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
             between = f"np.repeat(np.arange(1, {length}), {step - 1})"
             numpy = f"np.insert({numpy}, {between}, 0, axis={k - len(spec)})"
         after = size_difference(size, stop)
-        right = write.text(after) if after is not None else (
-            f"{write.text(size)} - {write.text(stop)}"
+        right = (
+            write.text(after) if after is not None else (f"{write.text(size)} - {write.text(stop)}")
         )
         widths.append(f"({write.text(start)}, {right})")
         triples.append(f"({write.text(start)}, {right}, {step - 1})")
@@ -409,8 +412,10 @@ def _concatenate_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Infer
 
 def _concatenate_template(node: Expr) -> Template:
     holes = ", ".join(f"{{{k}}}" for k in range(len(node.args)))
-    ending = f"({holes},), axis={node.params[0]})" if len(node.args) == 1 else (
-        f"({holes}), axis={node.params[0]})"
+    ending = (
+        f"({holes},), axis={node.params[0]})"
+        if len(node.args) == 1
+        else (f"({holes}), axis={node.params[0]})")
     )
     return form(f"jnp.concatenate({ending}", f"np.concatenate({ending}", len(node.args))
 

@@ -16,7 +16,7 @@ from symgrad.optim.optimizers import (
     Rprop,
 )
 from symgrad.optim.row import Row, Slot
-from symgrad.optim.rules import ROWS as rows  # noqa: N811 - a table, used like a module
+from symgrad.optim.rules import ROWS as rows
 
 __all__ = [
     "SGD",

@@ -1,0 +1,358 @@
+"""Functions that only move numbers: reshape, flatten, cat, stack, repeat, pad, roll, triangles.
+
+A row with a ``view`` shares memory with its operand; the column is the NumPy function that makes
+the same view, which knows strides and offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.core import dtypes
+from symgrad.core.build import broadcast_to, cast, constant, contract
+from symgrad.core.build import elementwise as apply
+from symgrad.core.build import permute as permute_axes
+from symgrad.core.build import unsqueeze as insert_axes
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Size, size_product
+from symgrad.errors import ShapeError
+from symgrad.functional.promotion import promoted
+from symgrad.functional.shape import axis_of
+from symgrad.functional.table import public
+from symgrad.ops import structure
+
+
+def listed(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """``f(2, 3)`` and ``f((2, 3))`` mean the same."""
+    return tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
+
+
+def _reshape_view(v: Any, *shape: Any) -> Any:
+    return np.reshape(v, listed(shape), copy=False)
+
+
+def _flatten_view(v: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
+    return np.reshape(v, flattened(v.shape, start_dim, end_dim), copy=False)
+
+
+def flattened(shape: Sequence[Size], start: int, end: int) -> tuple[Size, ...]:
+    """The shape with axes start … end made one."""
+    rank = len(shape)
+    if rank == 0:
+        return (1,)
+    first, last = axis_of(start, rank), axis_of(end, rank)
+    if first > last:
+        raise ShapeError("flatten() has invalid args: start_dim cannot come after end_dim")
+    return (*shape[:first], size_product(tuple(shape[first : last + 1])), *shape[last + 1 :])
+
+
+@public(grad_fn="ViewBackward0", view=_reshape_view)
+def reshape(a: Expr, *shape: Any) -> Expr:
+    """The same numbers in another shape; one size may be −1."""
+    return structure.reshape(a, listed(shape))
+
+
+@public(view=_reshape_view)
+def view(a: Expr, *shape: Any) -> Expr:
+    """The same memory in another shape."""
+    return structure.reshape(a, listed(shape))
+
+
+@public(grad_fn="ViewBackward0", view=_flatten_view)
+def flatten(a: Expr, start_dim: int = 0, end_dim: int = -1) -> Expr:
+    """Axes start_dim … end_dim made one."""
+    return structure.reshape(a, flattened(a.shape, start_dim, end_dim))
+
+
+@public(grad_fn="ViewBackward0", view=lambda v: np.reshape(v, -1, copy=False))
+def ravel(a: Expr) -> Expr:
+    """All axes made one."""
+    return structure.reshape(a, (-1,))
+
+
+def _unflatten(shape: Sequence[Size], dim: int, sizes: Sequence[Size]) -> tuple[Size, ...]:
+    axis = axis_of(dim, len(shape))
+    return (*shape[:axis], *sizes, *shape[axis + 1 :])
+
+
+@public(grad_fn="ViewBackward0")
+def unflatten(a: Expr, dim: int, sizes: Any) -> Expr:
+    """One axis split into several."""
+    axis = axis_of(dim, a.ndim)
+    parts = list(sizes)
+    if -1 in parts:
+        known = size_product(tuple(s for s in parts if s != -1))
+        parts[parts.index(-1)] = a.shape[axis] // known  # type: ignore[operator]
+    return structure.reshape(a, _unflatten(a.shape, dim, parts))
+
+
+@public()
+def movedim(a: Expr, source: Any, destination: Any) -> Expr:
+    """Axes moved to other places."""
+    given = (source,) if isinstance(source, int) else source
+    wanted = (destination,) if isinstance(destination, int) else destination
+    moved = [axis_of(s, a.ndim) for s in given]
+    order = [k for k in range(a.ndim) if k not in moved]
+    for place, axis in sorted(zip((axis_of(d, a.ndim) for d in wanted), moved, strict=True)):
+        order.insert(place, axis)
+    return permute_axes(a, order)
+
+
+@public()
+def cat(tensors: Sequence[Expr], dim: int = 0) -> Expr:
+    """The tensors one after the other."""
+    parts = [t for t in tensors if t.shape != (0,)] or list(tensors[:1])
+    if not parts:
+        raise RuntimeError("expected a non-empty list of Tensors")
+    if any(t.ndim == 0 for t in parts):
+        raise ShapeError(
+            "zero-dimensional tensor (at position 0) cannot be concatenated; use "
+            "stack, or unsqueeze(0) first"
+        )
+    axis = axis_of(dim, parts[0].ndim)
+    return structure.concatenate(promoted(*parts), axis - parts[0].ndim)
+
+
+@public()
+def stack(tensors: Sequence[Expr], dim: int = 0) -> Expr:
+    """The tensors along a new axis."""
+    if not tensors:
+        raise RuntimeError("stack expects a non-empty TensorList")
+    first = tensors[0].shape
+    for k, t in enumerate(tensors):
+        if t.shape != first:
+            raise ShapeError(
+                f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
+                f"{list(t.shape)} at entry {k}"
+            )
+    axis = axis_of(dim, len(first) + 1)
+    parts = [insert_axes(t, [axis]) for t in promoted(*tensors)]
+    return structure.concatenate(parts, axis - len(first) - 1)
+
+
+@public()
+def hstack(tensors: Sequence[Expr]) -> Expr:
+    """Along the second axis, or the first of vectors."""
+    parts = [structure.reshape(t, (1,)) if t.ndim == 0 else t for t in tensors]
+    return cat(parts, 0 if parts[0].ndim == 1 else 1)
+
+
+@public()
+def vstack(tensors: Sequence[Expr]) -> Expr:
+    """As rows."""
+    return cat([structure.reshape(t, (1, -1)) if t.ndim < 2 else t for t in tensors], 0)
+
+
+@public()
+def repeat(a: Expr, *sizes: Any) -> Expr:
+    """Copies along every axis."""
+    times = listed(sizes)
+    if len(times) < a.ndim:
+        raise ShapeError(
+            "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
+            "tensor"
+        )
+    shape = (1,) * (len(times) - a.ndim) + tuple(a.shape)
+    split = insert_axes(structure.reshape(a, shape), range(0, 2 * len(shape), 2))
+    wide = broadcast_to(split, tuple(x for t, s in zip(times, shape, strict=True) for x in (t, s)))
+    return structure.reshape(
+        wide, tuple(size_product((t, s)) for t, s in zip(times, shape, strict=True))
+    )
+
+
+@public()
+def tile(a: Expr, *dims: Any) -> Expr:
+    """Copies along the last axes."""
+    times = listed(dims)
+    return repeat(a, (1,) * (a.ndim - len(times)) + tuple(times))
+
+
+@public()
+def repeat_interleave(a: Expr, repeats: int, dim: int | None = None) -> Expr:
+    """Each entry several times."""
+    if dim is None:
+        a, dim = structure.reshape(a, (-1,)), 0
+    axis = axis_of(dim, a.ndim)
+    wide = insert_axes(a, [axis + 1])
+    shape = [*wide.shape]
+    shape[axis + 1] = repeats
+    result = (*a.shape[:axis], size_product((a.shape[axis], repeats)), *a.shape[axis + 1 :])
+    return structure.reshape(broadcast_to(wide, tuple(shape)), result)
+
+
+@public(view=lambda v, *s: np.broadcast_to(v, listed(s)))
+def broadcast_to_(a: Expr, *shape: Any) -> Expr:
+    """Size-1 axes repeated."""
+    return broadcast_to(a, listed(shape))
+
+
+@public()
+def expand_as(a: Expr, other: Expr) -> Expr:
+    """In the shape of another tensor."""
+    return broadcast_to(a, other.shape)
+
+
+@public()
+def view_as(a: Expr, other: Expr) -> Expr:
+    """The numbers in the shape of another tensor."""
+    return structure.reshape(a, other.shape)
+
+
+@public()
+def reshape_as(a: Expr, other: Expr) -> Expr:
+    """The numbers in the shape of another tensor."""
+    return structure.reshape(a, other.shape)
+
+
+@public("pad", grad_fn="ConstantPadNdBackward0", method=False)
+def pad(a: Expr, pad: Any, mode: str = "constant", value: Any = None) -> Expr:
+    """Numbers around the last axes: ``pad`` is (left, right, top, bottom, …)."""
+    if mode != "constant":
+        raise NotImplementedError(f"pad(mode={mode!r}): constant is there; others come later")
+    pairs = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)][::-1]
+    made = structure.pad(a, pairs)
+    if not value:
+        return made
+    inside = structure.pad(cast(constant(1, a.dtype, a.shape), a.dtype), pairs)
+    return made + (1 - inside) * value
+
+
+@public()
+def roll(a: Expr, shifts: Any, dims: Any = None) -> Expr:
+    """Entries moved around."""
+    if dims is None:
+        return structure.reshape(roll(structure.reshape(a, (-1,)), shifts, 0), a.shape)
+    moves = zip((shifts,) if isinstance(shifts, int) else shifts,
+                (dims,) if isinstance(dims, int) else dims, strict=True)  # fmt: skip
+    for shift, dim in moves:
+        axis = axis_of(dim, a.ndim)
+        n = a.shape[axis]
+        assert isinstance(n, int)
+        cut = -shift % n if n else 0
+        if cut:
+            a = structure.concatenate(
+                [structure.slice_axis(a, axis, cut, n), structure.slice_axis(a, axis, 0, cut)],
+                axis - a.ndim,
+            )
+    return a
+
+
+@public()
+def tril(a: Expr, diagonal: int = 0) -> Expr:
+    """The lower triangle of matrices."""
+    return structure.tril(a, diagonal)
+
+
+@public()
+def triu(a: Expr, diagonal: int = 0) -> Expr:
+    """The upper triangle of matrices."""
+    return structure.triu(a, diagonal)
+
+
+@public()
+def diagonal(a: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
+    """The diagonal of matrices, as the last axis."""
+    j, k = axis_of(dim1, a.ndim), axis_of(dim2, a.ndim)
+    order = [x for x in range(a.ndim) if x not in (j, k)] + [j, k]
+    a = permute_axes(a, order)
+    rows, columns = a.shape[-2:]
+    if offset or rows != columns:
+        assert isinstance(rows, int)
+        assert isinstance(columns, int)
+        top, left = max(-offset, 0), max(offset, 0)
+        length = max(min(rows - top, columns - left), 0)
+        a = structure.slice_axis(a, -2, top, top + length)
+        a = structure.slice_axis(a, -1, left, left + length)
+    lead = list(range(a.ndim - 2))
+    return contract([a], [[*lead, a.ndim, a.ndim]], [*lead, a.ndim])
+
+
+@public()
+def diag(a: Expr, diagonal: int = 0) -> Expr:
+    """The diagonal of a matrix, or a matrix with this diagonal."""
+    if a.ndim == 2:
+        return FUNCTION_DIAGONAL(a, diagonal)
+    made = contract([a], [[0]], [0, 0])
+    if not diagonal:
+        return made
+    before, after = (0, diagonal) if diagonal > 0 else (-diagonal, 0)
+    return structure.pad(made, [(before, after), (after, before)])
+
+
+FUNCTION_DIAGONAL = diagonal
+
+
+@public()
+def diag_embed(a: Expr) -> Expr:
+    """Matrices with these diagonals."""
+    axes = list(range(a.ndim))
+    return contract([a], [axes], [*axes, a.ndim - 1])
+
+
+@public()
+def einsum(equation: str, *operands: Any) -> Expr:
+    """Σ of products by letters: ``"bij,bjk->bik"``."""
+    parts = list(listed(operands))
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    if len(terms) != len(parts):
+        raise ShapeError(f"einsum({equation!r}): {len(terms)} terms for {len(parts)} tensors")
+    spread = max((t.ndim - len(w.replace("...", "")) for t, w in zip(parts, terms, strict=True)
+                  if "..." in w), default=0)  # fmt: skip
+    rows: list[list[int]] = []
+    for t, word in zip(parts, terms, strict=True):
+        head, dots, tail = word.partition("...")
+        room = t.ndim - len(head) - len(tail)
+        if (room and not dots) or room < 0:
+            raise ShapeError(
+                f"einsum({equation!r}): the number of subscripts in {word!r} does not match the "
+                f"number of dimensions ({t.ndim}) for an operand"
+            )
+        middle = [-1000 + k for k in range(spread - room, spread)]
+        rows.append([*map(ord, head), *middle, *map(ord, tail)])
+    if not arrow:
+        counted = [c for c in left if c.isalpha()]
+        ending = sorted(c for c in set(counted) if counted.count(c) == 1)
+        right = ("..." if spread else "") + "".join(ending)
+    head, dots, tail = right.partition("...")
+    out = [*map(ord, head), *([-1000 + k for k in range(spread)] if dots else []), *map(ord, tail)]
+    table = {x: k for k, x in enumerate(dict.fromkeys([x for r in [*rows, out] for x in r]))}
+    return contract(promoted(*parts), [[table[x] for x in r] for r in rows],
+                    [table[x] for x in out])  # fmt: skip
+
+
+@public()
+def kron(a: Expr, b: Expr) -> Expr:
+    """The Kronecker product of two matrices or vectors."""
+    a, b = promoted(a, b)
+    rank = max(a.ndim, b.ndim)
+    a = structure.reshape(a, (1,) * (rank - a.ndim) + tuple(a.shape))
+    b = structure.reshape(b, (1,) * (rank - b.ndim) + tuple(b.shape))
+    made = contract([a, b], [[2 * k for k in range(rank)], [2 * k + 1 for k in range(rank)]],
+                    range(2 * rank))  # fmt: skip
+    shape = tuple(size_product((x, y)) for x, y in zip(a.shape, b.shape, strict=True))
+    return structure.reshape(made, shape)
+
+
+@public()
+def diff(a: Expr, n: int = 1, dim: int = -1) -> Expr:
+    """Differences of neighbours."""
+    axis = axis_of(dim, a.ndim)
+    for _ in range(n):
+        later = structure.slice_axis(a, axis, 1, None)
+        earlier = structure.slice_axis(a, axis, None, -1)
+        a = apply("logical_xor", later, earlier) if a.dtype is dtypes.bool_ else later - earlier
+    return a
+
+
+@public()
+def count_nonzero(a: Expr, dim: Any = None) -> Expr:
+    """How many entries are not zero."""
+    from_zero = cast(cast(a, dtypes.bool_), dtypes.int64)
+    axes = range(a.ndim) if dim is None else [axis_of(d, a.ndim) for d in
+                                              ([dim] if isinstance(dim, int) else dim)]  # fmt: skip
+    lead = [k for k in range(a.ndim) if k not in set(axes)]
+    return contract([from_zero], [list(range(a.ndim))], lead)
