@@ -227,7 +227,7 @@ plt.close(figure)
 reached = accuracy(trained, x_test, y_test)
 print(f"\nwritten to {options.out}: {', '.join(sorted(p.name for p in options.out.iterdir()))}")
 print(f"time {time.perf_counter() - started:.1f} s")
-print(f"test accuracy {100 * reached:.2f} %")
+print(f"test accuracy of the trained model: {100 * reached:.2f} %")
 failed = [
     *(["the accuracy"] if reached < REQUIRED["accuracy"] else []),
     *(["the finite differences"] if fd_error > REQUIRED["finite differences"] else []),
