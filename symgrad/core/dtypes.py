@@ -66,7 +66,7 @@ float32 = DType("float32", "f", 8, np.dtype(np.float32))
 float64 = DType("float64", "f", 9, np.dtype(np.float64))
 complex64 = DType("complex64", "c", 10, np.dtype(np.complex64))
 complex128 = DType("complex128", "c", 11, np.dtype(np.complex128))
-key = DType("key", "k", -1, np.dtype(np.uint32))
+key = DType("key", "k", -1, np.dtype(np.uint64))
 
 ALL: tuple[DType, ...] = (
     bool_,

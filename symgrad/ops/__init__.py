@@ -1,5 +1,25 @@
 """One family per file, one row per op; importing this package fills the table of ops."""
 
-from symgrad.ops import axis, elementwise, gather, index, matrix, outputs, sequence, structure
+from symgrad.ops import (
+    axis,
+    elementwise,
+    gather,
+    index,
+    matrix,
+    outputs,
+    random,
+    sequence,
+    structure,
+)
 
-__all__ = ["axis", "elementwise", "gather", "index", "matrix", "outputs", "sequence", "structure"]
+__all__ = [
+    "axis",
+    "elementwise",
+    "gather",
+    "index",
+    "matrix",
+    "outputs",
+    "random",
+    "sequence",
+    "structure",
+]
