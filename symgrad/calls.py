@@ -55,14 +55,29 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if record.tracked:
         record.place = None
         if function.saves:
-            saved = []
-            for k in function.saves:
-                if k == "result":
-                    saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
-                elif isinstance(k, int) and k < len(tensors):
-                    storage = tensors[k]._storage
-                    saved.append(
-                        (weakref.ref(storage), storage.version, record.shape, function.name)
-                    )
-            record.saved = tuple(saved)
+            record.saved = _saved(function, record, made, tensors)
     return made
+
+
+def _saved(function: Function, record: Any, made: Any, tensors: list[Any]) -> tuple[Any, ...]:
+    """(storage, version, shape, name) of everything the derivative reads."""
+    kept: list[Any] = []
+    result = False
+    for k in function.saves:
+        if k == "result":
+            result = True
+        elif k == "cross":
+            pair = tensors[-2:]
+            if len(pair) == 2:
+                kept += [a for a, b in (pair, pair[::-1]) if b.requires_grad]
+        elif isinstance(k, int) and k < len(tensors):
+            kept.append(tensors[k])
+    saved = [(weakref.ref(t._storage), t._storage.version, t.shape, function.name) for t in kept]
+    if result:
+        saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
+    # An operation with a derivative of its own frees its graph even where it keeps no tensor.
+    return tuple(saved) or ((_nothing, 0, (), function.name),)
+
+
+def _nothing() -> None:
+    """A storage that is gone."""

@@ -1,6 +1,9 @@
 """The table of public functions; importing this package fills it."""
 
-from symgrad.functional import elementwise, losses, shape
+from symgrad.functional import arrange, elementwise, indexing, losses, order, scalar, shape
 from symgrad.functional.table import FUNCTIONS, Function
 
-__all__ = ["FUNCTIONS", "Function", "elementwise", "losses", "shape"]
+__all__ = [
+    "FUNCTIONS", "Function", "arrange", "elementwise", "indexing", "losses", "order", "scalar",
+    "shape",
+]  # fmt: skip

@@ -37,7 +37,7 @@ def sub(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
     return a - b * alpha if alpha != 1 else a - b
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def mul(a: Any, b: Any) -> Expr:
     """a ⊙ b."""
     if isinstance(b, (int, float)) and not isinstance(b, bool) and a.dtype.is_floating_point:
@@ -46,7 +46,7 @@ def mul(a: Any, b: Any) -> Expr:
     return apply("logical_and", a, b) if a.dtype is dtypes.bool_ else product(a, b)
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Expr:
     """a ⊘ b; ``rounding_mode`` "floor" or "trunc"."""
     if rounding_mode is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from symgrad.core import dtypes
 from symgrad.core.build import (
     broadcast_shapes,
@@ -27,6 +29,7 @@ from symgrad.core.sizes import Size, monomial, shape_text, size_product
 from symgrad.errors import AxisError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
+from symgrad.ops import structure
 from symgrad.ops.axis import along
 
 
@@ -160,9 +163,7 @@ def argmin(a: Expr, dim: int | None = None, keepdim: bool = False) -> Expr:
 
 def _position(op: str, a: Expr, dim: int | None, keepdim: bool) -> Expr:
     if dim is None:
-        if a.ndim > 1:
-            raise ShapeError(f"{op} over several axes needs dim")
-        dim = 0
+        a, dim = structure.reshape(a, (-1,)), 0
     if a.ndim == 0:
         return cast(a * 0, dtypes.int64)
     axis = axis_of(dim, a.ndim)
@@ -183,15 +184,6 @@ def any_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
     axes = axes_of(dim, a.ndim)
     hits = reduce_sum(cast(cast(a, dtypes.bool_), dtypes.int64), axes)
     return _kept(cast(hits, dtypes.bool_), axes, keepdim)
-
-
-@public(saves=("result",))
-def norm(a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False) -> Expr:
-    """√Σ a² along ``dim``."""
-    if p not in (2, "fro"):
-        raise ShapeError(f"norm with p={p!r} is not there yet; p=2 is")
-    axes = axes_of(dim, a.ndim)
-    return _kept(power(reduce_sum(a * a, axes), 0.5), axes, keepdim)
 
 
 @public(saves=("result",))
@@ -236,34 +228,36 @@ def flip(a: Expr, dims: Any) -> Expr:
 # ------------------------------------------------------------------ products
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def matmul(a: Expr, b: Expr) -> Expr:
     """a b with batches in front."""
     a, b = promoted_matrices(a, b, "matmul")
     return product_of_matrices(a, b)
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def mm(a: Expr, b: Expr) -> Expr:
     """The product of two matrices."""
     return product_of_matrices(*promoted_matrices(a, b, "mm"))
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def mv(a: Expr, b: Expr) -> Expr:
     """Matrix times vector."""
     return product_of_matrices(*promoted_matrices(a, b, "mv"))
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def bmm(a: Expr, b: Expr) -> Expr:
     """A batch of matrix products."""
     return product_of_matrices(*promoted_matrices(a, b, "bmm"))
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def dot(a: Expr, b: Expr) -> Expr:
     """aᵀ b of two vectors."""
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors; use @")
     return product_of_matrices(*promoted_matrices(a, b, "dot"))
 
 
@@ -277,14 +271,14 @@ def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
     return a, b
 
 
-@public(saves=(0, 1))
+@public(saves=("cross",))
 def outer(a: Expr, b: Expr) -> Expr:
     """a bᵀ of two vectors."""
     a, b = promoted(a, b)
     return contract([a, b], [[0], [1]], [0, 1])
 
 
-@public(grad_fn="AddmmBackward0", saves=(0, 1))
+@public(grad_fn="AddmmBackward0", saves=("cross",))
 def linear(a: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
     """a Wᵀ + b."""
     result = product_of_matrices(a, weight.T)
@@ -300,13 +294,13 @@ def trace(a: Expr) -> Expr:
 # ------------------------------------------------------------------ moves
 
 
-@public(grad_fn="TBackward0")
+@public(grad_fn="TBackward0", view=lambda v: v.T)
 def t(a: Expr) -> Expr:
     """The transpose of a matrix; a vector stays."""
     return a if a.ndim < 2 else permute_axes(a, (1, 0))
 
 
-@public()
+@public(view=lambda v, dim0, dim1: v.swapaxes(dim0, dim1) if v.ndim else v)
 def transpose(a: Expr, dim0: int, dim1: int) -> Expr:
     """Two axes exchanged."""
     order = list(range(a.ndim))
@@ -317,7 +311,7 @@ def transpose(a: Expr, dim0: int, dim1: int) -> Expr:
     return permute_axes(a, order)
 
 
-@public()
+@public(view=lambda v, *d: v.transpose(*d))
 def permute(a: Expr, *dims: Any) -> Expr:
     """Axes in another order."""
     listed = list(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else list(dims)
@@ -327,27 +321,41 @@ def permute(a: Expr, *dims: Any) -> Expr:
     return permute_axes(a, order)
 
 
-@public()
+def _single(shape: Sequence[Size], dim: Any) -> list[int]:
+    return [k for k in axes_of(dim, len(shape)) if shape[k] == 1]
+
+
+def squeezed(shape: Sequence[Size], dim: Any) -> tuple[Size, ...]:
+    """A shape without its axes of size 1."""
+    gone = set(_single(shape, dim))
+    return tuple(s for k, s in enumerate(shape) if k not in gone)
+
+
+@public(view=lambda v, dim=None: v.reshape(squeezed(v.shape, dim)))
 def squeeze(a: Expr, dim: Any = None) -> Expr:
     """Without axes of size 1."""
-    axes = [k for k in axes_of(dim, a.ndim) if a.shape[k] == 1]
+    axes = _single(a.shape, dim)
     return drop_axes(a, axes) if axes else a
 
 
-@public()
+@public(view=np.expand_dims)
 def unsqueeze(a: Expr, dim: int) -> Expr:
     """A new axis of size 1 at ``dim``."""
     return insert_axes(a, [axis_of(dim, a.ndim + 1)])
 
 
-@public()
+def expanded_shape(shape: Sequence[Size], sizes: tuple[Any, ...]) -> tuple[Size, ...]:
+    """The sizes asked of ``expand``, with −1 filled in."""
+    several = len(sizes) == 1 and isinstance(sizes[0], (tuple, list))
+    listed = list(sizes[0]) if several else list(sizes)
+    offset = len(listed) - len(shape)
+    return tuple(shape[k - offset] if s == -1 else s for k, s in enumerate(listed))
+
+
+@public(view=lambda v, *sizes: np.broadcast_to(v, expanded_shape(v.shape, sizes)))
 def expand(a: Expr, *sizes: Any) -> Expr:
     """Size-1 axes repeated; −1 keeps a size."""
-    listed = (
-        list(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else list(sizes)
-    )
-    offset = len(listed) - a.ndim
-    shape = tuple(a.shape[k - offset] if s == -1 else s for k, s in enumerate(listed))
+    shape = expanded_shape(a.shape, sizes)
     if broadcast_shapes([a.shape, shape], "expand") != shape:
-        raise ShapeError(f"expand: {shape_text(a.shape)} does not expand to {tuple(listed)}")
+        raise ShapeError(f"expand: {shape_text(a.shape)} does not expand to {shape}")
     return spread(a, shape)

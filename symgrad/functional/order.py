@@ -1,0 +1,208 @@
+"""Functions whose result depends on order: extremes with positions, products, sorting, quantiles.
+
+A PyTorch function with several results is several rows here (``sort`` is ``sort_values`` and
+``argsort``); equal sub-expressions are one node, so nothing is computed twice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import cast, reduce_sum
+from symgrad.core.build import squeeze as drop_axes
+from symgrad.core.build import unsqueeze as insert_axes
+from symgrad.core.build import elementwise as apply
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.errors import ShapeError
+from symgrad.functional.elementwise import clamp
+from symgrad.functional.shape import axes_of, axis_of
+from symgrad.functional.table import public
+from symgrad.ops import sequence, structure
+from symgrad.ops.axis import along
+from symgrad.ops.gather import gather
+
+
+def _whole(a: Expr, op: str) -> Expr:
+    return along(op, structure.reshape(a, (-1,)), -1)
+
+
+@public("max_all", grad_fn="MaxBackward1", saves=(0,), method=False)
+def max_all(a: Expr) -> Expr:
+    """The largest entry."""
+    return _whole(a, "amax")
+
+
+@public("min_all", grad_fn="MinBackward1", saves=(0,), method=False)
+def min_all(a: Expr) -> Expr:
+    """The smallest entry."""
+    return _whole(a, "amin")
+
+
+def _picked(a: Expr, op: str, dim: int, keepdim: bool) -> Expr:
+    """The entry at the first extreme: only it receives the gradient."""
+    if a.ndim == 0:
+        return a
+    axis = axis_of(dim, a.ndim) - a.ndim
+    at = insert_axes(along(op, a, axis), [axis + a.ndim])
+    found = gather(a, at, axis)
+    return found if keepdim else drop_axes(found, [axis + a.ndim])
+
+
+@public("max_values", grad_fn="MaxBackward0", method=False)
+def max_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
+    """The largest along ``dim``."""
+    return _picked(a, "argmax", dim, keepdim)
+
+
+@public("min_values", grad_fn="MinBackward0", method=False)
+def min_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
+    """The smallest along ``dim``."""
+    return _picked(a, "argmin", dim, keepdim)
+
+
+@public(saves=(0, "result"))
+def prod(a: Expr, dim: int | None = None, keepdim: bool = False, *,
+         dtype: DType | None = None) -> Expr:
+    """Π over ``dim``."""
+    if dtype is not None:
+        a = cast(a, dtype)
+    elif a.dtype.kind in "bui":
+        a = cast(a, dtypes.int64)
+    if dim is None:
+        return sequence.prod(structure.reshape(a, (-1,)), -1)
+    axis = axis_of(dim, a.ndim)
+    found = sequence.prod(a, axis - a.ndim)
+    return insert_axes(found, [axis]) if keepdim else found
+
+
+@public(saves=(0,))
+def cumprod(a: Expr, dim: int) -> Expr:
+    """Running products along ``dim``."""
+    return sequence.cumprod(a, axis_of(dim, a.ndim) - a.ndim)
+
+
+@public("sort_values", grad_fn="SortBackward0", method=False)
+def sort_values(a: Expr, dim: int = -1, descending: bool = False) -> Expr:
+    """The entries in order."""
+    return a if a.ndim == 0 else sequence.sort(a, axis_of(dim, a.ndim) - a.ndim, descending)[0]
+
+
+@public()
+def argsort(a: Expr, dim: int = -1, descending: bool = False, stable: bool = False) -> Expr:
+    """The positions that sort."""
+    if a.ndim == 0:
+        return cast(a * 0, dtypes.int64)
+    return sequence.argsort(a, axis_of(dim, a.ndim) - a.ndim, descending)
+
+
+@public("topk_values", grad_fn="TopkBackward0", method=False)
+def topk_values(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
+    """The k largest."""
+    return sequence.topk(a, k, axis_of(dim, a.ndim) - a.ndim, largest)[0]
+
+
+@public("topk_indices", method=False)
+def topk_indices(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
+    """Positions of the k largest."""
+    return sequence.topk(a, k, axis_of(dim, a.ndim) - a.ndim, largest)[1]
+
+
+@public("median_all", grad_fn="MedianBackward0", method=False)
+def median_all(a: Expr) -> Expr:
+    """The lower median of all entries."""
+    flat = structure.reshape(a, (-1,))
+    return _nth(flat, -1, _middle(flat.shape[0]))[0]
+
+
+@public("median_values", grad_fn="MedianBackward0", method=False)
+def median_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
+    """The lower median along ``dim``."""
+    return _median(a, dim, keepdim)[0]
+
+
+@public("median_indices", method=False)
+def median_indices(a: Expr, dim: int, keepdim: bool = False) -> Expr:
+    """Position of the lower median along ``dim``."""
+    return _median(a, dim, keepdim)[1]
+
+
+def _middle(size: Any) -> int:
+    if not isinstance(size, int) or not size:
+        raise ShapeError(f"median of an axis of size {size}: it needs a positive number as size")
+    return (size - 1) // 2
+
+
+def _median(a: Expr, dim: int, keepdim: bool) -> list[Expr]:
+    axis = axis_of(dim, a.ndim)
+    found = _nth(a, axis - a.ndim, _middle(a.shape[axis]))
+    return [insert_axes(e, [axis]) if keepdim else e for e in found]
+
+
+def _nth(a: Expr, axis: int, k: int) -> list[Expr]:
+    return [structure.select(e, axis, k) for e in sequence.sort(a, axis)]
+
+
+@public()
+def cummax_values(a: Expr, dim: int) -> Expr:
+    """Running largest, by comparing every pair."""
+    axis = axis_of(dim, a.ndim)
+    n = a.shape[axis]
+    assert isinstance(n, int)
+    parts = [structure.slice_axis(a, axis, 0, k + 1) for k in range(n)]
+    return structure.concatenate(
+        [insert_axes(along("amax", p, axis - a.ndim), [axis]) for p in parts], axis - a.ndim
+    )
+
+
+@public(saves=("result",))
+def norm(a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *,
+         dtype: DType | None = None) -> Expr:
+    """(Σ |a|ᵖ)^(1/p) along ``dim``; ∞ and −∞ for the extremes of |a|, 0 counts."""
+    from_dtype = cast(a, dtype) if dtype is not None else a
+    axes = axes_of(dim, a.ndim)
+    if not axes:
+        return apply("abs", from_dtype)
+    size = apply("abs", from_dtype)
+    if p in (float("inf"), float("-inf")):
+        result = size
+        for axis in sorted(axes, reverse=True):
+            result = along("amax" if p > 0 else "amin", result, axis)
+    elif p == 0:
+        result = reduce_sum(cast(cast(size, dtypes.bool_), a.dtype), axes)
+    elif p == 1:
+        result = reduce_sum(size, axes)
+    elif p in (2, "fro"):
+        result = reduce_sum(from_dtype * from_dtype, axes) ** 0.5
+    else:
+        result = reduce_sum(size**p, axes) ** (1 / p)
+    return insert_axes(result, sorted(axes)) if keepdim else result
+
+
+@public(method=False)
+def cdist(a: Expr, b: Expr, p: float = 2.0) -> Expr:
+    """Distances between the rows of two matrices."""
+    gap = insert_axes(a, [a.ndim - 1]) - insert_axes(b, [b.ndim - 2])
+    return norm(gap, p, -1)
+
+
+@public()
+def dist(a: Expr, b: Expr, p: float = 2) -> Expr:
+    """The p-norm of a − b."""
+    return norm(a - b, p)
+
+
+@public("normalize", grad_fn="DivBackward0", method=False)
+def normalize(a: Expr, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Expr:
+    """a / max(‖a‖, ε) along ``dim``."""
+    size = norm(a, p, dim, True)
+    return a / clamp(size, eps)
+
+
+@public(method=False)
+def cosine_similarity(a: Expr, b: Expr, dim: int = 1, eps: float = 1e-8) -> Expr:
+    """aᵀ b / (‖a‖ ‖b‖) along ``dim``."""
+    axis = axis_of(dim, a.ndim)
+    top = reduce_sum(a * b, [axis])
+    return top / (clamp(norm(a, 2, axis), eps) * clamp(norm(b, 2, axis), eps))
