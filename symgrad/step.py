@@ -294,12 +294,14 @@ class CompiledStep:
 
 
 def compile(target: Any = None, **options: Any) -> Any:
-    """Compile a function or module (a decorator too), or a list of symbolic tensors.
+    """Compile a function or module (a decorator too), or symbolic tensors: one or a list.
 
     Options of PyTorch's ``compile`` (mode, fullgraph, …) are accepted and change nothing.
     """
     if target is None:
         return functools.partial(compile, **options)
+    if isinstance(target, Tensor):
+        return compile_tensors([target])
     if isinstance(target, (list, tuple)):
         return compile_tensors(target)
     return CompiledStep(target)
