@@ -35,6 +35,7 @@ class Capture:
         self.before: dict[int, tuple[Storage, Any]] = {}
         self.keep: list[Any] = []
         self.rates: dict[int, tuple[Any, dict[str, Any], Leaf]] = {}
+        self.draws: dict[int, tuple[Leaf, Callable[[], Any]]] = {}
         self.modules: list[tuple[Any, bool]] = []
         self.tensors: list[Tensor] = []
 
@@ -53,6 +54,10 @@ class Capture:
             self.keep.append(base)
             self.tensors.append(t)
         return node
+
+    def draws_again(self, leaf: Leaf, draw: Callable[[], Any]) -> None:
+        """A leaf holds random values: each call of the program gets new ones from ``draw``."""
+        self.draws[id(leaf)] = (leaf, draw)
 
     def rebinds(self, storage: Storage) -> None:
         """A storage is about to get another node."""
@@ -103,6 +108,8 @@ class _Variant:
         for k, end in enumerate(ends):
             if id(end) in positions:
                 self.sources.append((0, positions[id(end)]))
+            elif id(end) in capture.draws:
+                self.sources.append((2, _Draw(capture.draws[id(end)][1])))
             elif id(end) in capture.rates:
                 optimizer, group, leaf = capture.rates[id(end)]
                 self.sources.append((2, _Rate(optimizer, group, leaf.dtype)))
@@ -190,6 +197,13 @@ class _Variant:
             return made[0]
         supply = iter(made)
         return _mapped(self.result, lambda _: next(supply))
+
+
+class _Draw:
+    """Random values, new at each call."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        self.value = draw
 
 
 class _Rate:

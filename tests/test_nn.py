@@ -464,3 +464,67 @@ def test_clipping_by_value_and_vectors():
     p.grad = sg.tensor([float("nan"), 0.0, 0.0])
     with pytest.raises(RuntimeError, match="non-finite"):
         nn.utils.clip_grad_norm_([p], 1.0, error_if_nonfinite=True)
+
+
+# ------------------------------------------------------------------ formulas and compiled steps
+
+
+def test_parameters_are_called_by_their_paths():
+    model = nn.Sequential(OrderedDict(fc1=nn.Linear(4, 3), act=nn.Tanh(), fc2=nn.Linear(3, 2)))
+    loss = (model(sg.ones(5, 4)) ** 2).sum()
+    assert "tanh(" in str(loss.formula())
+    assert "fc1.weightᵀ + fc1.bias" in str(loss.formula())
+    assert "∂L/∂fc2.weight = 2 " in str(sg.derive(loss))
+
+
+def test_a_compiled_step_draws_anew_and_moves_running_statistics():
+    sg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 3))
+    optimizer = sg.optim.SGD(model.parameters(), lr=0.0)
+    x, y = sg.randn(16, 4), sg.tensor([0, 1, 2, -100] * 4)
+
+    @sg.compile
+    def step(x, y):
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    losses = [step(x, y).item() for _ in range(4)]
+    assert len(set(losses)) == 4
+    assert int(model[1].num_batches_tracked) == 4
+    assert "v0_weight" in step.source
+    model.eval()
+    same = [step(x, y).item() for _ in range(2)]
+    assert same[0] == pytest.approx(same[1])
+    want = nn.functional.cross_entropy(model(x), y).item()
+    assert same[0] == pytest.approx(want, rel=1e-5)
+
+
+def test_dropout_keeps_the_mean_and_its_gradient():
+    sg.manual_seed(0)
+    x = sg.ones(100, 100, requires_grad=True)
+    y = nn.functional.dropout(x, 0.3)
+    values = y.detach().numpy()
+    assert values.mean() == pytest.approx(1, abs=0.02)
+    assert (values == 0).mean() == pytest.approx(0.3, abs=0.02)
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), values)
+    maps = nn.functional.dropout2d(sg.ones(20, 20, 2, 3), 0.5).numpy()
+    assert np.ptp(maps, axis=(2, 3)).max() == 0
+    assert nn.functional.dropout(sg.ones(3), 1.0).tolist() == [0.0] * 3
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        nn.Dropout(1.5)
+
+
+def test_class_numbers_out_of_range_are_refused():
+    with pytest.raises(IndexError, match="Target 3 is out of bounds"):
+        nn.functional.cross_entropy(sg.zeros(2, 3), sg.tensor([0, 3]))
+
+
+def test_padding_row_of_an_embedding_is_zero_and_stays():
+    layer = nn.Embedding(4, 2, padding_idx=1)
+    assert layer.weight.tolist()[1] == [0.0, 0.0]
+    layer(sg.tensor([1, 1, 2])).sum().backward()
+    assert layer.weight.grad.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]

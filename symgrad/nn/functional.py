@@ -19,7 +19,8 @@ from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
-from symgrad.record import Leaf
+from symgrad.record import Leaf, modes
+from symgrad.storage import device_name, jax_device
 from symgrad.surface import function_of
 from symgrad.tensor import Tensor
 
@@ -188,7 +189,7 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
         return False
     held = target._storage.shared if target._view is None else None
     known = getattr(node, "value", None) if held is None else held
-    if known is None or node.device != "cpu":
+    if known is None or node.device != "cpu" or modes.capture is not None:
         return True
     values = arrays.to_numpy(known)
     ignored = values == ignore_index
@@ -345,10 +346,18 @@ def _mask(shape: tuple[Any, ...], p: float, like: Tensor) -> Tensor:
             f"dropout: a mask of shape {shape} cannot be drawn while tracing; trace the module in "
             "evaluation mode, or with sizes as numbers"
         )
-    kept = creation.generator().random(shape) >= p
     kind: Any = like.dtype.numpy
-    scale: Any = np.asarray(kept, kind) / np.asarray(max(1 - p, 1e-30), kind)
-    return Tensor.from_value(scale.astype(like.dtype.numpy), like.dtype).to(like.device)
+    where = device_name(like.device)
+
+    def draw() -> Any:
+        kept = creation.generator().random(shape) >= p
+        mask = np.where(kept, 1 / max(1 - p, 1e-30), 0).astype(kind)
+        return mask if where == "cpu" else arrays.to_device(mask, jax_device(where))
+
+    made = Tensor.from_value(draw(), like.dtype, where)
+    if modes.capture is not None:
+        modes.capture.draws_again(made.node(), draw)
+    return made
 
 
 def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:

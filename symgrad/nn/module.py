@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from symgrad.nn.conversion import Conversion
 from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, register
-from symgrad.nn.parameter import Buffer
+from symgrad.nn.parameter import Buffer, name_tensor
 from symgrad.nn.state import StateDict
 from symgrad.record import modes
 from symgrad.tensor import Parameter, Tensor
@@ -70,6 +70,7 @@ class Module(Conversion, StateDict):
         own["_non_persistent_buffers_set"] = set()
         for table in _HOOKS:
             own[table] = OrderedDict()
+        own["_named"] = False
         own["_hooks_with_kwargs"] = set()
         own["_hooks_always"] = set()
 
@@ -84,6 +85,8 @@ class Module(Conversion, StateDict):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run ``forward`` between the hooks."""
         own = self.__dict__
+        if not own["_named"]:
+            self._name_tensors()
         if modes.capture is not None:
             modes.capture.modules.append((self, own["training"]))
         if not (
@@ -94,6 +97,13 @@ class Module(Conversion, StateDict):
         ):
             return self.forward(*args, **kwargs)
         return self._call_with_hooks(args, kwargs)
+
+    def _name_tensors(self) -> None:
+        """Call every parameter and buffer by its path, as formulas and sources will show it."""
+        for path, tensor in (*self.named_buffers(), *self.named_parameters()):
+            name_tensor(tensor, path)
+        for module in self.modules():
+            module.__dict__["_named"] = True
 
     def _call_with_hooks(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with_kwargs = self.__dict__["_hooks_with_kwargs"]
@@ -209,6 +219,7 @@ class Module(Conversion, StateDict):
                 "the value in the forward() method."
             )
         table[name] = param
+        self.__dict__["_named"] = False
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is state but not trained; ``persistent`` ones are in the state dict."""

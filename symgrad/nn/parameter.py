@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from symgrad.record import Leaf
 from symgrad.tensor import Parameter, Tensor
 
-__all__ = ["Buffer", "Parameter"]
+__all__ = ["Buffer", "Parameter", "name_tensor"]
 
 
 class Buffer:
@@ -16,3 +17,11 @@ class Buffer:
     def __init__(self, data: Tensor, *, persistent: bool = True) -> None:
         self.data = data
         self.persistent = persistent
+
+
+def name_tensor(tensor: Tensor, name: str) -> None:
+    """Call a tensor by this name in formulas and generated sources."""
+    tensor._name = name
+    for leaf in (tensor._leaf, tensor._storage.node):
+        if type(leaf) is Leaf:
+            leaf.name = name

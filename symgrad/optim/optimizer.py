@@ -281,12 +281,10 @@ class Optimizer:
             if slot.name in state:
                 continue
             first = hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
-            if slot.scalar:
-                state[slot.name] = tensor(float(first), dtype=p.dtype, device=p.device)
-            else:
-                state[slot.name] = full(
-                    tuple(p.shape), float(first), dtype=p.dtype, device=p.device
-                )
+            shape = () if slot.scalar else tuple(p.shape)
+            made = full(shape, float(first), dtype=p.dtype, device=p.device)
+            made._name = made._storage.node.name = f"{slot.name}.{p._name}".rstrip(".")
+            state[slot.name] = made
 
     # -------------------------------------------------------------- hooks and state
 
