@@ -133,7 +133,8 @@ def _with_hooks(
     make = hooked[0][1].base
 
     def sweep(root: Any, incoming: Any) -> None:
-        targets = tuple(e for e in ends if e is not root)
+        reached = {id(n) for n in tracked_nodes(root)}
+        targets = tuple(e for e in ends if e is not root and id(e) in reached)
         cut = Gradient(root, incoming, targets, create, partial=True)
         for k, e in enumerate(targets):
             part = Part(cut, k, e.shape, e.dtype)

@@ -255,6 +255,8 @@ class Tensor(Reading):
             self._hooks = {}
         handle = _HookHandle(self._hooks)
         self._hooks[handle] = hook
+        if not self.is_leaf:  # the graph keeps what it has to call, as PyTorch's does
+            self._now().handle = lambda: self
         return handle
 
     # -------------------------------------------------------------- conversion
