@@ -1,5 +1,6 @@
 """One template as a Python function, for evaluating an operation on the spot with NumPy."""
 
+import math
 import re
 from collections.abc import Callable
 from functools import lru_cache
@@ -9,7 +10,7 @@ import numpy as np
 from scipy import special  # pyright: ignore[reportMissingTypeStubs]
 from symgrad_codegen.program import Template
 
-_SCOPE: dict[str, Any] = {"np": np, "special": special}
+_SCOPE: dict[str, Any] = {"math": math, "np": np, "special": special}
 
 
 @lru_cache(maxsize=4096)
