@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from symgrad import autograd, creation
+from symgrad import autograd, creation, cuda, random
 from symgrad.autograd import (
     enable_grad,
     inference_mode,
@@ -30,6 +30,7 @@ from symgrad.core.dtypes import bool_ as bool
 from symgrad.creation import (
     arange,
     as_tensor,
+    bernoulli,
     empty,
     empty_like,
     eye,
@@ -37,7 +38,7 @@ from symgrad.creation import (
     full,
     full_like,
     linspace,
-    manual_seed,
+    multinomial,
     normal,
     ones,
     ones_like,
@@ -62,6 +63,15 @@ from symgrad.errors import (
 )
 from symgrad.functional.promotion import default_dtype as get_default_dtype
 from symgrad.functional.promotion import set_default_dtype
+from symgrad.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
 from symgrad.step import compile
 from symgrad.storage import Size, device
 from symgrad.symbolic import derive, grad, name, symbol, symbols

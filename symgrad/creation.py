@@ -8,28 +8,18 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
+from symgrad import several
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.errors import DTypeError
 from symgrad.functional.promotion import default_dtype
+from symgrad.random import stream_of
 from symgrad.storage import Storage, device_name, jax_device
 from symgrad.surface import CAST_DTYPES, install
 from symgrad.tensor import Tensor
 
-FUNCTIONS = install()
+FUNCTIONS = {**install(), **several.install()}
 CAST_DTYPES.update({d.name: d for d in dtypes.ALL})
-
-_generator = [np.random.default_rng(0)]
-
-
-def manual_seed(seed: int) -> None:
-    """Make the draws from here on repeatable."""
-    _generator[0] = np.random.default_rng(seed % 2**63)
-
-
-def generator() -> np.random.Generator:
-    """The generator of this process."""
-    return _generator[0]
 
 
 def _made(array: np.ndarray[Any, Any], dtype: DType, where: Any, requires_grad: bool) -> Tensor:
@@ -216,7 +206,7 @@ def rand(
 ) -> Tensor:
     """Uniform on [0, 1)."""
     kind = dtype or default_dtype()
-    drawn = _generator[0].random(_shape(size))
+    drawn = stream_of(generator).random(_shape(size))
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -229,7 +219,7 @@ def randn(
 ) -> Tensor:
     """Standard normal."""
     kind = dtype or default_dtype()
-    drawn = _generator[0].standard_normal(_shape(size))
+    drawn = stream_of(generator).standard_normal(_shape(size))
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -256,9 +246,9 @@ def randint(
     if size is None:
         low, high, size = 0, low, high
     kind = dtype or dtypes.int64
-    return _made(_generator[0].integers(low, high, _shape((size,) if isinstance(size, int) else
-                                                           size)).astype(kind.numpy),
-                 kind, device, False)  # fmt: skip
+    shape = _shape((size,) if isinstance(size, int) else size)
+    drawn = stream_of(generator).integers(low, high, shape)
+    return _made(drawn.astype(kind.numpy), kind, device, False)
 
 
 def randperm(
@@ -266,7 +256,7 @@ def randperm(
 ) -> Tensor:
     """A permutation of 0 … n − 1."""
     kind = dtype or dtypes.int64
-    return _made(_generator[0].permutation(n).astype(kind.numpy), kind, device, False)
+    return _made(stream_of(generator).permutation(n).astype(kind.numpy), kind, device, False)
 
 
 def normal(mean: float, std: float, size: Any) -> Tensor:
@@ -274,15 +264,42 @@ def normal(mean: float, std: float, size: Any) -> Tensor:
     return randn(size) * std + mean
 
 
-def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0) -> Tensor:
+def bernoulli(t: Tensor, *, generator: Any = None) -> Tensor:
+    """1 with the probability that each entry gives, else 0."""
+    drawn = stream_of(generator).random(tuple(t.shape)) < arrays.to_numpy(t.array())
+    return _made(drawn.astype(t.dtype.numpy), t.dtype, t.device, False)
+
+
+def multinomial(
+    t: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> Tensor:
+    """Indices drawn with the weights in the last axis: ``(…, k)`` to ``(…, num_samples)``."""
+    weights = np.asarray(arrays.to_numpy(t.array()), dtype=np.float64)
+    if (weights < 0).any() or not np.isfinite(weights).all() or (weights.sum(-1) <= 0).any():
+        raise RuntimeError("multinomial: weights must be finite, not negative, and not all 0")
+    if not replacement and (np.count_nonzero(weights, axis=-1) < num_samples).any():
+        raise RuntimeError(
+            f"cannot sample n_sample > prob_dist.size(-1) samples without replacement: "
+            f"{num_samples} of {weights.shape[-1]}, of which some have weight 0"
+        )
+    rows = weights.reshape(-1, weights.shape[-1])
+    stream = stream_of(generator)
+    drawn = [
+        stream.choice(row.size, num_samples, replace=replacement, p=row / row.sum()) for row in rows
+    ]
+    found = np.array(drawn, dtype=np.int64).reshape(*weights.shape[:-1], num_samples)
+    return _made(found, dtypes.int64, t.device, False)
+
+
+def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Fill with uniform draws on [a, b)."""
-    drawn = _generator[0].uniform(a, b, tuple(t.shape)).astype(t.dtype.numpy)
+    drawn = stream_of(generator).uniform(a, b, tuple(t.shape)).astype(t.dtype.numpy)
     return t._set(Tensor.from_value(drawn, t.dtype))
 
 
-def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Fill with normal draws."""
-    drawn = _generator[0].normal(mean, std, tuple(t.shape)).astype(t.dtype.numpy)
+    drawn = stream_of(generator).normal(mean, std, tuple(t.shape)).astype(t.dtype.numpy)
     return t._set(Tensor.from_value(drawn, t.dtype))
 
 

@@ -43,6 +43,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tensor": 7,
     "symgrad.calls": 6.5,
     "symgrad.reading": 6.4,
+    "symgrad.random": 6.3,
     "symgrad.attributes": 6.3,
     "symgrad.gradients": 6.3,
     "symgrad.grad_fn": 6.3,

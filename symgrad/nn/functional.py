@@ -19,6 +19,7 @@ from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
+from symgrad.random import stream_of
 from symgrad.record import Leaf, modes
 from symgrad.storage import device_name, jax_device
 from symgrad.surface import function_of
@@ -350,7 +351,7 @@ def _mask(shape: tuple[Any, ...], p: float, like: Tensor) -> Tensor:
     where = device_name(like.device)
 
     def draw() -> Any:
-        kept = creation.generator().random(shape) >= p
+        kept = stream_of(None).random(shape) >= p
         mask = np.where(kept, 1 / max(1 - p, 1e-30), 0).astype(kind)
         return mask if where == "cpu" else arrays.to_device(mask, jax_device(where))
 
