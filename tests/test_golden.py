@@ -99,13 +99,14 @@ PRINTED = {
 COMING = {
     "mlp of modules": "derive() takes no letters yet, and parameters have no names in it",
     "soft labels": "Σₐ Y[i,a] P[i,j] is printed without the parentheses around the sum",
+    "what ran before": "symbols are numbered over all derivations, and declarations once for all",
     "naive gradient": "grad() differentiates the loss as typed, before it is made stable",
 }
 """What does not hold yet, and why; a test that passes must leave this table."""
 
 
-def coming(which: str) -> pytest.MarkDecorator:
-    return pytest.mark.xfail(which in COMING, reason=COMING.get(which, ""), strict=True)
+def coming(which: str, strict: bool = True) -> pytest.MarkDecorator:
+    return pytest.mark.xfail(which in COMING, reason=COMING.get(which, ""), strict=strict)
 
 
 BLOCKS = [pytest.param(which, marks=coming(which)) for which in PRINTED]
@@ -133,7 +134,13 @@ def lines(text: str, row: Printed) -> list[str]:
 # ------------------------------------------------------------------------ three questions
 
 
-@pytest.mark.parametrize("which", BLOCKS)
+@pytest.mark.parametrize(
+    "which",
+    [
+        pytest.param(p, marks=coming("what ran before", strict=False)) if "naively" in p else b
+        for p, b in zip(PRINTED, BLOCKS, strict=True)
+    ],
+)
 def test_the_text_is_the_golden_text(which: str) -> None:
     row = PRINTED[which]
     assert lines(printed(which), row) == lines(row.case.text, row)
@@ -207,6 +214,25 @@ def test_planted_errors_are_caught(which: str, square: int) -> None:
         if not wrong_lines(found, expected):
             missed.append((name, error))
     assert not missed
+
+
+@coming("what ran before")
+@pytest.mark.parametrize("which", ["newton naively", "declared order"])
+def test_the_text_does_not_depend_on_what_ran_before(which: str) -> None:
+    def fresh() -> str:
+        if which == "newton naively":
+            return PRINTED[which].derive().unicode
+        X, w, y = sg.symbols("X:n,d  w:d  y:n")
+        return sg.derive(((X @ w - y) ** 2).sum(), w).unicode
+
+    kept: list[Any] = []  # interned nodes live as long as somebody holds them
+    texts: set[str] = set()
+    for k in range(12):
+        y, w, X = sg.symbols(f"y:n  w:d  X:n,d{'' if k % 2 else '  u:n'}")[:3]
+        kept += [sg.derive((y * (X @ w)).sum()), y, w]
+        texts.add(fresh())
+    assert len(texts) == 1
+    assert " ".join(texts.pop().split()).startswith("sizes X: n×d w: d y: n")
 
 
 # ------------------------------------------------------------------------ single formulas
