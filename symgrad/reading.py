@@ -53,9 +53,13 @@ class Reading(Attributes):
         if self._view is not None:
             return np.array(arrays.to_numpy(self.array()))
         storage = self._storage
+        old = storage.node
+        if old.tracked and type(old) is not Leaf:  # it stays in its graph, its value is shared
+            if not (isinstance(old.value, np.ndarray) and old.value.flags.writeable):
+                old.value = np.array(arrays.to_numpy(self.array()))
+            return old.value
         if storage.shared is None:
             storage.shared = np.array(arrays.to_numpy(self.array()))
-            old = storage.node
             storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
         return storage.shared
 

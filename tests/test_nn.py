@@ -528,3 +528,13 @@ def test_padding_row_of_an_embedding_is_zero_and_stays():
     assert layer.weight.tolist()[1] == [0.0, 0.0]
     layer(sg.tensor([1, 1, 2])).sum().backward()
     assert layer.weight.grad.tolist() == [[0.0, 0.0], [0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]
+
+
+def test_reading_a_result_leaves_its_graph():
+    w = sg.ones(2, requires_grad=True)
+    y = w * 3
+    values = y.detach().numpy()
+    values[0] = 5
+    assert y.tolist() == [5.0, 3.0]
+    (y * 2).sum().backward()
+    assert w.grad.tolist() == [6.0, 6.0]
