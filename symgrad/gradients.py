@@ -103,7 +103,7 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
             owner = n.owner() if n.owner is not None else None
             if owner is not None and (chosen is None or id(owner) in chosen):
                 wanted.append((n, owner))
-        elif n.handle is not None:
+        elif getattr(n, "handle", None) is not None:
             owner = n.handle()
             if owner is not None and (owner._retains or owner._hooks):
                 hooked.append((n, owner))

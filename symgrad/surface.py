@@ -9,6 +9,7 @@ from typing import Any
 
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.tensor import Tensor, as_operand, call
+from symgrad.views import view_of
 
 ALIASES = {
     "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
@@ -25,6 +26,8 @@ def function_of(row: Function) -> Callable[..., Any]:
         if "input" in kwargs:
             args = (kwargs.pop("input"), *args)
         kwargs.pop("inplace", None)
+        if row.view is not None and args and isinstance(args[0], Tensor):
+            return view_of(row, args[0], args[1:], kwargs)
         return call(row, args, kwargs)
 
     run.__name__ = run.__qualname__ = row.name
@@ -36,6 +39,8 @@ def function_of(row: Function) -> Callable[..., Any]:
 
 def _method_of(row: Function) -> Callable[..., Any]:
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if row.view is not None:
+            return view_of(row, self, args, kwargs)
         return call(row, (self, *args), kwargs)
 
     run.__name__ = row.name

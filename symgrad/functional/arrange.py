@@ -183,8 +183,8 @@ def repeat_interleave(a: Expr, repeats: int, dim: int | None = None) -> Expr:
     return structure.reshape(broadcast_to(wide, tuple(shape)), result)
 
 
-@public(view=lambda v, *s: np.broadcast_to(v, listed(s)))
-def broadcast_to_(a: Expr, *shape: Any) -> Expr:
+@public("broadcast_to", grad_fn="ExpandBackward0", view=lambda v, *s: np.broadcast_to(v, listed(s)))
+def spread_to(a: Expr, *shape: Any) -> Expr:
     """Size-1 axes repeated."""
     return broadcast_to(a, listed(shape))
 
@@ -356,3 +356,9 @@ def count_nonzero(a: Expr, dim: Any = None) -> Expr:
                                               ([dim] if isinstance(dim, int) else dim)]  # fmt: skip
     lead = [k for k in range(a.ndim) if k not in set(axes)]
     return contract([from_zero], [list(range(a.ndim))], lead)
+
+
+@public("detach", method=False, view=lambda v: v)
+def detach(a: Expr) -> Expr:
+    """The same memory, without tracking."""
+    return a
