@@ -8,6 +8,7 @@ one directly (blank lines apart) must equal what that block printed. A block who
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import re
 import sys
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from symgrad.core.op import OPS
+from symgrad.functional.table import FUNCTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -80,7 +84,18 @@ def run_page(text: str, name: str) -> None:
         del sys.modules[module.__name__]
 
 
+@pytest.fixture
+def tables():
+    """What a page adds to the tables of ops and functions is gone after it."""
+    kept = [(table, dict(table)) for table in (OPS, FUNCTIONS)]
+    yield
+    for table, rows in kept:
+        table.clear()
+        table.update(rows)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.usefixtures("tables")
 def test_every_block_runs_and_prints_what_the_page_says(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run_page(page.read_text(encoding="utf-8"), str(page))
@@ -106,16 +121,26 @@ def test_links_lead_somewhere(page):
     assert [t for t in targets if not (page.parent / t).exists()] == []
 
 
-def test_the_picture_shows_what_symgrad_prints():
-    import importlib.util
-
-    path = ROOT / "docs" / "three_faces.py"
-    spec = importlib.util.spec_from_file_location("three_faces", path)
+def script(name):
+    """A script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+def test_the_picture_shows_what_symgrad_prints():
+    module = script("three_faces")
     assert module.drawn() == module.PICTURE.read_text(encoding="utf-8"), (
         "stale: python docs/three_faces.py"
     )
+
+
+def test_the_generated_pages_are_those_of_the_tables():
+    for path, text in script("generate").pages().items():
+        assert text == path.read_text(encoding="utf-8"), (
+            f"{path.name} is stale: python docs/generate.py"
+        )
 
 
 GOOD = """\

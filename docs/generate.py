@@ -1,0 +1,147 @@
+"""Writes docs/ops.md and docs/rules.md from the tables: `python docs/generate.py`.
+
+A test writes them again and compares, so the pages are never stale.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import symgrad as sg
+from symgrad.core.build import elementwise, is_zero
+from symgrad.core.expr import Expr, symbol
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import letter
+from symgrad.derivation.formula import formula
+from symgrad.simplify import Procedure, Rule
+from symgrad.simplify.rules import BINARY, MACHINE, STABLE
+
+DOCS = Path(__file__).parent
+LETTERS = "xyz"
+
+
+def cell(text: str, code: bool = True) -> str:
+    """Text as a cell of a table."""
+    text = text.replace("|", "\\|")
+    return f"`{text}`" if code and text else text
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def scalar(name: str) -> Expr:
+    """A number called ``name``."""
+    return symbol(name, (), sg.float32)
+
+
+def printed(e: Expr) -> str:
+    """The formula of an expression, in Unicode."""
+    return formula(e).unicode
+
+
+PARAMETERS = {"power": (Fraction(3),), "polygamma": (1,), "cast": (sg.float64,)}
+"""Parameters with which the ops that have some are shown."""
+
+
+def partials(op: Op) -> str:
+    """The derivative of an elementwise op, as its row states it."""
+    assert op.derivative is not None
+    statics = PARAMETERS.get(op.name, ())
+    count = len(inspect.signature(op.derivative).parameters) - 1 - len(statics)
+    arguments = [scalar(name) for name in LETTERS[:count]]
+    if op.name == "where":
+        arguments[0] = symbol("x", (), sg.bool)
+    found = op.derivative(*arguments, elementwise(op, *arguments, statics=statics), *statics)
+    return ", ".join("none" if p is None else "0" if is_zero(p) else printed(p) for p in found)
+
+
+def maps() -> list[list[str]]:
+    """A row per elementwise op."""
+    rows = []
+    for name, op in sorted(OPS.items()):
+        if op.family == "map":
+            with_parameters = f" with {PARAMETERS[name][0]}" if name in PARAMETERS else ""
+            shown = cell(partials(op)) if op.derivative else "not differentiable"
+            rows.append([cell(name) + with_parameters, shown, op.domain])
+    return rows
+
+
+def others() -> list[list[str]]:
+    """A row per other op."""
+    rows = []
+    for name, op in sorted(OPS.items(), key=lambda item: (item[1].family, item[0])):
+        if op.family != "map":
+            rows.append([cell(name), op.family, ", ".join(sorted(op.traits))])
+    return rows
+
+
+def ops_page() -> str:
+    """docs/ops.md."""
+    return f"""# Every op
+
+Printed from the rows in `symgrad/ops/` and `symgrad/core/build.py` by `docs/generate.py`. A public function is a composition of these; most need no op of their own.
+
+## Elementwise
+
+The derivative is the one of the row, for arguments x, y, z; "none" stands where an argument has no derivative by definition. The domain is where the tests sample arguments.
+
+{table(["op", "derivative", "domain"], maps())}
+
+## The others
+
+{table(["op", "family", "traits"], others())}
+"""
+
+
+def sides(rule: Rule | Procedure) -> tuple[Expr, Expr]:
+    """An example of a rule: before and after."""
+    if isinstance(rule, Procedure):
+        return rule.example()
+    x = symbol("x", tuple(map(letter, "nd"[: rule.rank])), sg.float64, number=-1)
+    return rule.left(x), rule.right(x)
+
+
+def rewrites(rules: Iterable[Rule | Procedure]) -> list[list[str]]:
+    """A row per rule."""
+    rows = []
+    for rule in rules:
+        before, after = sides(rule)
+        rows.append([rule.name, cell(printed(before)), cell(printed(after)), rule.states])
+    return rows
+
+
+def rules_page() -> str:
+    """docs/rules.md."""
+    head = ["rule", "before", "after", "what changes"]
+    return f"""# Every rewrite rule
+
+Printed from the tables in `symgrad/simplify/rules.py` by `docs/generate.py`. Each rule is a named value and its own test: both sides agree to rounding where the rule says so, and the right side is finite at points where the left is not. What is not listed is never rewritten; sums and products are in normal form from the moment they are built.
+
+## For formulas and programs
+
+Before and after differentiation, jointly over everything that is compiled together.
+
+{table(head, rewrites((*STABLE, *BINARY)))}
+
+## For programs only
+
+Just before source is written; formulas keep the textbook's form.
+
+{table(head, rewrites(MACHINE))}
+"""
+
+
+def pages() -> dict[Path, str]:
+    """Every generated page and its text."""
+    return {DOCS / "ops.md": ops_page(), DOCS / "rules.md": rules_page()}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
