@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy
-
 from symgrad import autograd, creation, cuda, random
 from symgrad.autograd import (
     enable_grad,
@@ -38,6 +36,7 @@ from symgrad.creation import (
     full,
     full_like,
     linspace,
+    logspace,
     multinomial,
     normal,
     ones,
@@ -72,11 +71,13 @@ from symgrad.random import (
     seed,
     set_rng_state,
 )
+from symgrad.printing import printoptions, set_printoptions
 from symgrad.step import compile
 from symgrad.storage import Size, device
 from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
-from symgrad.trace import spec, trace
+from symgrad.trace import spec
+from symgrad.trace import trace as _trace
 
 from symgrad import nn, optim, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip
@@ -102,15 +103,8 @@ def is_tensor(value: object) -> Any:
     return isinstance(value, Tensor)
 
 
-def equal(a: Tensor, b: Tensor) -> Any:
-    """Same shape and same values?"""
-    return a.shape == b.shape and creation.FUNCTIONS["eq"](a, b).all().item()
-
-
-def allclose(
-    a: Tensor, b: Tensor, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: Any = False
-) -> Any:
-    """Are all entries within atol + rtol |b|?"""
-    return numpy.allclose(
-        a.detach().numpy(force=True), b.detach().numpy(force=True), rtol, atol, equal_nan
-    )
+def trace(target: Any, *args: Any, **kwargs: Any) -> Any:
+    """A Python function as an expression; of a matrix, the sum of its diagonal (as PyTorch)."""
+    if isinstance(target, Tensor):
+        return creation.FUNCTIONS["trace"](target)
+    return _trace(target, *args, **kwargs)

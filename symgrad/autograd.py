@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from symgrad import checks as functional
+from symgrad.checks import gradcheck
 from symgrad.gradients import grad
 from symgrad.record import modes
 
@@ -108,7 +110,9 @@ def backward(
 __all__ = [
     "backward",
     "enable_grad",
+    "functional",
     "grad",
+    "gradcheck",
     "inference_mode",
     "is_grad_enabled",
     "no_grad",

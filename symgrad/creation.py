@@ -197,6 +197,22 @@ def linspace(
     return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
 
 
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Powers of ``base`` whose exponents go from start to end in equal steps."""
+    kind = dtype or default_dtype()
+    made = np.logspace(start, end, steps, base=base).astype(kind.numpy)
+    return _made(made, kind, device, requires_grad)
+
+
 def rand(
     *size: Any,
     dtype: DType | None = None,

@@ -10,6 +10,7 @@ from symgrad.core.build import add, elementwise, ones, zeros
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.record import Gradient, Leaf, Part, Record, Update, build
+from symgrad.simplify import simplify
 
 
 class Expansion:
@@ -79,6 +80,7 @@ class Expansion:
         total: dict[Expr, list[Expr]] = {}
 
         def sweep(output: Expr, adjoint: Expr) -> None:
+            (output,) = simplify([output])
             below = set(leaves([output]))
             here = [e for e in every if e in below]
             for e, part in zip(here, pull_back({output: adjoint}, here), strict=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -21,13 +21,14 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.order import Written
 from symgrad.errors import ShapeError, TraceError
 from symgrad.gradients import grad as recorded_grad
+from symgrad.leaf_symbols import CHOSEN, expanded
 from symgrad.lower import lower
+from symgrad.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
 from symgrad.tensor import Tensor
 from symgrad.trace import parse_sizes, spec
 
 _declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
-_chosen: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 
 def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: str) -> Tensor:
@@ -58,7 +59,12 @@ def symbols(text: str, dtype: DType = dtypes.float32, *facts: str) -> Any:
 
 def name(t: Tensor, word: str) -> Tensor:
     """Call ``t`` by this name in formulas and derivations."""
-    _chosen[t.node()] = word
+    node = t.node()
+    if type(node) is Leaf:
+        t._name = word
+        (node.source or node).name = word
+    else:
+        CHOSEN[node] = word
     return t
 
 
@@ -70,25 +76,34 @@ def grad(output: Tensor, wrt: Any, create_graph: bool = True) -> Any:
     return found if several else found[0]
 
 
-def derive(output: Tensor, wrt: Any = None) -> Derivation:
+def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = None) -> Derivation:
     """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
 
     ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
-    else every floating symbol that is not only data.
+    else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
+    ``{"n": 64}``.
     """
     written = Written()
     with listening(written.note):
-        e = output.expr()
-    (e,), _ = rewrite([e], GROUPS, written.carry)
+        e, chosen, tracked = expanded(output.node(), letters)
+    old = dict(chosen)
+    moved: dict[Expr, Expr] = {}
+
+    def carry(before: Expr, after: Expr, table: dict[Expr, Expr]) -> None:
+        written.carry(before, after, table)
+        moved[before] = after
+
+    (e,), _ = rewrite([e], GROUPS, carry)
+    chosen = {moved.get(k, k): word for k, word in old.items()}
     inputs = [x for x in written_order([e], written) if not x.args and x.op.name == "symbol"]
-    inputs.sort(key=lambda s: (_declared.get(s, 10**9), s.params[3]))
+    inputs.sort(key=lambda s: (s in tracked, _declared.get(s, 10**9), s.params[3]))
     if wrt is None:
-        wanted = [s for s in inputs if s.dtype.differentiable]
+        wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in tracked)]
     else:
         listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
-        wanted = [t.expr() for t in listed]
+        wanted = [t.expr(letters) for t in listed]
     label = "L" if not e.shape else "Y"
-    return Derivation(derive_lines([(label, e)], wanted, inputs, written), inputs)
+    return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
 
 
 class Compiled:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,17 +19,18 @@ from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.execute import execute, value
-from symgrad.expand import Expansion
 from symgrad.functional.table import FUNCTIONS
 from symgrad.grad_fn import grad_fn_of
 from symgrad.gradients import backward, tracked_leaves
+from symgrad.leaf_symbols import expanded
 from symgrad.reading import Reading
-from symgrad.record import SLOT, Leaf, Record, modes, note, walk
+from symgrad.record import Leaf, Record, modes
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.storage import Size, Storage, device, device_name, jax_device
+from symgrad.views import Viewing, view_of
 
 
-class Tensor(Reading):
+class Tensor(Viewing):
     """A multi-dimensional array in PyTorch's names; operations on it are recorded.
 
     Reading it (``print``, ``.item()``, ``.numpy()``, ``if``) computes; ``formula()`` shows the
@@ -78,7 +79,8 @@ class Tensor(Reading):
     def node(self) -> Any:
         """What a record of an operation on this tensor refers to."""
         if self._view is not None:
-            return self._view_node()
+            node = self._view_node()
+            return self._tracked_leaf(node) if self._tracked else node
         node = self._storage.node
         if modes.capture is not None:
             node = modes.capture.reads(self)
@@ -100,15 +102,6 @@ class Tensor(Reading):
             leaf.name = self._name
             self._leaf = leaf
             return leaf
-        return node
-
-    def _view_node(self) -> Any:
-        base, function, statics, version, cached = self._view
-        if cached is not None and version == base._storage.version:
-            return cached
-        node = note(function, statics, (base.node(),))
-        node.handle = weakref.ref(self)
-        self._view = (base, function, statics, base._storage.version, node)
         return node
 
     def _now(self) -> Any:
@@ -194,17 +187,12 @@ class Tensor(Reading):
 
     # -------------------------------------------------------------- formulas
 
-    def expr(self) -> Expr:
-        """The expression of this tensor over the symbols it was made of."""
-        order = walk([self.node()], lambda n: False)
-        ends: dict[int, Expr] = {}
-        for node in order:
-            if type(node) is Leaf and node.source is None:
-                if node.symbol is None:
-                    node.symbol = _named_symbol(node, len(ends))
-                ends[id(node)] = node.symbol
-        expansion = Expansion(order, ends)
-        return expansion.final([expansion.exprs[id(self.node())]])[0]
+    def expr(self, letters: Mapping[str, int] | None = None) -> Expr:
+        """The expression of this tensor over the symbols it was made of.
+
+        ``letters`` gives names to whole-number sizes: ``{"n": 64}`` writes n for every 64.
+        """
+        return expanded(self.node(), letters)[0]
 
     def formula(self) -> Formula:
         """The formula of this tensor: text, LaTeX and a Python expression."""
@@ -235,9 +223,13 @@ class Tensor(Reading):
 
     def detach(self) -> Tensor:
         """The same storage, without tracking."""
-        if self._view is None:
-            return Tensor(self._storage) if type(self._storage.node) is Leaf else _detached(self)
-        return _detached(self)
+        if self._view is None and type(self._storage.node) is Leaf:
+            return Tensor(self._storage)
+        before, modes.grad = modes.grad, False
+        try:
+            return view_of(FUNCTIONS["detach"], self, (), {})
+        finally:
+            modes.grad = before
 
     @property
     def retains_grad(self) -> bool:
@@ -260,10 +252,6 @@ class Tensor(Reading):
         return handle
 
     # -------------------------------------------------------------- conversion
-
-    def contiguous(self) -> Tensor:
-        """Itself."""
-        return self
 
     def to(self, *args: Any, **kwargs: Any) -> Tensor:
         """In another dtype and on another device."""
@@ -330,10 +318,8 @@ class Tensor(Reading):
                 )
             new = new.to(self.dtype)
         if self._view is not None:
-            raise RuntimeError(
-                "an in-place write through a view is not there yet; write to its "
-                "base, or clone the view"
-            )
+            self._write_through(new)
+            return self
         storage = self._storage
         if modes.capture is not None:
             modes.capture.rebinds(storage)
@@ -455,29 +441,6 @@ def _plain(node: Any) -> Any:
 
 def _copied(array: Any) -> Any:
     return array.copy() if isinstance(array, np.ndarray) else arrays.to_device(array)
-
-
-def _detached(t: Tensor) -> Tensor:
-    node = t._now()
-    if type(node) is Leaf:
-        return Tensor(Storage(_plain(node)))
-    twin = Tensor(t._storage if t._view is None else Storage(node))
-    twin._name = t._name
-    return _Detached(twin)
-
-
-def _Detached(t: Tensor) -> Tensor:
-    """An untracked tensor over a tracked record: the record's value, as a constant."""
-    node = t._now()
-    record = Record(FUNCTIONS["clone"], (node,), (SLOT, ()), node.shape, node.dtype, False,
-                    node.device)  # fmt: skip
-    return Tensor.from_node(record)
-
-
-def _named_symbol(node: Leaf, number: int) -> Expr:
-    from_owner = node.owner() if node.owner is not None else None
-    word = (from_owner._name if from_owner is not None else "") or node.name or f"x{number + 1}"
-    return SYMBOL.build((), (word, node.shape, node.dtype, number + 1, ()))  # type: ignore[misc]
 
 
 __all__ = [

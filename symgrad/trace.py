@@ -8,7 +8,6 @@ function that carries this library's derivative.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,11 +24,12 @@ from symgrad.core.sizes import Shape, letter, letters_of, shape_text
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.lines import Lines, derive_lines
-from symgrad.derivation.notation import subscript
+from symgrad.derivation.naming import display_names
 from symgrad.derivation.order import Written
 from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.errors import ShapeError, TraceError
-from symgrad.simplify import GROUPS, Step, rewrite
+from symgrad.leaf_symbols import expanded
+from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensor import Tensor
 from symgrad.training import TrainingStep, training_step
 
@@ -80,32 +80,6 @@ def spec(sizes: str | int | Sequence[Any] = "", dtype: DType = dtypes.float32, *
     return Spec(shape, dtype, facts)
 
 
-def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
-    """Names for formulas: the path without its root where that is unambiguous, ``W1`` → ``W₁``.
-
-    ``….weight`` and ``….bias`` of several layers become W₁ b₁ W₂ b₂.
-    """
-    short = [p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths]
-    if len(set(short)) != len(short):
-        short = list(paths)
-    layers: dict[str, int] = {}
-    for p in short:
-        head, _, tail = p.rpartition(".")
-        if tail in ("weight", "bias"):
-            layers.setdefault(head, len(layers) + 1)
-    result: list[str] = []
-    for p in short:
-        head, _, tail = p.rpartition(".")
-        if tail in ("weight", "bias"):
-            number = layers[head] if len(layers) > 1 else 0
-            word = ("W" if tail == "weight" else "b") + (subscript(number) if number else "")
-        else:
-            match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9]+)", p)
-            word = match.group(1) + subscript(int(match.group(2))) if match else p
-        result.append(word if word not in result else p)
-    return result
-
-
 class TracedFunction:
     """A Python function as one expression of symbols; made by :func:`trace`."""
 
@@ -143,13 +117,17 @@ class TracedFunction:
                 "tensor"
             )
         with listening(self.written.note):
-            raw = result.expr()
-        (self.expr,), self.rewrites = self._simplified([raw])
+            raw, chosen, _ = expanded(result.node())
+        moved: dict[Expr, Expr] = {}
+
+        def carry(before: Expr, after: Expr, table: dict[Expr, Expr]) -> None:
+            self.written.carry(before, after, table)
+            moved[before] = after
+
+        (self.expr,), self.rewrites = rewrite([raw], GROUPS, carry)
+        self.chosen = {moved.get(e, e): word for e, word in chosen.items()}
         self._lines: dict[tuple[Expr, ...], tuple[Lines, Derivation]] = {}
         self._compiled: dict[Any, Any] = {}
-
-    def _simplified(self, roots: list[Expr]) -> tuple[list[Expr], list[Step]]:
-        return rewrite(roots, GROUPS, self.written.carry)
 
     # -------------------------------------------------------------- looking at it
 
@@ -180,7 +158,11 @@ class TracedFunction:
         key = tuple(self.parameters if wanted is None else wanted)
         if key not in self._lines:
             made = derive_lines(
-                [("L" if not self.expr.shape else "Y", self.expr)], key, self.inputs, self.written
+                [("L" if not self.expr.shape else "Y", self.expr)],
+                key,
+                self.inputs,
+                self.written,
+                self.chosen,
             )
             self._lines[key] = made, Derivation(made, self.inputs)
         return self._lines[key]

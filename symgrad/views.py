@@ -185,6 +185,9 @@ class Viewing(Reading):
             value = value.reshape(tuple(value.shape)[value.ndim - len(shape) :])
         target.copy_(value)
 
+    def __contains__(self, value: Any) -> bool:
+        return bool((self == value).any().item())
+
     # -------------------------------------------------------------- layout
 
     def stride(self, dim: int | None = None) -> Any:

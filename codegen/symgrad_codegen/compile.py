@@ -78,7 +78,7 @@ def load(text: str, name: str, namespace: Mapping[str, object] | None = None) ->
             module.__dict__.update(namespace)
         try:
             code = compile(text, filename, "exec", dont_inherit=True)
-            exec(code, module.__dict__)
+            exec(code, module.__dict__)  # noqa: S102 - running this text is the purpose
         except BaseException:
             del _users[full]
             raise

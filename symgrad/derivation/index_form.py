@@ -27,6 +27,7 @@ class Indexer:
 
     def form(self, e: Expr, indices: tuple[Form, ...]) -> Form:
         """``e[indices]``."""
+        self.scope = _live(indices)
         return run(self._form(e, indices))
 
     def _form(self, e: Expr, at: tuple[Form, ...]) -> Step:
@@ -103,7 +104,7 @@ class Indexer:
         yield  # a generator like the others
 
     def _contraction(self, e: Expr, at: tuple[Form, ...]) -> Step:
-        factors, coefficient, _ = flatten(e, self.written, self.named)
+        factors, coefficient, _ = flatten(e, self.written, self.named, keep_totals=True)
         place: dict[int, Form] = dict(enumerate(at))
         sizes: dict[int, Size] = {}
         for a, ls in factors:

@@ -226,9 +226,15 @@ class _Hadamard:
 
 
 def flatten(
-    e: Expr, written: Written, named: Callable[[Expr], Form | None]
+    e: Expr,
+    written: Written,
+    named: Callable[[Expr], Form | None],
+    keep_totals: bool = False,
 ) -> tuple[list[tuple[Expr, Labels]], Monomial, bool]:
-    """The factors of a product with all unnamed inner products opened; was their order written?"""
+    """The factors of a product with all unnamed inner products opened; was their order written?
+
+    ``keep_totals`` leaves a plain sum over an axis as the factor it is.
+    """
     typed = False
     fresh = 10_000
     result: list[tuple[Expr, Labels]] = []
@@ -236,7 +242,8 @@ def flatten(
     stack: list[tuple[Expr, tuple[int, ...]]] = [(e, tuple(range(len(e.shape))))]
     while stack:
         node, place = stack.pop()
-        if node is not e and (named(node) is not None):
+        total = keep_totals and node.op is CONTRACTION and node.sums and len(node.args) == 1
+        if node is not e and (total or named(node) is not None):
             result.append((node, place))
             continue
         if node.op is SUM and len(node.args) == 1 and node is not e:

@@ -7,6 +7,7 @@ Upper case for matrices, lower case for vectors and scalars; numbered when sever
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -163,4 +164,38 @@ def _free(letter: str, node: Expr, table: NameTable) -> bool:
     return (letter if node.ndim >= 2 else letter.lower()) not in table.taken
 
 
-__all__ = ["NameTable", "assign", "base_letter", "kinds", "topological", "written_order"]
+def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
+    """Names for formulas: the path without its root where that is unambiguous, ``W1`` → ``W₁``.
+
+    ``….weight`` and ``….bias`` of several layers become W₁ b₁ W₂ b₂.
+    """
+    short = [p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths]
+    if len(set(short)) != len(short):
+        short = list(paths)
+    layers: dict[str, int] = {}
+    for p in short:
+        head, _, tail = p.rpartition(".")
+        if tail in ("weight", "bias"):
+            layers.setdefault(head, len(layers) + 1)
+    result: list[str] = []
+    for p in short:
+        head, _, tail = p.rpartition(".")
+        if tail in ("weight", "bias"):
+            number = layers[head] if len(layers) > 1 else 0
+            word = ("W" if tail == "weight" else "b") + (subscript(number) if number else "")
+        else:
+            match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9]+)", p)
+            word = match.group(1) + subscript(int(match.group(2))) if match else p
+        result.append(word if word not in result else p)
+    return result
+
+
+__all__ = [
+    "display_names",
+    "NameTable",
+    "assign",
+    "base_letter",
+    "kinds",
+    "topological",
+    "written_order",
+]

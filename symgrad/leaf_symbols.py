@@ -1,0 +1,81 @@
+"""Symbols for the leaves of a recorded graph: names from parameters' paths, letters for sizes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from symgrad.core.expr import Expr, symbol
+from symgrad.core.sizes import letter
+from symgrad.derivation.naming import display_names
+from symgrad.expand import Expansion
+from symgrad.reading import Reading
+from symgrad.record import PACKAGE, Leaf, walk
+
+CHOSEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+"""Names that the user gave to intermediate values."""
+
+
+def expanded(
+    node: Any, letters: Mapping[str, int] | None = None
+) -> tuple[Expr, dict[Expr, str], set[Expr]]:
+    """A node's expression, the user's names in it, and the symbols of tracked leaves."""
+    order = walk([node], lambda n: False)
+    expansion = Expansion(order, leaf_symbols(order, letters))
+    chosen = {expansion.exprs[id(n)]: CHOSEN[n] for n in order if n in CHOSEN}
+    tracked = {
+        expansion.exprs[id(n)]
+        for n in order
+        if type(n) is Leaf and n.tracked and n.source is not None
+    }
+    return expansion.final([expansion.exprs[id(node)]])[0], chosen, tracked
+
+
+def caller_names() -> dict[int, str]:
+    """id of a leaf → the variable that holds its tensor, in the user's frames from the inside."""
+    found: dict[int, str] = {}
+    frame = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
+        frame = frame.f_back
+    if frame is None:
+        return found
+    for word, held in [*frame.f_locals.items(), *frame.f_globals.items()]:
+        if isinstance(held, Reading) and not word.startswith("_"):
+            node = held._storage.node
+            if type(node) is Leaf and not node.name:
+                found.setdefault(id(node), word)
+    return found
+
+
+def leaf_symbols(order: Sequence[Any], letters: Mapping[str, int] | None = None) -> dict[int, Expr]:
+    """id of every end of a walk → its symbol; ``letters`` writes n for every 64 of ``{"n": 64}``."""
+    names = {**caller_names(), **_names(order)}
+    ends: dict[int, Expr] = {}
+    for node in order:
+        if type(node) is not Leaf or node.source is not None:
+            continue
+        if node.symbol is not None and not letters:
+            ends[id(node)] = node.symbol
+            continue
+        word = names.get(id(node)) or node.name or f"x{len(ends) + 1}"
+        sizes = {extent: letter(name) for name, extent in (letters or {}).items()}
+        shape = tuple(sizes.get(s, s) for s in node.shape)
+        made = symbol(word, shape, node.dtype, number=len(ends) + 1)
+        ends[id(node)] = made
+        if not letters:
+            node.symbol = made
+    return ends
+
+
+def _names(order: Sequence[Any]) -> dict[int, str]:
+    """Names of value leaves: their tensors' own, and W₁ b₁ W₂ b₂ for the weights of layers."""
+    words: list[tuple[int, str]] = []
+    for node in order:
+        if type(node) is Leaf and node.source is not None:
+            owner = node.owner() if node.owner is not None else None
+            if owner is not None and owner._name:
+                words.append((id(node.source), owner._name))
+    shown = display_names([w for _, w in words], ())
+    return dict(zip([k for k, _ in words], shown, strict=True))
