@@ -16,7 +16,6 @@ from symgrad.core.build import elementwise as apply
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
-from symgrad.functional.elementwise import clamp
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
 from symgrad.ops import sequence, structure
@@ -191,18 +190,3 @@ def cdist(a: Expr, b: Expr, p: float = 2.0) -> Expr:
 def dist(a: Expr, b: Expr, p: float = 2) -> Expr:
     """The p-norm of a − b."""
     return norm(a - b, p)
-
-
-@public("normalize", grad_fn="DivBackward0", method=False)
-def normalize(a: Expr, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Expr:
-    """a / max(‖a‖, ε) along ``dim``."""
-    size = norm(a, p, dim, True)
-    return a / clamp(size, eps)
-
-
-@public(method=False)
-def cosine_similarity(a: Expr, b: Expr, dim: int = 1, eps: float = 1e-8) -> Expr:
-    """aᵀ b / (‖a‖ ‖b‖) along ``dim``."""
-    axis = axis_of(dim, a.ndim)
-    top = reduce_sum(a * b, [axis])
-    return top / (clamp(norm(a, 2, axis), eps) * clamp(norm(b, 2, axis), eps))
