@@ -85,17 +85,6 @@ PROGRAMS: dict[str, tuple[str, Callable[..., Any]]] = {
 }
 SIZES = {"n": 5, "d": 3, "k": 4, "m": 2, "p": 6, "h": 3}
 
-COMING = {"layer norm by hand": "Σⱼ in the line of R[i,j] shadows its free index j"}
-"""What does not hold yet, and why; a test that passes must leave this table."""
-
-
-def rows(coming: dict[str, str]) -> list:
-    """Every program; those that do not hold yet are expected to fail."""
-    return [
-        pytest.param(p, marks=pytest.mark.xfail(p in coming, reason=coming.get(p, ""), strict=True))
-        for p in PROGRAMS
-    ]
-
 
 def symbols_of(which: str) -> dict[str, Any]:
     declared = PROGRAMS[which][0]
@@ -131,7 +120,7 @@ def agree(found: Any, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("which", rows(COMING))
+@pytest.mark.parametrize("which", PROGRAMS)
 def test_a_printed_derivation_reads_back_as_jax_grad(which: str) -> None:
     derivation = sg.derive(PROGRAMS[which][1](SYMBOLIC, *symbols_of(which).values()))
     values = drawn(which)
@@ -144,7 +133,7 @@ def test_a_printed_derivation_reads_back_as_jax_grad(which: str) -> None:
         agree(plain[to_ascii(name)], expected)
 
 
-@pytest.mark.parametrize("which", rows({}))
+@pytest.mark.parametrize("which", PROGRAMS)
 def test_a_formula_pasted_as_python_agrees_with_jax_grad(which: str) -> None:
     given = symbols_of(which)
     loss = PROGRAMS[which][1](SYMBOLIC, *given.values())
@@ -155,7 +144,7 @@ def test_a_formula_pasted_as_python_agrees_with_jax_grad(which: str) -> None:
         agree(eval(text, scope), reference(which)[f"∂L/∂{name}"])
 
 
-@pytest.mark.parametrize("which", rows(COMING))
+@pytest.mark.parametrize("which", PROGRAMS)
 def test_a_printed_formula_reads_back_as_jax_grad(which: str) -> None:
     given = symbols_of(which)
     loss = PROGRAMS[which][1](SYMBOLIC, *given.values())
