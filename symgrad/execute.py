@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from symgrad_codegen import arrays
@@ -30,6 +30,8 @@ COLD_NODES = 200
 """A graph up to this size met for the first time is evaluated with NumPy."""
 COLD_ELEMENTS = 4_000_000
 CACHE = 512
+
+Donate: TypeAlias = Callable[[Sequence[Any], Mapping[int, int]], Collection[int]]
 
 _lock = threading.RLock()
 _plans: OrderedDict[Any, Plan] = OrderedDict()
@@ -142,9 +144,11 @@ def references_within(order: Sequence[Any]) -> dict[int, int]:
     return counts
 
 
-def live(order: Sequence[Any]) -> list[Any]:
-    """Pending nodes that something outside of this graph refers to: tensors and other records."""
-    inner = references_within(order)
+def live(order: Sequence[Any], inner: Mapping[int, int]) -> list[Any]:
+    """Pending nodes that something outside of this graph refers to: tensors and other records.
+
+    ``inner``: how often the nodes of the walk refer to each other.
+    """
     found: list[Any] = []
     for node in order:
         kind = type(node)
@@ -158,14 +162,17 @@ def live(order: Sequence[Any]) -> list[Any]:
     return found
 
 
-def execute(roots: Sequence[Any], donate: Sequence[Any] = ()) -> None:
+def execute(roots: Sequence[Any], donate: Donate | None = None) -> None:
     """Give every root a value, and every pending record under them that is still in use.
 
-    ``donate`` are leaves whose buffers may be used up.  Raises UnboundError for a symbol.
+    ``donate(order, inner)`` gives the ids of the leaves whose buffers may be used up, from the walk
+    and the counts of its references; leaves are also held by one list here.  Raises UnboundError
+    for a symbol.
     """
     with _lock:
         order, ends, key = collect(roots)
-        outputs = list(dict.fromkeys([*roots, *live(order)]))
+        inner = references_within(order)
+        outputs = list(dict.fromkeys([*roots, *live(order, inner)]))
         place = {id(n): k for k, n in enumerate(order)}
         full_key = (key, tuple(place[id(o)] for o in outputs))
         plan = _plans.get(full_key)
@@ -184,7 +191,7 @@ def execute(roots: Sequence[Any], donate: Sequence[Any] = ()) -> None:
             feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
             results: Any = evaluate(plan.outputs, feeds)
         else:
-            given = {id(n) for n in donate}
+            given = donate(order, inner) if donate is not None else ()
             used = tuple(k for k, e in enumerate(ends) if id(e) in given)
             for k in used:
                 if isinstance(values[k], np.ndarray):

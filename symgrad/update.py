@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.execute import execute, references_within
-from symgrad.record import Leaf, Part, Update, modes, walk
+from symgrad.execute import execute
+from symgrad.record import Leaf, Part, Update, modes
 from symgrad.tensor import Tensor
 
 
@@ -66,7 +66,7 @@ def apply_updates(jobs: Sequence[Job]) -> None:
         for k, t in enumerate(job.targets):
             targets.append(t)
             parts.append(Part(whole, k, t._now().shape, t.dtype))
-    execute(parts, _exclusive(parts, targets))
+    execute(parts, lambda order, inner: _exclusive(order, inner, targets))
     for target, part in zip(targets, parts, strict=True):
         storage = target._storage
         node = Leaf(part.value, part.shape, part.dtype, part.device)
@@ -114,10 +114,11 @@ def captured_update(
         t._storage.node = Part(whole, k, tuple(t.shape), t.dtype)
 
 
-def _exclusive(parts: Sequence[Part], targets: Sequence[Tensor]) -> list[Leaf]:
-    """The leaves of targets that nothing outside this graph and their storages refers to."""
-    order = walk(parts, lambda n: type(n) is Leaf and n.source is None)
-    held = references_within(order)
+def _exclusive(
+    order: Sequence[Any], inner: Mapping[int, int], targets: Sequence[Tensor]
+) -> set[int]:
+    """Ids of the leaves of targets that only this graph and their storages refer to."""
+    held = dict(inner)
     ordered = {id(n) for n in order}
     shared: set[int] = set()
     for t in targets:
@@ -132,13 +133,13 @@ def _exclusive(parts: Sequence[Part], targets: Sequence[Tensor]) -> list[Leaf]:
             shared.add(id(tracked.source))
         if id(tracked) not in ordered:
             held[id(tracked.source)] = held.get(id(tracked.source), 0) + 1
-    found: list[Leaf] = []
+    found: set[int] = set()
     for t in targets:
         leaf = t._storage.node
-        # beside ``held``: its storage, ``order``, this loop's name, getrefcount's argument
-        free = sys.getrefcount(leaf) <= held.get(id(leaf), 0) + 4
+        # beside ``held``: its storage, ``order``, the list of ends, this name, the argument
+        free = sys.getrefcount(leaf) <= held.get(id(leaf), 0) + 5
         if free and id(leaf) not in shared and leaf.value is not None:
-            found.append(leaf)
+            found.add(id(leaf))
     return found
 
 
