@@ -251,27 +251,30 @@ def note(function: Function, statics: tuple[Any, ...], operands: tuple[Node, ...
 def walk(roots: Iterable[Node], cut: Callable[[Node], bool]) -> list[Node]:
     """Nodes under ``roots``, operands first, each once; nodes for which ``cut`` holds are ends."""
     order: list[Node] = []
+    opened: set[int] = set()
     done: set[int] = set()
-    stack: list[tuple[Node, bool]] = [(r, False) for r in roots]
+    stack = list(roots)
     stack.reverse()
     while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
+        node = stack[-1]
+        key = id(node)
+        if key in done:
+            stack.pop()
             continue
-        if id(node) in done:
-            continue
-        done.add(id(node))
-        if cut(node):
-            order.append(node)
-            continue
-        stack.append((node, True))
-        source = node.source if type(node) is Leaf else None
-        if source is not None:
-            stack.append((source, False))
-        for o in reversed(node.operands):
-            if id(o) not in done:
-                stack.append((o, False))
+        if key not in opened:
+            opened.add(key)
+            if not cut(node):
+                below = len(stack)
+                if type(node) is Leaf and node.source is not None:
+                    stack.append(node.source)
+                operands = node.operands
+                if operands:
+                    stack += [o for o in reversed(operands) if id(o) not in done]
+                if len(stack) > below:
+                    continue
+        stack.pop()
+        done.add(key)
+        order.append(node)
     return order
 
 
