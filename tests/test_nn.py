@@ -74,6 +74,10 @@ LAYERS = [
     (lambda m: m.BatchNorm1d(4, affine=False, momentum=None), X),
     (lambda m: m.BatchNorm1d(4, track_running_stats=False), X),
     (lambda m: m.BatchNorm2d(4, eps=1e-3, momentum=0.3), IMAGE),
+    (lambda m: m.ZeroPad2d((1, 0, 2, 1)), IMAGE),
+    (lambda m: m.ConstantPad2d(1, 0.5), IMAGE),
+    (lambda m: m.Upsample(scale_factor=2), IMAGE),
+    (lambda m: m.Upsample(size=(3, 5)), IMAGE),
     (lambda m: m.Sequential(m.Linear(4, 5), m.ReLU(), m.Linear(5, 2)), X),
 ]
 

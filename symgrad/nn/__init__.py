@@ -56,6 +56,7 @@ from symgrad.nn.normalization import (
     RMSNorm,
 )
 from symgrad.nn.parameter import Buffer, Parameter
+from symgrad.nn.resize import ConstantPad2d, Upsample, ZeroPad2d
 
 __all__ = [
     "CELU",
@@ -68,6 +69,7 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Buffer",
+    "ConstantPad2d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",
@@ -111,6 +113,8 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Unflatten",
+    "Upsample",
+    "ZeroPad2d",
     "functional",
     "init",
     "parameter",

@@ -424,3 +424,38 @@ def scaled_dot_product_attention(
         else:
             scores = scores + attn_mask
     return dropout(softmax(scores, -1), dropout_p, dropout_p > 0) @ value
+
+
+# ------------------------------------------------------------------ shapes of images
+
+pad = _row("pad")
+
+
+def interpolate(
+    input: Tensor,
+    size: int | tuple[int, ...] | None = None,
+    scale_factor: float | tuple[float, ...] | None = None,
+    mode: str = "nearest",
+) -> Tensor:
+    """Images ``(N, C, …)`` at another size: each output pixel is the nearest input pixel."""
+    if mode != "nearest":
+        raise NotImplementedError(
+            f"interpolate(mode={mode!r}): nearest is there; others come later"
+        )
+    if (size is None) == (scale_factor is None):
+        raise ValueError("only one of size or scale_factor should be defined")
+    old = [int(s) for s in input.shape[2:]]
+
+    def each(value: Any) -> tuple[Any, ...]:
+        return tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(old)
+
+    if size is not None:
+        new = [int(s) for s in each(size)]
+    else:
+        new = [math.floor(s * f) for s, f in zip(old, each(scale_factor), strict=True)]
+    for axis, (before, after) in enumerate(zip(old, new, strict=True), start=2):
+        places = Tensor.from_value(
+            np.arange(after) * before // after, creation.CAST_DTYPES["int64"]
+        )
+        input = input.index_select(axis, places)
+    return input
