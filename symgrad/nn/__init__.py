@@ -25,6 +25,11 @@ from symgrad.nn.activation import (
     Tanh,
     Tanhshrink,
 )
+from symgrad.nn.attention import (
+    MultiheadAttention,
+    TransformerEncoder,
+    TransformerEncoderLayer,
+)
 from symgrad.nn.container import (
     ModuleDict,
     ModuleList,
@@ -94,6 +99,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -112,6 +118,8 @@ __all__ = [
     "Softsign",
     "Tanh",
     "Tanhshrink",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "Unflatten",
     "Upsample",
     "ZeroPad2d",
