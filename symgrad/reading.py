@@ -59,7 +59,7 @@ class Reading(Attributes):
                 old.value = np.array(arrays.to_numpy(self.array()))
             return old.value
         if storage.shared is None:
-            storage.shared = np.array(arrays.to_numpy(self.array()))
+            storage.shared = np.array(arrays.to_numpy(self.array()), order="C")
             storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
         return storage.shared
 

@@ -1,8 +1,8 @@
 """Views: tensors that share the storage of another, and writing through them.
 
 A view is (base, function, arguments); its record is made again when the storage has changed.  A
-write rebinds the storage of the base to a record of the whole.  Strides and offsets are those of the
-same view of a NumPy array whose memory is never read.
+write rebinds the storage of the base to a record of the whole.  Strides and offsets are those of
+the same view of a NumPy array whose memory is never read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,19 @@ from symgrad.storage import strides_of
 SAME_ORDER = {"reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze"}
 
 
-def layout(t: Any) -> tuple[np.ndarray[Any, Any], int]:
-    """A stand-in of one byte per element with the tensor's strides, and its offset in elements."""
+def _chain(t: Any) -> list[Any]:
+    """The views between a tensor and its storage, the last one first."""
     chain: list[Any] = []
     while t._view is not None:
         chain.append(t._view)
         t = t._view[0]
-    shape = tuple(t._storage.node.shape)
+    return chain
+
+
+def layout(t: Any) -> tuple[np.ndarray[Any, Any], int]:
+    """A stand-in of one byte per element with the tensor's strides, and its offset in elements."""
+    chain = _chain(t)
+    shape = tuple(t._root()._storage.node.shape)
     root = np.lib.stride_tricks.as_strided(np.zeros(1, np.int8), shape, strides_of(shape))
     found: Any = root
     for _, function, statics, *_ in reversed(chain):
@@ -220,9 +226,7 @@ class Viewing(Reading):
         """The value as a NumPy array that shares memory with this tensor."""
         if self._view is None or (self.requires_grad and not force):
             return Reading.numpy(self, force=force)
-        root = Reading.numpy(self._root(), force=True)
-        shape, offset = layout(self)
-        item = root.itemsize
-        return np.lib.stride_tricks.as_strided(
-            root.reshape(-1)[offset:], shape.shape, [s * item for s in shape.strides]
-        )
+        found: Any = Reading.numpy(self._root(), force=True)
+        for _, function, statics, *_ in reversed(_chain(self)):
+            found = function.view(found, *statics[1:-1], **dict(statics[-1]))
+        return found

@@ -40,6 +40,7 @@ FLOORS: dict[str, float] = {
     "symgrad.creation": 7.3,
     "symgrad.surface": 7.2,
     "symgrad.autograd": 7.1,
+    "symgrad.checks": 7.05,
     "symgrad.tensor": 7,
     "symgrad.several": 7.1,
     "symgrad.calls": 6.5,

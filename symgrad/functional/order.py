@@ -10,9 +10,9 @@ from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, reduce_sum
+from symgrad.core.build import elementwise as apply
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
-from symgrad.core.build import elementwise as apply
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
