@@ -20,8 +20,8 @@ CHOSEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 
 def expanded(
     node: Any, letters: Mapping[str, int] | None = None
-) -> tuple[Expr, dict[Expr, str], set[Expr]]:
-    """A node's expression, the user's names in it, and the symbols of tracked leaves."""
+) -> tuple[Expr, dict[Expr, str], set[Expr], dict[int, Any]]:
+    """A node's expression, the user's names in it, the symbols of tracked leaves, all by id."""
     order = walk([node], lambda n: False)
     expansion = Expansion(order, leaf_symbols(order, letters))
     chosen = {expansion.exprs[id(n)]: CHOSEN[n] for n in order if n in CHOSEN}
@@ -30,7 +30,8 @@ def expanded(
         for n in order
         if type(n) is Leaf and n.tracked and n.source is not None
     }
-    return expansion.final([expansion.exprs[id(node)]])[0], chosen, tracked
+    found = expansion.final([expansion.exprs[id(node)]])[0]
+    return found, chosen, tracked, expansion.exprs
 
 
 def caller_names() -> dict[int, str]:

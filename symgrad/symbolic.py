@@ -85,7 +85,7 @@ def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = 
     """
     written = Written()
     with listening(written.note):
-        e, chosen, tracked = expanded(output.node(), letters)
+        e, chosen, tracked, table = expanded(output.node(), letters)
     old = dict(chosen)
     moved: dict[Expr, Expr] = {}
 
@@ -101,7 +101,7 @@ def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = 
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in tracked)]
     else:
         listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
-        wanted = [t.expr(letters) for t in listed]
+        wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
     label = "L" if not e.shape else "Y"
     return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
 
