@@ -117,7 +117,7 @@ class TracedFunction:
                 "tensor"
             )
         with listening(self.written.note):
-            raw, chosen, _ = expanded(result.node())
+            raw, chosen, *_ = expanded(result.node())
         moved: dict[Expr, Expr] = {}
 
         def carry(before: Expr, after: Expr, table: dict[Expr, Expr]) -> None:
