@@ -15,7 +15,7 @@ import pytest
 from symgrad_codegen.compile import compiled
 
 import symgrad.ops  # noqa: F401  (fills the table)
-from symgrad.autodiff import gradient
+from symgrad.autodiff import gradient, pull_back
 from symgrad.core import dtypes
 from symgrad.core.build import add, cast, product, reduce_sum
 from symgrad.core.expr import Expr, symbol
@@ -167,6 +167,31 @@ def test_gradient_is_central_differences_and_jax_grad(name):
 @pytest.mark.parametrize("name", [n for n in DIFFERENTIATED if ROWS[n].gradient == "both orders"])
 def test_second_order_gradient_is_central_differences(name):
     _check_gradients(name, second=True)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_adjoints_with_extra_leading_axes_give_one_gradient_per_entry(name):
+    row = ROWS[name]
+    symbols = symbols_of(row)
+    outputs = [y for y in _outputs(row, symbols) if y.dtype.differentiable]
+    wanted = [s for s in symbols if s.dtype.differentiable]
+    feeds: Feeds = dict(zip(symbols, values_of(row), strict=True))
+    rng = np.random.default_rng(5)
+    for y in outputs:
+        stacked = symbol("s", (2, 5, *y.shape), y.dtype)
+        single = symbol("t", y.shape, y.dtype)
+        drawn = rng.standard_normal((2, 5, *_lettered(y.shape))).astype(y.dtype.numpy)
+        both = pull_back({y: stacked}, wanted)
+        alone = pull_back({y: single}, wanted)
+        for leaf, many, one in zip(wanted, both, alone, strict=True):
+            assert (many is None) == (one is None)
+            if many is None or one is None:
+                continue
+            assert many.shape == (2, 5, *leaf.shape)
+            (found,) = evaluate([many], {**feeds, stacked: drawn}, SIZES)
+            for at in ((0, 0), (1, 4)):
+                (expected,) = evaluate([one], {**feeds, single: drawn[at]}, SIZES)
+                _close(found[at], expected, max(1e-9, row.tolerance * 1e-2), f"{leaf} at {at}")
 
 
 def test_detach_has_derivative_zero_by_definition():
