@@ -9,6 +9,7 @@ from typing import Any
 
 from symgrad import checks as functional
 from symgrad.checks import gradcheck
+from symgrad.custom import Function
 from symgrad.gradients import grad
 from symgrad.record import modes
 
@@ -108,6 +109,7 @@ def backward(
 
 
 __all__ = [
+    "Function",
     "backward",
     "enable_grad",
     "functional",

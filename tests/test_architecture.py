@@ -41,6 +41,7 @@ FLOORS: dict[str, float] = {
     "symgrad.surface": 7.2,
     "symgrad.autograd": 7.1,
     "symgrad.checks": 7.05,
+    "symgrad.custom": 7.05,
     "symgrad.tensor": 7,
     "symgrad.several": 7.1,
     "symgrad.calls": 6.5,

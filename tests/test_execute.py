@@ -1,0 +1,117 @@
+"""Execution: cold graphs by NumPy, then compiled; pending tensors, liveness, memory."""
+
+import gc
+import threading
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+
+
+def program(x):
+    return (sg.tanh(x @ x.T) * x.sum(1)).softmax(-1)
+
+
+def test_cold_and_compiled_agree():
+    rng = np.random.default_rng(0)
+    first = None
+    for _ in range(3):
+        x = sg.from_numpy(rng.standard_normal((3, 3)))
+        value = program(x).numpy()
+        if first is None:
+            first = value
+        expected = np.tanh(x.numpy() @ x.numpy().T) * x.numpy().sum(1)
+        expected = np.exp(expected) / np.exp(expected).sum(-1, keepdims=True)
+        np.testing.assert_allclose(value, expected, rtol=1e-10)
+
+
+def test_reading_one_value_never_changes_another():
+    x = sg.ones(3, requires_grad=True)
+    y = x * 2
+    z = (y * y).sum()
+    assert z.item() == 12
+    assert y.tolist() == [2, 2, 2]
+    z.backward()
+    assert x.grad.tolist() == [8, 8, 8]
+
+
+def test_python_numbers_keep_their_types():
+    x = sg.tensor([3])
+    assert (x * 1).dtype is sg.int64
+    assert (x * 1.0).dtype is sg.float32
+    assert (x * True).dtype is sg.int64
+
+
+def test_batches_at_different_places_share_one_program():
+    data = sg.arange(40.0).view(20, 2)
+    w = sg.ones(2, requires_grad=True)
+    for start in range(0, 20, 4):
+        w.grad = None
+        batch = data[start : start + 4]
+        (batch @ w).sum().backward()
+        assert w.grad.tolist() == data.numpy()[start : start + 4].sum(0).tolist()
+
+
+def test_long_updates_without_reading_stay_bounded():
+    total = sg.zeros(2)
+    for _ in range(3000):
+        total.add_(1)
+    assert total.tolist() == [3000, 3000]
+    assert total._storage.node.depth <= 201
+
+
+def test_threads_record_and_run_at_once():
+    results = {}
+
+    def work(k):
+        x = sg.full((4,), float(k), requires_grad=True)
+        with sg.no_grad() if k % 2 else sg.enable_grad():
+            y = (x * x).sum()
+        results[k] = (y.item(), y.requires_grad)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(8)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert results == {k: (4.0 * k * k, k % 2 == 0) for k in range(8)}
+
+
+def test_dropped_graphs_are_freed():
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(50):
+        x = sg.ones(3, requires_grad=True)
+        (x * x).sum().backward()
+        x.grad.tolist()
+    del x
+    gc.collect()
+    assert len(gc.get_objects()) - before < 4000
+
+
+@pytest.mark.parametrize("steps", [6])
+def test_the_training_loop_leaves_everything_readable(steps):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    weights = rng.standard_normal((4, 3)).astype(np.float32)
+    data = rng.standard_normal((8, 4)).astype(np.float32)
+    classes = rng.integers(0, 3, 8)
+    seen = []
+    for t in (sg, torch):
+        layer = t.nn.Linear(4, 3)
+        with t.no_grad():
+            layer.weight.copy_(t.tensor(weights.T.copy()))
+            layer.bias.zero_()
+        optimizer = t.optim.Adam(layer.parameters(), lr=0.05)
+        x, y = t.tensor(data), t.tensor(classes)
+        log = []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            logits = layer(x)
+            loss = t.nn.functional.cross_entropy(logits, y)
+            loss.backward()
+            optimizer.step()
+            log.append((loss.item(), logits.sum().item(), layer.weight.grad.norm().item()))
+        seen.append(np.array(log))
+    np.testing.assert_allclose(*seen, rtol=2e-4, atol=1e-5)
