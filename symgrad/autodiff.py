@@ -29,7 +29,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.op import OPS
 from symgrad.core.sizes import ONE, Size, shape_text
-from symgrad.core.traverse import topological
+from symgrad.core.traverse import many_nodes, topological
 from symgrad.errors import DerivativeError
 from symgrad.ops.outputs import PROJECT, outputs_of
 
@@ -66,6 +66,16 @@ def pull_back(
     too.  ``where`` names the user's line of a node, for errors.
     """
     order = topological(seeds)
+    with many_nodes(len(order)):
+        return _swept(order, seeds, wanted, where)
+
+
+def _swept(
+    order: Sequence[Expr],
+    seeds: Mapping[Expr, Expr],
+    wanted: Sequence[Expr],
+    where: Callable[[Expr], str] | None,
+) -> list[Expr | None]:
     active = depending(order, wanted)
     for e in wanted:
         if not e.dtype.differentiable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,6 +29,7 @@ from symgrad.simplify import GROUPS, rewrite, simplify
 from symgrad.tensor import Tensor
 from symgrad.trace import parse_sizes, spec
 
+_order = count(1)
 _declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
 
 
@@ -39,7 +41,7 @@ def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: st
     """
     made = spec(sizes, dtype, *facts)
     e = expr_symbol(name, made.shape, dtype, facts=facts)
-    _declared.setdefault(e, len(_declared) + 1)
+    _declared[e] = next(_order)
     return Tensor.of(e)
 
 

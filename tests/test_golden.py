@@ -96,10 +96,6 @@ PRINTED = {
 }
 
 
-HISTORY = "lines number their symbols over all derivations, and declarations count once for all"
-"""Known: what ran before may change the order of factors. Take the marks away with the cause."""
-
-
 @cache
 def printed(which: str) -> str:
     return PRINTED[which].derive().unicode
@@ -124,10 +120,7 @@ def lines(text: str, row: Printed) -> list[str]:
 
 @pytest.mark.parametrize(
     "which",
-    [
-        pytest.param(p, marks=pytest.mark.xfail("naively" in p, reason=HISTORY, strict=False))
-        for p in PRINTED
-    ],
+    [pytest.param(p) for p in PRINTED],
 )
 def test_the_text_is_the_golden_text(which: str) -> None:
     row = PRINTED[which]
@@ -204,7 +197,6 @@ def test_planted_errors_are_caught(which: str, square: int) -> None:
     assert not missed
 
 
-@pytest.mark.xfail(reason=HISTORY, strict=True)
 @pytest.mark.parametrize("which", ["newton naively", "declared order"])
 def test_the_text_does_not_depend_on_what_ran_before(which: str) -> None:
     def fresh() -> str:

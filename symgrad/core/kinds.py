@@ -168,6 +168,10 @@ def contract(
 
     Raises ShapeError where one label meets two sizes, DTypeError for mixed dtypes.
     """
+    if len(factors) == 1:
+        kept = tuple(out)
+        if tuple(labels[0]) == kept == tuple(range(len(factors[0].shape))):
+            return factors[0]
     size: dict[int, Size] = dict(sizes) if sizes else {}
     queue = [(f, list(ls)) for f, ls in zip(factors, labels, strict=True)]
     fresh = 1 + max([-1, *out, *size, *[x for _, ls in queue for x in ls]])
@@ -203,7 +207,7 @@ def contract(
         if op is SUM:
             if not e.args:
                 return zeros(tuple(size[x] for x in out), dtype)
-            if len(e.args) == 1:
+            if len(e.args) == 1 and (coefficient * e.params[0][0][0]).is_modest:
                 c, inner_labels = e.params[0][0]
                 coefficient = coefficient * c
                 queue.append((e.args[0], [ls[x] if x >= 0 else -1 for x in inner_labels]))
@@ -402,7 +406,9 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
     merged: dict[tuple[Expr, Labels, Any], Monomial] = {}
     for coefficient, e, labels in terms:
         while True:
-            if e.op is SUM and len(e.args) <= 1:
+            if e.op is SUM and (
+                not e.args or (len(e.args) == 1 and (coefficient * e.params[0][0][0]).is_modest)
+            ):
                 if not e.args:
                     break
                 inner: Labels = e.params[0][0][1]
@@ -446,6 +452,12 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
 
 def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:
     """``coefficient · e``."""
+    c = monomial(coefficient)
+    if c.is_one:
+        return e
+    if e.op is not SUM and not (e.op is CONTRACTION and len(e.args) <= 1 and not e.sums):
+        natural = tuple([-1 if s == 1 else k for k, s in enumerate(e.shape)])
+        return intern(SUM, (e,), (((c, natural),), e.shape, e.dtype), e.shape, e.dtype)
     return linear([(monomial(coefficient), e, tuple(range(len(e.shape))))], e.shape, e.dtype)
 
 

@@ -91,6 +91,11 @@ class Monomial:
         return not self.powers and self.number == 1
 
     @property
+    def is_modest(self) -> bool:
+        """May it be merged with other coefficients without danger of overflow?"""
+        return 1e-18 < abs(self.number) < 1e18 or not self.number
+
+    @property
     def is_zero(self) -> bool:
         """True for 0."""
         return self.number == 0
@@ -168,9 +173,11 @@ def _power(number: Number, power: Fraction) -> Number:
 
 
 def times(a: Number, b: Number) -> Number:
-    """Product of two numbers, exact where both are."""
+    """Product of two numbers, exact where both are and the result stays short."""
     if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a * b
+        exact = a * b
+        if exact.denominator.bit_length() < 160 and exact.numerator.bit_length() < 160:
+            return exact
     return float(a) * float(b)
 
 

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import gc
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 
 from symgrad.core.expr import SYMBOL, Expr
+
+
+@contextmanager
+def many_nodes(count: int) -> Generator[None, None, None]:
+    """A pass over a large graph, with garbage collection waiting: all it makes is in use.
+
+    Otherwise the collector walks the growing graph again and again.
+    """
+    if count < 5_000 or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def topological(roots: Iterable[Expr], stop: Callable[[Expr], bool] | None = None) -> list[Expr]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import count
 
 from symgrad.autodiff import depending, pull_back
 from symgrad.core.build import (
@@ -33,7 +34,6 @@ from symgrad.derivation.notation import Form, name, subscript
 from symgrad.derivation.order import Written
 
 FORWARD, ADJOINT, GRADIENT = "forward", "adjoint", "gradient"
-_numbers = iter(range(1, 2**62))
 
 
 @dataclass(slots=True)
@@ -108,6 +108,7 @@ class _Builder:
         self.names = NameTable({name_of(i) for i in inputs})
         for i in inputs:
             self.names.taken.update(letters_of(i.shape))
+        self.numbers = count(1)  # per derivation: digests, and so texts, forget what ran before
         self.moved: dict[Expr, Expr] = {}
         self.made: dict[Expr, Expr] = {}
 
@@ -133,7 +134,7 @@ class _Builder:
 
     def _define(self, node: Expr, word: str) -> Expr:
         expr = self._over_names(node)
-        leaf = symbol(word, node.shape, node.dtype, number=next(_numbers))
+        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
         self.lines.definitions.append(Definition(leaf, expr, FORWARD))
         self.moved[node] = leaf
         return leaf
@@ -156,7 +157,7 @@ class _Builder:
         for node in order:
             if node.op.name == "onehot":
                 word = self.names.fresh("Y" if node.ndim == 2 else "y")
-                self.lines.shown[node] = symbol(word, node.shape, node.dtype, number=next(_numbers))
+                self.lines.shown[node] = symbol(word, node.shape, node.dtype, number=next(self.numbers))
 
     # -------------------------------------------------------------- backward
 
@@ -206,13 +207,13 @@ class _Builder:
             return ones((), s.dtype)
         word = name_of(s)
         if top:
-            incoming = symbol(self.names.fresh(f"δ{word}"), s.shape, s.dtype, next(_numbers))
+            incoming = symbol(self.names.fresh(f"δ{word}"), s.shape, s.dtype, next(self.numbers))
             self.lines.definitions.append(Definition(incoming, incoming, "given", s))
             return incoming
         head, digits = word[:1], word[1:]
         label = f"δ{digits}" if head in "Zz" and digits.isalnum() and digits else f"δ{word}"
         expr = self._total(parts)
-        leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number=next(_numbers))
+        leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number=next(self.numbers))
         self.lines.definitions.append(Definition(leaf, expr, ADJOINT, s))
         return leaf
 
@@ -278,7 +279,7 @@ class _Builder:
 
     def _make(self, node: Expr) -> Expr:
         word = self.names.fresh(base_letter("p" if node.op.name == "sigmoid" else "P", node))
-        leaf = symbol(word, node.shape, node.dtype, number=next(_numbers))
+        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
         self.made[node] = leaf
         definitions = self.lines.definitions
         owner = node.args[0]
@@ -302,7 +303,7 @@ class _Builder:
                 found = parts.get(leaf)
                 expr = self._total(found) if found else zeros(leaf.shape, leaf.dtype)
                 word = self.names.fresh(f"∂{prefix}/∂{name_of(leaf)}")
-                gradient = symbol(word, leaf.shape, leaf.dtype, number=next(_numbers))
+                gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))
                 self.lines.definitions.append(Definition(gradient, expr, GRADIENT, leaf))
 
     # -------------------------------------------------------------- inlining

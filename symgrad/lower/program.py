@@ -22,7 +22,7 @@ from symgrad_codegen.program import (
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
-from symgrad.core.traverse import topological, users
+from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
 from symgrad.lower.align import aligned, readable_template, size_operands, with_shape
 from symgrad.lower.pairs import order_contractions
@@ -48,7 +48,21 @@ def lower(
     ``lines`` are definitions in order whose symbols later expressions use; ``names`` suggests names
     for other nodes.  Raises UnboundError for a symbol that is neither input nor line.
     """
-    names = names or {}
+    roots = [line.expr for line in lines] + [e for _, e in outputs]
+    order = topological(roots)
+    with many_nodes(len(order)):
+        return _lowered(name, inputs, outputs, lines, names or {}, (summary, tuple(facts)), order)
+
+
+def _lowered(
+    name: str,
+    inputs: Sequence[Expr],
+    outputs: Sequence[tuple[str, Expr]],
+    lines: Sequence[Line],
+    names: Mapping[Expr, str],
+    words: tuple[str, tuple[str, ...]],
+    order: Sequence[Expr],
+) -> Program:
     state = Lowering()
     parameters: list[Variable] = []
     for leaf in inputs:
@@ -56,7 +70,6 @@ def lower(
         state.values[leaf] = parameters[-1]
     defined = {line.symbol for line in lines}
     roots = [line.expr for line in lines] + [e for _, e in outputs]
-    order = topological(roots)
     state.uses = users(order)
     for root in roots:
         state.uses[root] = state.uses.get(root, 0) + 1
@@ -96,8 +109,8 @@ def lower(
         tuple(parameters),
         tuple(state.instructions),
         tuple(results),
-        summary=summary,
-        facts=tuple(facts),
+        summary=words[0],
+        facts=words[1],
     )
 
 
