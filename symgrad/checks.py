@@ -77,7 +77,11 @@ def hvp(func: Function, inputs: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gradcheck(
-    func: Function, inputs: Any, eps: float = 1e-6, atol: float = 1e-5, rtol: float = 1e-3,
+    func: Function,
+    inputs: Any,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
     raise_exception: bool = True,
 ) -> bool:
     """Do the gradients of ``func`` agree with central differences?"""

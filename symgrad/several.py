@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,20 @@ from symgrad.tensor import Tensor
 METHODS: dict[str, Callable[..., Any]] = {}
 
 
-def _pair(word: str) -> Any:
-    made = namedtuple(word, ["values", "indices"])
+def _pair(word: str, fields: tuple[str, str] = ("values", "indices")) -> Any:
+    """PyTorch's named pair, which prints as ``torch.return_types.max(values=…, indices=…)``."""
+    made = namedtuple(word, fields)  # noqa: PYI024 - the name is data
     made.__module__ = "torch.return_types"
+    made.__repr__ = lambda self: (  # type: ignore[method-assign]
+        f"torch.return_types.{word}(\n"
+        + ",\n".join(f"{k}={v!r}" for k, v in zip(fields, self, strict=True))
+        + ")"
+    )
     return made
 
 
-PAIRS = {word: _pair(word) for word in ("max", "min", "sort", "topk", "median", "kthvalue")}
+PAIRS = {word: _pair(word) for word in ("max", "min", "sort", "topk", "median")}
+PAIRS["aminmax"] = _pair("aminmax", ("min", "max"))
 
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +74,7 @@ def min_(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = 
 @method
 def aminmax(input: Tensor, *, dim: Any = None, keepdim: bool = False) -> Any:
     """(smallest, largest)."""
-    kind = namedtuple("aminmax", ["min", "max"])
+    kind = PAIRS["aminmax"]
     axes = () if dim is None else dim
     return kind(row("amin", input, axes, keepdim), row("amax", input, axes, keepdim))
 
@@ -137,7 +145,7 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
         sizes = [size // count + (k < size % count) for k in range(count)]
     else:
         cuts = [0, *[min(c, size) for c in indices_or_sections], size]
-        sizes = [max(b - a, 0) for a, b in zip(cuts, cuts[1:], strict=False)]
+        sizes = [max(b - a, 0) for a, b in pairwise(cuts)]
     return split(input, sizes, dim)
 
 
@@ -211,8 +219,13 @@ def masked_select(input: Tensor, mask: Tensor) -> Tensor:
 
 
 @method
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False,
-           return_counts: bool = False, dim: int | None = None) -> Any:
+def unique(
+    input: Tensor,
+    sorted: bool = True,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
     """The different entries, in order."""
     found: Any = np.unique(
         _array(input), return_inverse=return_inverse, return_counts=return_counts, axis=dim
@@ -241,8 +254,9 @@ def isin(elements: Tensor, test_elements: Any) -> Tensor:
 
 
 @method
-def allclose(input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8,
-             equal_nan: bool = False) -> bool:
+def allclose(
+    input: Tensor, other: Tensor, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
     """Are all entries within atol + rtol |b|?"""
     if input.dtype is not other.dtype:
         raise RuntimeError(f"{input.dtype} did not match {other.dtype}")
@@ -295,4 +309,3 @@ def install() -> dict[str, Callable[..., Any]]:
     plain = (meshgrid, cartesian_prod, broadcast_tensors, is_floating_point, numel, is_nonzero,
              atleast_1d, atleast_2d)  # fmt: skip
     return {**METHODS, **{f.__name__: f for f in plain}}
-

@@ -144,8 +144,11 @@ class Viewing(Reading):
         return call(FUNCTIONS["index"], (shown, tuple(dims), *picks), {})
 
     def _cut(self, entries: tuple[tuple[Any, ...], ...], known: Any) -> Any:
-        """A view; of data that is known it is taken at once, so that no program depends on where
-        a batch begins."""
+        """A view.
+
+        Of data that is known it is taken at once, so that no program depends on where a batch
+        begins.
+        """
         if known is None:
             return view_of(FUNCTIONS["basic_index"], self, (entries,), {})
         part = known[numpy_index(entries)]

@@ -62,8 +62,9 @@ def min_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
 
 
 @public(saves=(0, "result"))
-def prod(a: Expr, dim: int | None = None, keepdim: bool = False, *,
-         dtype: DType | None = None) -> Expr:
+def prod(
+    a: Expr, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Expr:
     """Π over ``dim``."""
     if dtype is not None:
         a = cast(a, dtype)
@@ -156,8 +157,9 @@ def cummax_values(a: Expr, dim: int) -> Expr:
 
 
 @public(saves=("result",))
-def norm(a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *,
-         dtype: DType | None = None) -> Expr:
+def norm(
+    a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
+) -> Expr:
     """(Σ |a|ᵖ)^(1/p) along ``dim``; ∞ and −∞ for the extremes of |a|, 0 counts."""
     from_dtype = cast(a, dtype) if dtype is not None else a
     axes = axes_of(dim, a.ndim)

@@ -85,8 +85,9 @@ def addmm(a: Expr, mat1: Expr, mat2: Expr, *, beta: Any = 1, alpha: Any = 1) -> 
 
 
 @public(grad_fn="NanToNumBackward0")
-def nan_to_num(a: Expr, nan: float = 0.0, posinf: float | None = None,
-               neginf: float | None = None) -> Expr:
+def nan_to_num(
+    a: Expr, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Expr:
     """NaN and infinities replaced by numbers."""
     if not a.dtype.differentiable:
         return a
@@ -145,8 +146,9 @@ def heaviside(a: Expr, values: Expr) -> Expr:
 
 
 @public()
-def isclose(a: Expr, b: Expr, rtol: float = 1e-5, atol: float = 1e-8,
-            equal_nan: bool = False) -> Expr:
+def isclose(
+    a: Expr, b: Expr, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Expr:
     """|a − b| ≤ atol + rtol |b|."""
     a, b = promoted(a, b, at_least_float=True)
     near = apply("le", apply("abs", a - b), apply("abs", b) * rtol + atol)
