@@ -62,6 +62,7 @@ from symgrad.errors import (
 )
 from symgrad.functional.promotion import default_dtype as get_default_dtype
 from symgrad.functional.promotion import set_default_dtype
+from symgrad.printing import printoptions, set_printoptions
 from symgrad.random import (
     Generator,
     default_generator,
@@ -71,7 +72,6 @@ from symgrad.random import (
     seed,
     set_rng_state,
 )
-from symgrad.printing import printoptions, set_printoptions
 from symgrad.step import compile
 from symgrad.storage import Size, device
 from symgrad.symbolic import derive, grad, name, symbol, symbols

@@ -27,7 +27,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import symbol
 from symgrad.core.op import OPS
 from symgrad.core.sizes import letter
-from symgrad.ops import gather, matrix, random, sequence, structure
+from symgrad.ops import gather, join, matrix, random, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.elementwise import where
 from symgrad.ops.index import onehot
@@ -123,8 +123,8 @@ row("contraction", lambda x: contract([x], [[0, 1]], [1, 2], {2: 2}), Argument((
 row("sum_of_terms", lambda x, y: 2 * x - y / 3, Argument((2, 3)), Argument((3,)))
 row("sum_of_terms", lambda x: x / N + x.T * (1 / D), Argument((N, N)), note="with letters")
 row("delta", lambda x: broadcast_to(delta(3, dtypes.float64), (2, 3, 3)) + x, Argument((2, 3, 3)))
-row("arange", lambda x: structure.arange(N, dtypes.float64) * x, Argument((N,)))
-row("arange", lambda: structure.arange(5, dtypes.int64), note="integers")
+row("arange", lambda x: join.arange(N, dtypes.float64) * x, Argument((N,)))
+row("arange", lambda: join.arange(5, dtypes.int64), note="integers")
 
 # ------------------------------------------------------------------ maps
 
@@ -156,7 +156,9 @@ row("where", lambda x, y: where(elementwise("gt", x, y), elementwise("exp", x), 
     note="of a comparison")  # fmt: skip
 row("cast", lambda x: cast(cast(x, dtypes.float32), dtypes.float64), REAL, finite=False,
     tolerance=1e-6, note="to float32 and back")  # fmt: skip
-row("cast", lambda x: cast(elementwise("gt", x, 1 - x), dtypes.float64) * x, REAL, note="of a truth")
+row(
+    "cast", lambda x: cast(elementwise("gt", x, 1 - x), dtypes.float64) * x, REAL, note="of a truth"
+)
 row("detach", lambda x: elementwise("detach", x) * x, REAL, finite=False, in_jax=False)
 
 # ------------------------------------------------------------------ along an axis
@@ -196,12 +198,12 @@ row("place", lambda x: structure.place(x, ((1, 8, 3), None), (9, 3)), Argument((
     note="with steps")  # fmt: skip
 row("place", lambda x, y: structure.place(x, ((0, 2, 1),), (N,)) * y, Argument((2,)), Argument((N,)),
     note="into a letter")  # fmt: skip
-row("concatenate", lambda x, y: structure.concatenate([x, y, x], 0), REAL, Argument((1, 3)))
-row("concatenate", lambda x: structure.concatenate([x, 2 * x], -1), Argument((N, D)),
+row("concatenate", lambda x, y: join.concatenate([x, y, x], 0), REAL, Argument((1, 3)))
+row("concatenate", lambda x: join.concatenate([x, 2 * x], -1), Argument((N, D)),
     note="letters")  # fmt: skip
 for _word in ("tril", "triu"):
-    row(_word, lambda x, w=_word: structure.triangle(w, x, 0), Argument((2, 3, 4)))
-    row(_word, lambda x, w=_word: structure.triangle(w, x, -1), Argument((N, D)), note="below")
+    row(_word, lambda x, w=_word: join.triangle(w, x, 0), Argument((2, 3, 4)))
+    row(_word, lambda x, w=_word: join.triangle(w, x, -1), Argument((N, D)), note="below")
 row("take", lambda x, i: gather.take(x, i, 0), Argument((N, D)), number(2, 3, below=4))
 row("take", lambda x, i: gather.take(x, i, -1), Argument((2, 4)), number(below=4), note="scalar")
 row("put_add", lambda x, i: gather.put_add(x, i, -2, 5), Argument((4, 3)), number(4, below=5))
@@ -230,7 +232,7 @@ def _spd(x):
 
 
 def _symmetric(x):
-    return x + matrix.transposed(x) + matrix.diagonal(structure.arange(3, x.dtype) * 4)
+    return x + matrix.transposed(x) + matrix.diagonal(join.arange(3, x.dtype) * 4)
 
 
 SQUARE, BATCH, RIGHT = Argument((3, 3)), Argument((2, 3, 3)), Argument((3, 2))
@@ -261,7 +263,7 @@ row("svd", lambda x: _signless(matrix.svd(matrix.transposed(_tall(x)))), Argumen
 
 def _tall(x):
     """Four by three, singular values apart."""
-    steps = structure.arange(3, x.dtype) * 3 + 4
+    steps = join.arange(3, x.dtype) * 3 + 4
     return x + structure.pad(matrix.diagonal(steps), [(0, 1), (0, 0)])
 
 

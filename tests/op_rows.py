@@ -27,7 +27,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops import elementwise as maps
-from symgrad.ops import gather, matrix, random, sequence, structure
+from symgrad.ops import gather, join, matrix, random, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.index import onehot
 from symgrad.ops.outputs import project
@@ -235,12 +235,12 @@ ROWS: dict[str, Row] = {
         (((3, 4), "real"),),
     ),
     "concatenate": Row(
-        lambda a, b: [structure.concatenate([a, a, b], -1), structure.concatenate([a, b])],
+        lambda a, b: [join.concatenate([a, a, b], -1), join.concatenate([a, b])],
         (((2, 3), "real"), ((2, 3), "real")),
     ),
-    "tril": Row(lambda a: [structure.tril(a), structure.tril(a, 1)]),
-    "triu": Row(lambda a: [structure.triu(a), structure.triu(a, -1)]),
-    "arange": Row(lambda a: product(a, structure.arange(M, dtypes.float64))),
+    "tril": Row(lambda a: [join.tril(a), join.tril(a, 1)]),
+    "triu": Row(lambda a: [join.triu(a), join.triu(a, -1)]),
+    "arange": Row(lambda a: product(a, join.arange(M, dtypes.float64))),
     "take": Row(
         lambda a, b: [gather.take(a, b, 0), gather.take(a, b, 1)],
         (MATRIX, ((2, "k"), "below 3")),

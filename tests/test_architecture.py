@@ -94,8 +94,7 @@ DANGEROUS: dict[tuple[str, str], str] = {
 }
 """(module, word) → why that module may use exec, eval, pickle, sympify and their kind."""
 
-LONG: dict[str, str] = {
-}
+LONG: dict[str, str] = {}
 """Module of more than 500 lines → why it is one idea."""
 
 NOT_IMPORTED = ["sympy", "optax", "matplotlib", "rich", "sklearn", "torch", "IPython", "pandas"]

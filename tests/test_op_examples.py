@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
-
 import jax
 import numpy as np
 import pytest
@@ -15,7 +12,7 @@ from symgrad.core.build import cast, contract, product, reduce_sum
 from symgrad.core.expr import symbol
 from symgrad.core.op import OPS
 from symgrad.core.traverse import topological
-from symgrad.evaluate import bind_sizes, concrete, evaluate
+from symgrad.evaluate import concrete, evaluate
 from tests.jax_reference import central_differences, in_jax, scalar_function
 from tests.op_examples import ROWS, SIZES, sample
 
@@ -146,6 +143,7 @@ def test_derivatives(row):
             close(next(rest) if j is not None else np.zeros(theirs.shape), theirs, row.tolerance,
                   "Jacobian")  # fmt: skip
     if row.finite:
+
         def at(moved):
             return evaluate([output], {**feeds, **dict(zip(wanted, moved, strict=True))}, SIZES)[0]
 

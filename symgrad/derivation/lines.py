@@ -157,7 +157,9 @@ class _Builder:
         for node in order:
             if node.op.name == "onehot":
                 word = self.names.fresh("Y" if node.ndim == 2 else "y")
-                self.lines.shown[node] = symbol(word, node.shape, node.dtype, number=next(self.numbers))
+                self.lines.shown[node] = symbol(
+                    word, node.shape, node.dtype, number=next(self.numbers)
+                )
 
     # -------------------------------------------------------------- backward
 

@@ -22,7 +22,7 @@ from symgrad.errors import ShapeError
 from symgrad.functional.promotion import promoted
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
-from symgrad.ops import structure
+from symgrad.ops import join, structure
 
 
 def listed(sizes: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -113,7 +113,7 @@ def cat(tensors: Sequence[Expr], dim: int = 0) -> Expr:
             "stack, or unsqueeze(0) first"
         )
     axis = axis_of(dim, parts[0].ndim)
-    return structure.concatenate(promoted(*parts), axis - parts[0].ndim)
+    return join.concatenate(promoted(*parts), axis - parts[0].ndim)
 
 
 @public()
@@ -130,7 +130,7 @@ def stack(tensors: Sequence[Expr], dim: int = 0) -> Expr:
             )
     axis = axis_of(dim, len(first) + 1)
     parts = [insert_axes(t, [axis]) for t in promoted(*tensors)]
-    return structure.concatenate(parts, axis - len(first) - 1)
+    return join.concatenate(parts, axis - len(first) - 1)
 
 
 @public()
@@ -233,7 +233,7 @@ def roll(a: Expr, shifts: Any, dims: Any = None) -> Expr:
         assert isinstance(n, int)
         cut = -shift % n if n else 0
         if cut:
-            a = structure.concatenate(
+            a = join.concatenate(
                 [structure.slice_axis(a, axis, cut, n), structure.slice_axis(a, axis, 0, cut)],
                 axis - a.ndim,
             )
@@ -243,13 +243,13 @@ def roll(a: Expr, shifts: Any, dims: Any = None) -> Expr:
 @public()
 def tril(a: Expr, diagonal: int = 0) -> Expr:
     """The lower triangle of matrices."""
-    return structure.tril(a, diagonal)
+    return join.tril(a, diagonal)
 
 
 @public()
 def triu(a: Expr, diagonal: int = 0) -> Expr:
     """The upper triangle of matrices."""
-    return structure.triu(a, diagonal)
+    return join.triu(a, diagonal)
 
 
 @public()

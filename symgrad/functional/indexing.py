@@ -28,7 +28,7 @@ from symgrad.core.sizes import size_product
 from symgrad.errors import AxisError, ShapeError
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
-from symgrad.ops import structure
+from symgrad.ops import join, structure
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather as gather_along
 from symgrad.ops.gather import put_add
@@ -191,7 +191,7 @@ def _overwritten(base: Expr, row: Expr, piece: Expr) -> Expr:
     """Rows of ``base`` replaced; where a row is written several times, the last write counts."""
     count, total = base.shape[0], row.shape[0]
     assert isinstance(total, int)
-    turn = structure.arange(total, dtypes.int64)
+    turn = join.arange(total, dtypes.int64)
     later = apply("gt", insert_axes(turn, [0]), insert_axes(turn, [1]))
     same = apply("eq", insert_axes(row, [0]), insert_axes(row, [1]))
     hidden = apply("logical_and", later, same)

@@ -18,7 +18,7 @@ from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
-from symgrad.ops import sequence, structure
+from symgrad.ops import join, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.gather import gather
 
@@ -151,7 +151,7 @@ def cummax_values(a: Expr, dim: int) -> Expr:
     n = a.shape[axis]
     assert isinstance(n, int)
     parts = [structure.slice_axis(a, axis, 0, k + 1) for k in range(n)]
-    return structure.concatenate(
+    return join.concatenate(
         [insert_axes(along("amax", p, axis - a.ndim), [axis]) for p in parts], axis - a.ndim
     )
 

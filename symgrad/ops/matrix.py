@@ -32,9 +32,9 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape, Size, shape_text
 from symgrad.errors import DTypeError, ShapeError
+from symgrad.ops.join import tril, triu
 from symgrad.ops.outputs import projections
 from symgrad.ops.row import Template, form
-from symgrad.ops.structure import tril, triu
 
 Inferred = tuple[Shape, DType]
 Several = tuple[Expr | None, ...]

@@ -26,9 +26,10 @@ from symgrad.errors import ShapeError
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.elementwise import where
 from symgrad.ops.gather import scatter_add
+from symgrad.ops.join import triu
 from symgrad.ops.outputs import project, projections
 from symgrad.ops.row import Template, form, like
-from symgrad.ops.structure import position, slice_axis, triu
+from symgrad.ops.structure import position, slice_axis
 
 Inferred = tuple[Shape, DType]
 
