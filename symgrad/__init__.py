@@ -62,6 +62,7 @@ from symgrad.errors import (
 )
 from symgrad.functional.promotion import default_dtype as get_default_dtype
 from symgrad.functional.promotion import set_default_dtype
+from symgrad.limits import finfo, iinfo
 from symgrad.printing import printoptions, set_printoptions
 from symgrad.random import (
     Generator,
@@ -79,7 +80,7 @@ from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
 
-from symgrad import nn, optim, utils  # isort: skip
+from symgrad import linalg, nn, optim, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"

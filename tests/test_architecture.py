@@ -66,6 +66,7 @@ FLOORS: dict[str, float] = {
     "symgrad.evaluate": 3,
     "symgrad.lower": 3,
     "symgrad.core": 2,
+    "symgrad.limits": 3,
     "symgrad.printing": 1,
     "symgrad.errors": 1,
     "symgrad_codegen": 1,

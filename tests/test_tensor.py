@@ -140,3 +140,39 @@ def test_gradcheck_sees_a_wrong_derivative():
     x = sg.tensor([0.3, 1.2], dtype=sg.float64, requires_grad=True)
     assert sg.autograd.gradcheck(lambda v: (v**3).sum(), (x,))
     assert not sg.autograd.gradcheck(lambda v: (v * v.detach()).sum(), (x,), raise_exception=False)
+
+
+MATRICES = {
+    "inv": lambda t, a: t.linalg.inv(a),
+    "det": lambda t, a: t.linalg.det(a),
+    "solve": lambda t, a: t.linalg.solve(a, a[:, :2] * 2),
+    "solve vector": lambda t, a: t.linalg.solve(a, a[0]),
+    "cholesky": lambda t, a: t.linalg.cholesky(a @ a.T),
+    "slogdet": lambda t, a: t.linalg.slogdet(a)[1],
+    "eigvalsh": lambda t, a: t.linalg.eigvalsh(a @ a.T),
+    "svdvals": lambda t, a: t.linalg.svdvals(a),
+    "norm": lambda t, a: t.linalg.norm(a),
+    "power": lambda t, a: t.linalg.matrix_power(a, -2),
+}
+
+
+@pytest.mark.parametrize("function", MATRICES.values(), ids=MATRICES.keys())
+def test_matrix_functions(function):
+    array = np.random.default_rng(5).standard_normal((3, 3)) + 3 * np.eye(3)
+    found = []
+    for t in (sg, torch):
+        a = t.tensor(array, requires_grad=True)
+        out = function(t, a)
+        (out * out).sum().backward()
+        found.append((out.detach().numpy(), a.grad.numpy()))
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-10)
+
+
+def test_limits():
+    for name in ("float16", "bfloat16", "float32", "float64"):
+        ours, theirs = (t.finfo(getattr(t, name)) for t in (sg, torch))
+        assert [ours.eps, ours.max, ours.tiny, ours.bits] == [
+            theirs.eps, theirs.max, theirs.tiny, theirs.bits,
+        ]  # fmt: skip
+    assert sg.iinfo(sg.int8).min == -128
