@@ -22,6 +22,14 @@ from symgrad.core.traverse import leaves
 from symgrad.lower.program import expression
 
 
+_NUMPY = (
+    "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",
+    "arccosh", "arctanh", "floor", "ceil", "round", "trunc", "remainder", "fmod", "floor_divide",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isfinite", "isinf",
+    "tril", "triu", "flip", "cumsum", "prod", "kron",
+)  # fmt: skip
+
+
 def namespace() -> dict[str, Any]:
     """The functions that ``.python()`` uses, for NumPy."""
     return {
@@ -36,6 +44,9 @@ def namespace() -> dict[str, Any]:
         "where": np.where, "square": np.square, "eye": np.eye,
         "ones": lambda *s: np.ones(s), "zeros": lambda *s: np.zeros(s),
         "onehot": lambda y, k: (np.asarray(y)[..., None] == np.arange(k)).astype(float),
+        **{word: getattr(np, word) for word in _NUMPY},
+        **{word: getattr(special, word) for word in ("erf", "erfc", "erfinv")},
+        "lgamma": special.gammaln,
         "np": np, "special": special,
     }  # fmt: skip
 

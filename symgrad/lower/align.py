@@ -194,6 +194,9 @@ def readable_template(node: Expr, template: Template) -> Template:
     op = node.op
     if not op.python or "infix" in op.traits or op.name == "power":
         return template
+    statics = node.params[2] if op.family == "map" else node.params if op.family == "matrix" else ()
+    if statics:
+        return template
     last_axis = op.family != "axis" or node.params[0] == -1
     if not last_axis or op.python in ("max", "min", "argmax", "argmin", "cumsum", "flip"):
         return template
