@@ -149,7 +149,16 @@ def symbol(
     name: str, shape: Shape, dtype: DType, number: int = 0, facts: tuple[str, ...] = ()
 ) -> Expr:
     """A leaf.  ``number`` tells symbols of one name apart; ``facts`` are declared properties."""
-    return intern(SYMBOL, (), (name, shape, dtype, number, facts), shape, dtype)
+    return intern(SYMBOL, (), (one_line(name), shape, dtype, number, facts), shape, dtype)
+
+
+def one_line(name: str) -> str:
+    r"""A name as formulas can show it: line breaks and control characters become blanks.
+
+    >>> one_line("a\\nb")
+    'a b'
+    """
+    return name if name.isprintable() else "".join(c if c.isprintable() else " " for c in name)
 
 
 def name_of(leaf: Expr) -> str:
@@ -175,5 +184,6 @@ __all__ = [
     "intern",
     "live_nodes",
     "name_of",
+    "one_line",
     "symbol",
 ]

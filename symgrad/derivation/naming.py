@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, single_term
-from symgrad.core.expr import SYMBOL, Expr
+from symgrad.core.expr import SYMBOL, Expr, one_line
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written, bare
@@ -186,15 +186,20 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
         else:
             match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9]+)", p)
             word = match.group(1) + subscript(int(match.group(2))) if match else p
-        result.append(word if word not in result else p)
+        word = one_line(word if word not in result else p)
+        base, count = word, 1
+        while word in result:
+            count += 1
+            word = f"{base}_{count}"
+        result.append(word)
     return result
 
 
 __all__ = [
-    "display_names",
     "NameTable",
     "assign",
     "base_letter",
+    "display_names",
     "kinds",
     "topological",
     "written_order",
