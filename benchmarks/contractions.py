@@ -58,9 +58,7 @@ def residual(depth: int) -> tuple[int, int]:
             x = x + sg.tanh(x @ params[f"W{k + 1}"]) @ params[f"V{k + 1}"]
         return x.sum()
 
-    params = {f"W{k + 1}": "d,h" for k in range(depth)} | {
-        f"V{k + 1}": "h,d" for k in range(depth)
-    }
+    params = {f"W{k + 1}": "d,h" for k in range(depth)} | {f"V{k + 1}": "h,d" for k in range(depth)}
     return count(loss, params=params, x="n,d")
 
 
@@ -69,7 +67,9 @@ def main() -> None:
     print(f"{'model':<28}{'two factors':>12}{'more':>6}   textbook")
     for depth in (2, 4, 8, 12):
         two, more = mlp(depth)
-        print(f"{f'tanh MLP, depth {depth}':<28}{two:>12}{more:>6}   3·{depth} − 1 = {3 * depth - 1}")
+        print(
+            f"{f'tanh MLP, depth {depth}':<28}{two:>12}{more:>6}   3·{depth} − 1 = {3 * depth - 1}"
+        )
     two, more = attention()
     print(f"{'self-attention':<28}{two:>12}{more:>6}   5 forward, 2 each backward − 3")
     for depth in (2, 6):

@@ -61,7 +61,7 @@ def leaf_symbols(order: Sequence[Any], letters: Mapping[str, int] | None = None)
             ends[id(node)] = node.symbol
             continue
         word = names.get(id(node)) or node.name or f"x{len(ends) + 1}"
-        sizes = {extent: letter(name) for name, extent in (letters or {}).items()}
+        sizes: dict[Any, Any] = {extent: letter(name) for name, extent in (letters or {}).items()}
         shape = tuple(sizes.get(s, s) for s in node.shape)
         made = symbol(word, shape, node.dtype, number=len(ends) + 1)
         ends[id(node)] = made

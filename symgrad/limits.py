@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import ml_dtypes
 import numpy as np
 
@@ -37,7 +39,8 @@ class iinfo:
     def __init__(self, dtype: DType) -> None:
         if dtype.kind not in "iu":
             raise TypeError(f"iinfo takes an integer dtype, not {dtype}; use finfo")
-        found = np.iinfo(dtype.numpy)
+        kind: Any = dtype.numpy
+        found = np.iinfo(kind)
         self.bits, self.max, self.min = int(found.bits), int(found.max), int(found.min)
         self.dtype = dtype.name
 

@@ -268,7 +268,7 @@ def equal(input: Tensor, other: Tensor) -> bool:
     """Same shape and same values?"""
     if tuple(input.shape) != tuple(other.shape):
         return False
-    return not size_product(tuple(input.shape)) or bool((input == other).all().item())
+    return not size_product(tuple(input.shape)) or bool(input.eq(other).all().item())
 
 
 def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:

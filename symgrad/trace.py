@@ -266,11 +266,31 @@ class TracedFunction:
 
     def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
         """The leaves of call arguments in the order of ``symbols``; ShapeError if they differ."""
-        given = dict(zip(self.argument_names, args, strict=False), **kwargs)
-        leaves: list[Any] = []
-        for a in self.argument_names:
+        names = self.argument_names
+        if len(args) > len(names):
+            raise TypeError(
+                f"{self.name}() takes {len(names)} arguments: {', '.join(names)}; it was given "
+                f"{len(args)}"
+            )
+        given = dict(zip(names, args, strict=False))
+        for a in kwargs:
+            if a in given:
+                raise TypeError(f"{self.name}() has two values for the argument {a!r}")
+            if a not in names:
+                raise TypeError(f"{self.name}() has no argument {a!r}")
+        given.update(kwargs)
+        for a in names:
             if a not in given:
                 raise TypeError(f"{self.name}() misses the argument {a!r}")
+        return self.flatten_some(given)
+
+    def flatten_some(self, given: Mapping[str, Any]) -> list[Any]:
+        """The checked leaves of the arguments that are given."""
+        leaves: list[Any] = []
+        symbols: list[tuple[Expr, str]] = []
+        for a in self.argument_names:
+            if a not in given:
+                continue
             found, structure = arrays.tree_flatten(given[a])
             if structure != self.structures[a]:
                 raise ShapeError(
@@ -278,12 +298,14 @@ class TracedFunction:
                     f"{structure} instead of {self.structures[a]}"
                 )
             leaves += [_array(v) for v in found]
-        self._check(leaves)
+            at = self._slices[a]
+            symbols += zip(self.symbols[at], self.paths[at], strict=True)
+        self._check(leaves, symbols)
         return leaves
 
-    def _check(self, leaves: Sequence[Any]) -> None:
+    def _check(self, leaves: Sequence[Any], symbols: Sequence[tuple[Expr, str]]) -> None:
         sizes: dict[str, tuple[int, str]] = {}
-        for value, leaf, path in zip(leaves, self.symbols, self.paths, strict=True):
+        for value, (leaf, path) in zip(leaves, symbols, strict=True):
             shape = getattr(value, "shape", ())
             wrong = len(shape) != len(leaf.shape)
             for extent, size in zip(shape, leaf.shape, strict=False):

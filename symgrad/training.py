@@ -101,8 +101,20 @@ class TrainingStep:
             leaves += arrays.tree_flatten(value)[0]
         return leaves
 
+    def check(self, params: Any, data: Sequence[Any]) -> None:
+        """ShapeError or TypeError if the arguments are not those that were traced."""
+        single = len(self._parameter_arguments) == 1
+        names = [*self._parameter_arguments, *self._data_arguments]
+        given = [*([params] if single else params), *data]
+        if len(given) > len(names):
+            raise TypeError(f"the step of {self.traced.name} takes {', '.join(names)}")
+        self.traced.flatten((), dict(zip(names, given, strict=False)))
+
     def placed(self, params: Any) -> list[Any]:
         """Copies of the parameters on the device, in the declared dtypes."""
+        single = len(self._parameter_arguments) == 1
+        trees = [params] if single else list(params)
+        self.traced.flatten_some(dict(zip(self._parameter_arguments, trees, strict=True)))
         return [
             arrays.to_device(v, self.device, s.dtype.name)
             for v, s in zip(self.parameter_leaves(params), self.parameter_symbols(), strict=True)
@@ -187,6 +199,7 @@ class RowStep(TrainingStep):
 
     def __call__(self, params: Any, state: dict[str, Any], *data: Any) -> tuple[Any, Any, Any]:
         """Call it."""
+        self.check(params, data)
         leaves = self.parameter_leaves(params)
         names = [k for k in state if k != COUNT]
         by_slot = {name: self.parameter_leaves(state[name]) for name in names}
@@ -285,6 +298,7 @@ class OptaxStep(TrainingStep):
 
     def __call__(self, params: Any, state: Any, *data: Any) -> tuple[Any, Any, Any]:
         """Call it."""
+        self.check(params, data)
         leaves = self.parameter_leaves(params)
         out = self.executable(*leaves, *arrays.tree_flatten(state)[0], *self.data_leaves(data))
         count = len(leaves)
@@ -303,12 +317,13 @@ def training_step(
     if isinstance(device, str):
         kind = {"cuda": "gpu"}.get(device.partition(":")[0], device.partition(":")[0])
         found = arrays.devices(kind)
-        if not found:
+        index = int(device.partition(":")[2] or 0)
+        if index >= len(found):
             raise DeviceError(
                 f"training_step(device={device!r}): this machine has no such device; "
                 "leave device out, or install JAX for it"
             )
-        placed = found[int(device.partition(":")[2] or 0)]
+        placed = found[index]
     row = getattr(optimizer, "row", None)
     if row is not None:
         return RowStep(traced, row, optimizer.hyper_of(**hyper), placed)

@@ -21,7 +21,6 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves
 from symgrad.lower.program import expression
 
-
 _NUMPY = (
     "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",
     "arccosh", "arctanh", "floor", "ceil", "round", "trunc", "remainder", "fmod", "floor_divide",

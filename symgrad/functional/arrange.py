@@ -35,7 +35,8 @@ def _reshape_view(v: Any, *shape: Any) -> Any:
 
 
 def _flatten_view(v: Any, start_dim: int = 0, end_dim: int = -1) -> Any:
-    return np.reshape(v, flattened(v.shape, start_dim, end_dim), copy=False)
+    shape: Any = flattened(v.shape, start_dim, end_dim)
+    return np.reshape(v, shape, copy=False)
 
 
 def flattened(shape: Sequence[Size], start: int, end: int) -> tuple[Size, ...]:

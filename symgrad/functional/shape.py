@@ -352,7 +352,12 @@ def expanded_shape(shape: Sequence[Size], sizes: tuple[Any, ...]) -> tuple[Size,
     return tuple(shape[k - offset] if s == -1 else s for k, s in enumerate(listed))
 
 
-@public(view=lambda v, *sizes: np.broadcast_to(v, expanded_shape(v.shape, sizes)))
+def cast_any(shape: Any) -> Any:
+    """Sizes of arrays with values are plain numbers."""
+    return shape
+
+
+@public(view=lambda v, *sizes: np.broadcast_to(v, cast_any(expanded_shape(v.shape, sizes))))
 def expand(a: Expr, *sizes: Any) -> Expr:
     """Size-1 axes repeated; −1 keeps a size."""
     shape = expanded_shape(a.shape, sizes)

@@ -85,9 +85,10 @@ class MultiheadAttention(Module):
         q, k, v = self._heads(query, 0), self._heads(key, 1), self._heads(value, 2)
         scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(self.head_dim))
         if attn_mask is not None:
-            if attn_mask.ndim == 3:
-                attn_mask = attn_mask.reshape(-1, self.num_heads, *attn_mask.shape[1:])
-            scores = _masked(scores, attn_mask)
+            mask: Tensor = attn_mask
+            if mask.ndim == 3:
+                mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])
+            scores = _masked(scores, mask)
         if key_padding_mask is not None:
             count, length = (int(s) for s in key_padding_mask.shape)
             scores = _masked(scores, key_padding_mask.reshape(count, 1, 1, length))
@@ -141,7 +142,7 @@ class TransformerEncoderLayer(Module):
             if activation not in {"relu", "gelu"}:
                 raise RuntimeError(f"activation should be relu/gelu, not {activation}")
             activation = {"relu": F.relu, "gelu": F.gelu}[activation]
-        self.activation = activation
+        self.activation: Any = activation
 
     def forward(
         self,
