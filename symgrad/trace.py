@@ -198,11 +198,12 @@ class TracedFunction:
 
     # -------------------------------------------------------------- running it
 
-    def program(self, gradients: bool = False) -> Program:
-        """The program of the value, or of value and gradients."""
+    def program(self, gradients: bool = False, wanted: Sequence[Expr] | None = None) -> Program:
+        """The program of the value, or of value and gradients (of the parameters by default)."""
         if gradients:
-            lines, derivation = self.lines()
-            outputs = [(name_of(s), s) for s in _value_and_gradients(lines, self.parameters)]
+            wanted = self.parameters if wanted is None else wanted
+            lines, derivation = self.lines(wanted)
+            outputs = [(name_of(s), s) for s in _value_and_gradients(lines, wanted)]
             return program_of(
                 self.name,
                 lines,
@@ -248,8 +249,11 @@ class TracedFunction:
                 f"{self.name}.jax: only a scalar function carries our derivative; "
                 f"this one returns {shape_text(self.expr.shape)}"
             )
-        both = self.compile(gradients=True).executable.function
-        place = {s: k for k, s in enumerate(self.parameters)}
+        # JAX may differentiate for the data too; what it does not ask for, its compiler drops
+        wanted = self.parameters
+        wanted += [s for s in self.symbols if s.dtype.differentiable and s not in wanted]
+        both = compiled(self.program(gradients=True, wanted=wanted)).function
+        place = {s: k for k, s in enumerate(wanted)}
 
         def value_and_gradients(*leaves: Any) -> tuple[Any, tuple[Any, ...]]:
             result, *found = both(*leaves)
