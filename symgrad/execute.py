@@ -76,16 +76,20 @@ def must_expand(roots: Sequence[Any]) -> set[int]:
     return found
 
 
+def _is_end(node: Any) -> bool:
+    """A leaf, or a node whose value is known."""
+    return node.source is None if type(node) is Leaf else node.value is not None
+
+
 def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
     """Walk order, the ends that are inputs, and the canonical key of a graph."""
-    needed = must_expand(roots)
-
-    def cut(node: Any) -> bool:
-        if type(node) is Leaf:
-            return node.source is None
-        return node.value is not None and id(node) not in needed and type(node) is not Gradient
-
-    order = walk(roots, cut)
+    needed: set[int] = set()
+    order = walk(roots, _is_end)
+    if any(type(n) is Gradient for n in order) and any(
+        n.tracked and n.value is not None for n in order if type(n) is not Leaf
+    ):
+        needed = must_expand(roots)
+        order = walk(roots, lambda n: _is_end(n) and id(n) not in needed)
     order += _siblings(order)
     index: dict[int, int] = {}
     ends: list[Any] = []
@@ -95,7 +99,9 @@ def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]
         kind = type(node)
         if kind is Leaf and node.source is not None:
             key.append(("leaf", index[id(node.source)]))
-        elif kind is Leaf or (kind in (Record, Part) and cut(node)):
+        elif kind is Leaf or (
+            node.value is not None and kind in (Record, Part) and id(node) not in needed
+        ):
             ends.append(node)
             key.append((node.shape, node.dtype, node.device, node.tracked))
         elif kind is Record:
