@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from symgrad import autograd, creation, cuda, random
+from symgrad import amp, autograd, cpu, creation, cuda, random
+from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from symgrad.autograd import (
     enable_grad,
     inference_mode,

@@ -13,7 +13,7 @@ from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.errors import DTypeError
 from symgrad.functional.table import Function
 from symgrad.reading import Reading
-from symgrad.record import SLOT, freeze, note
+from symgrad.record import SLOT, freeze, modes, note
 from symgrad.storage import Size
 
 
@@ -44,6 +44,8 @@ def _slot(v: Any, operands: list[Any], tensors: list[Any]) -> Any:
 
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Record a call of a public function on tensors and static arguments."""
+    if modes.autocast is not None:
+        return modes.autocast(call, function, args, kwargs)
     operands: list[Any] = []
     tensors: list[Any] = []
     positional = [_slot(a, operands, tensors) for a in args]

@@ -32,6 +32,7 @@ class Modes(threading.local):
     grad = True
     inference = False
     capture: Any = None
+    autocast: Any = None
 
 
 modes = Modes()

@@ -264,7 +264,7 @@ class CompiledStep:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
         tensors = [a for a in args if isinstance(a, Tensor)]
-        key: Any = [modes.grad]
+        key: Any = [modes.grad, modes.autocast]
         for a in args:
             if isinstance(a, Tensor):
                 node = a._now()

@@ -6,11 +6,13 @@ from typing import Any
 
 from symgrad_codegen import arrays
 
+from symgrad.cuda import amp
 from symgrad.errors import DeviceError
 from symgrad.random import manual_seed
 from symgrad.storage import device as device_of
 
 __all__ = [
+    "amp",
     "current_device",
     "device_count",
     "empty_cache",
