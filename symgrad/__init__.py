@@ -7,6 +7,8 @@ from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from symgrad.autograd import (
     enable_grad,
     inference_mode,
+    is_anomaly_check_nan_enabled,
+    is_anomaly_enabled,
     is_grad_enabled,
     no_grad,
     set_grad_enabled,

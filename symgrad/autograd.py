@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
@@ -87,6 +88,67 @@ class set_grad_enabled(_Switch):
         return self
 
 
+class set_detect_anomaly:
+    """Anomaly detection on or off, at once and until the end of a ``with`` block.
+
+    While it is on, every operation notes the line that called it, and a backward pass computes the
+    derivative of each operation at once: RuntimeError names the first that gives a nan.
+
+    >>> import symgrad as sg
+    >>> x = sg.tensor(0.0, requires_grad=True)
+    >>> with set_detect_anomaly(True):
+    ...     (sg.sqrt(x) * 0).backward()
+    Traceback (most recent call last):
+    ...
+    RuntimeError: Function 'SqrtBackward0' returned nan values in its 0th output. The forward call is at
+      File "<doctest symgrad.autograd.set_detect_anomaly[2]>", line 2
+        (sg.sqrt(x) * 0).backward()
+    """
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        self._before = modes.anomaly, modes.check_nan
+        modes.anomaly, modes.check_nan = mode, check_nan
+
+    def __enter__(self) -> None:
+        """It is on already."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        modes.anomaly, modes.check_nan = self._before
+
+
+class detect_anomaly:
+    """Anomaly detection within a ``with`` block; see :class:`set_detect_anomaly`."""
+
+    def __init__(self, check_nan: bool = True) -> None:
+        self._check_nan = check_nan
+        self._before: list[tuple[bool, bool]] = []
+        warnings.warn(
+            "Anomaly Detection has been enabled. This mode will increase the runtime and should "
+            "only be enabled for debugging.",
+            stacklevel=2,
+        )
+
+    def __enter__(self) -> None:
+        """Switch it on."""
+        self._before.append((modes.anomaly, modes.check_nan))
+        modes.anomaly, modes.check_nan = True, self._check_nan
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        modes.anomaly, modes.check_nan = self._before.pop()
+
+
+def is_anomaly_enabled() -> bool:
+    """Is anomaly detection on in this thread?"""
+    return modes.anomaly
+
+
+def is_anomaly_check_nan_enabled() -> bool:
+    """Does anomaly detection look for nan?"""
+    return modes.check_nan
+
+
 def is_grad_enabled() -> bool:
     """Are operations tracked in this thread?"""
     return modes.grad
@@ -111,12 +173,16 @@ def backward(
 __all__ = [
     "Function",
     "backward",
+    "detect_anomaly",
     "enable_grad",
     "functional",
     "grad",
     "gradcheck",
     "inference_mode",
+    "is_anomaly_check_nan_enabled",
+    "is_anomaly_enabled",
     "is_grad_enabled",
     "no_grad",
+    "set_detect_anomaly",
     "set_grad_enabled",
 ]

@@ -54,10 +54,8 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     )
     record = note(function, (*positional, keywords), tuple(operands))
     made = Reading.base.from_node(record)
-    if record.tracked:
-        record.place = None
-        if function.saves:
-            record.saved = _saved(function, record, made, tensors)
+    if record.tracked and function.saves:
+        record.saved = _saved(function, record, made, tensors)
     return made
 
 

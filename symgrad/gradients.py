@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.anomaly import inspect
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
 from symgrad.record import SLOT, Gradient, Leaf, Part, Record, modes
@@ -95,6 +96,8 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
     seed = seed_of(t, gradient)
     nodes = tracked_nodes(node)
     check(nodes, keep)
+    if modes.anomaly and modes.check_nan:
+        inspect(node, seed)
     wanted: list[tuple[Any, Any]] = []
     hooked: list[tuple[Any, Any]] = []
     chosen = None if inputs is None else {id(i) for i in _listed(inputs)}
@@ -231,6 +234,8 @@ def grad(
         seed = seed_of(t, s)
         nodes = tracked_nodes(node)
         check(nodes, keep)
+        if modes.anomaly and modes.check_nan:
+            inspect(node, seed)
         reachable = {id(n) for n in nodes}
         targets = [i.node() for i in ins]
         for i, n in zip(ins, targets, strict=True):

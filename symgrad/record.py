@@ -33,6 +33,8 @@ class Modes(threading.local):
     inference = False
     capture: Any = None
     autocast: Any = None
+    anomaly = False
+    check_nan = True
 
 
 modes = Modes()
@@ -246,7 +248,10 @@ def note(function: Function, statics: tuple[Any, ...], operands: tuple[Node, ...
                 f"least two devices, {device} and {o.device}; move one with .to({device!r})"
             )
     tracked = tracked and modes.grad and dtype.differentiable
-    return Record(function, operands, statics, shape, dtype, tracked, device)
+    made = Record(function, operands, statics, shape, dtype, tracked, device)
+    if modes.anomaly:
+        made.place = user_place()
+    return made
 
 
 def walk(roots: Iterable[Node], cut: Callable[[Node], bool]) -> list[Node]:

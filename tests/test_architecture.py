@@ -50,6 +50,7 @@ FLOORS: dict[str, float] = {
     "symgrad.random": 6.3,
     "symgrad.attributes": 6.3,
     "symgrad.gradients": 6.3,
+    "symgrad.anomaly": 6.25,
     "symgrad.grad_fn": 6.3,
     "symgrad.execute": 6.2,
     "symgrad.expand": 6.1,
