@@ -74,8 +74,8 @@ def _whole(node: Any, incoming: Array) -> Iterator[tuple[int, Any, Array]]:
     """The same for a gradient that was recorded to be differentiated again: down to the leaves."""
     leaves = [n for n in walk([node], lambda n: not n.tracked) if type(n) is Leaf and n.tracked]
     seed = Leaf(incoming, node.shape, node.dtype, node.device)
-    whole = Gradient(node, seed, tuple(leaves), False)
-    parts = [Part(whole, k, n.shape, n.dtype) for k, n in enumerate(leaves)]
+    whole = Gradient(node, seed, tuple(leaves), False, True)
+    parts = [Part(whole, k, n) for k, n in enumerate(leaves)]
     execute(parts)
     for k, (leaf, part) in enumerate(zip(leaves, parts, strict=True)):
         yield k, leaf, np.asarray(arrays.to_numpy(part.value))

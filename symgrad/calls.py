@@ -13,7 +13,7 @@ from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.errors import DTypeError
 from symgrad.functional.table import Function
 from symgrad.reading import Reading
-from symgrad.record import SLOT, freeze, modes, note
+from symgrad.record import PLAIN, SLOT, freeze, modes, note
 from symgrad.storage import Size
 
 
@@ -48,35 +48,47 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         return modes.autocast(call, function, args, kwargs)
     operands: list[Any] = []
     tensors: list[Any] = []
-    positional = [_slot(a, operands, tensors) for a in args]
-    keywords = (
-        tuple([(k, _slot(v, operands, tensors)) for k, v in kwargs.items()]) if kwargs else ()
-    )
-    record = note(function, (*positional, keywords), tuple(operands))
+    statics = PLAIN[len(args)] if not kwargs and len(args) < len(PLAIN) else None
+    for a in args:
+        if not isinstance(a, Reading):
+            statics = None
+            break
+        operands.append(a.node())
+        tensors.append(a)
+    plain = statics is not None
+    if statics is None:
+        operands, tensors = [], []
+        positional = [_slot(a, operands, tensors) for a in args]
+        keywords = (
+            tuple([(k, _slot(v, operands, tensors)) for k, v in kwargs.items()]) if kwargs else ()
+        )
+        statics = (*positional, keywords)
+    record = note(function, statics, tuple(operands), plain)
     made = Reading.base.from_node(record)
     if record.tracked and function.saves:
-        record.saved = _saved(function, record, made, tensors)
+        record.saved = _saved(function, made, tensors)
     return made
 
 
-def _saved(function: Function, record: Any, made: Any, tensors: list[Any]) -> tuple[Any, ...]:
-    """(storage, version, shape, name) of everything the derivative reads."""
-    kept: list[Any] = []
-    result = False
+def _saved(function: Function, made: Any, tensors: list[Any]) -> tuple[Any, ...]:
+    """(storage, version) of everything the derivative reads."""
+    saved: list[Any] = []
     for k in function.saves:
         if k == "result":
-            result = True
+            saved.append((weakref.ref(made._storage), 0))
         elif k == "cross":
             pair = tensors[-2:]
             if len(pair) == 2:
-                kept += [a for a, b in (pair, pair[::-1]) if b.requires_grad]
+                saved += [_held(a) for a, b in (pair, pair[::-1]) if b.requires_grad]
         elif isinstance(k, int) and k < len(tensors):
-            kept.append(tensors[k])
-    saved = [(weakref.ref(t._storage), t._storage.version, t.shape, function.name) for t in kept]
-    if result:
-        saved.append((weakref.ref(made._storage), 0, record.shape, function.name))
+            saved.append(_held(tensors[k]))
     # An operation with a derivative of its own frees its graph even where it keeps no tensor.
-    return tuple(saved) or ((_nothing, 0, (), function.name),)
+    return tuple(saved) or ((_nothing, 0),)
+
+
+def _held(t: Any) -> tuple[Any, int]:
+    storage = t._storage
+    return weakref.ref(storage), storage.version
 
 
 def _nothing() -> None:

@@ -178,9 +178,7 @@ class Function:
         tensors = [outputs[index], *(args[k] for k in places), *saved]
         nodes = tuple(t.node() for t in tensors)
         record = note(known.row, (*[SLOT] * len(nodes), ()), nodes)
-        record.saved = tuple(
-            (weak(t._storage), t._storage.version, t.shape, cls.__name__) for t in saved
-        )
+        record.saved = tuple((weak(t._storage), t._storage.version) for t in saved)
         return Tensor.from_node(record)
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from symgrad_codegen import arrays
@@ -30,15 +30,19 @@ COLD_NODES = 200
 """A graph up to this size met for the first time is evaluated with NumPy."""
 COLD_ELEMENTS = 4_000_000
 CACHE = 512
-
-Donate: TypeAlias = Callable[[Sequence[Any], Mapping[int, int]], Collection[int]]
+"""How many graphs are remembered."""
+RECENT = 8
+"""How many graphs with roots of one kind are compared with a new one before its key is built."""
+CHOICES = 64
+"""How many situations of one graph are remembered."""
 
 _lock = threading.RLock()
-_plans: OrderedDict[Any, Plan] = OrderedDict()
+_patterns: OrderedDict[Any, Pattern] = OrderedDict()
+_recent: dict[Any, list[Pattern]] = {}
 
 
 class Plan:
-    """What to do for one key: expressions over the symbols of the ends, and later an executable."""
+    """What to do for one graph and some of its nodes: expressions over the symbols of the ends."""
 
     def __init__(self, inputs: list[Expr], outputs: list[Expr]) -> None:
         self.inputs = inputs
@@ -56,6 +60,21 @@ class Plan:
             program = lower("graph", self.inputs, hints, names=names)
             found = self.executables[donate] = compiled(program, donate)
         return found
+
+
+class Choice:
+    """What to compute in one situation: results that are returned, nodes that get a value (places
+    in the pattern), and inputs that may be used up.
+    """
+
+    __slots__ = ("donate", "plan", "returned", "run", "wanted")
+
+    def __init__(self, plan: Plan, wanted: list[int], donate: tuple[int, ...]) -> None:
+        self.plan = plan
+        self.wanted = wanted
+        self.returned = len(plan.outputs) - len(wanted)
+        self.donate = donate
+        self.run: Any = None
 
 
 def must_expand(roots: Sequence[Any]) -> set[int]:
@@ -81,8 +100,8 @@ def _is_end(node: Any) -> bool:
     return node.source is None if type(node) is Leaf else node.value is not None
 
 
-def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]]:
-    """Walk order, the ends that are inputs, and the canonical key of a graph."""
+def collect(roots: Sequence[Any]) -> tuple[list[Any], set[int]]:
+    """The nodes under some roots, operands first, and those that gradients look into."""
     needed: set[int] = set()
     order = walk(roots, _is_end)
     if any(type(n) is Gradient for n in order) and any(
@@ -90,38 +109,7 @@ def collect(roots: Sequence[Any]) -> tuple[list[Any], list[Any], tuple[Any, ...]
     ):
         needed = must_expand(roots)
         order = walk(roots, lambda n: _is_end(n) and id(n) not in needed)
-    order += _siblings(order)
-    index: dict[int, int] = {}
-    ends: list[Any] = []
-    key: list[Any] = []
-    for k, node in enumerate(order):
-        index[id(node)] = k
-        kind = type(node)
-        if kind is Leaf and node.source is not None:
-            key.append(("leaf", index[id(node.source)]))
-        elif kind is Leaf or (
-            node.value is not None and kind in (Record, Part) and id(node) not in needed
-        ):
-            ends.append(node)
-            key.append((node.shape, node.dtype, node.device, node.tracked))
-        elif kind is Record:
-            key.append((node.spec, node.tracked, *[index[id(o)] for o in node.operands]))
-        elif kind is Part:
-            key.append(("part", node.index, index[id(node.operands[0])]))
-        elif kind is Gradient:
-            key.append(
-                (
-                    "gradient",
-                    node.seeded,
-                    node.partial,
-                    *[index[id(o)] for o in node.operands],
-                    "of",
-                    *[index.get(id(t), -1) for t in node.targets],
-                )
-            )
-        else:
-            key.append((node.row.name, node.statics, *[index[id(o)] for o in node.operands]))
-    return order, ends, tuple(key)
+    return order + _siblings(order), needed
 
 
 def _siblings(order: Sequence[Any]) -> list[Any]:
@@ -136,109 +124,294 @@ def _siblings(order: Sequence[Any]) -> list[Any]:
     ]
 
 
-def references_within(order: Sequence[Any]) -> dict[int, int]:
-    """How often the nodes of a walk refer to each node, by id."""
-    counts: dict[int, int] = {}
-    for node in order:
-        for o in node.operands:
-            counts[id(o)] = counts.get(id(o), 0) + 1
-        if type(node) is Gradient:
-            for t in node.targets:
-                counts[id(t)] = counts.get(id(t), 0) + 1
-        elif type(node) is Leaf and node.source is not None:
-            counts[id(node.source)] = counts.get(id(node.source), 0) + 1
-    return counts
+LEAF, END, RECORD, PART, GRADIENT, UPDATE = range(6)
+"""What a node of a pattern is; an END is a node with a value that nothing looks into."""
 
 
-def live(order: Sequence[Any], inner: Mapping[int, int]) -> list[Any]:
-    """Pending nodes that something outside of this graph refers to: tensors and other records.
+class Pattern:
+    """A graph that was met, as places of its nodes in the order of a walk.
 
-    ``inner``: how often the nodes of the walk refer to each other.
+    ``steps`` says for every place, the last one first, what has to be there and where its operands
+    are; ``inner`` how often the graph itself refers to each node.
     """
-    found: list[Any] = []
-    for node in order:
+
+    def __init__(self, order: Sequence[Any], needed: Collection[int], roots: Sequence[Any]) -> None:
+        place = {id(n): k for k, n in enumerate(order)}
+        self.size = len(order)
+        self.roots = [place[id(r)] for r in roots]
+        self.ends: list[int] = []
+        self.inner = [0] * self.size
+        self.pending: list[int] = []
+        self.choices: dict[Any, Choice] = {}
+        self.plans: dict[tuple[int, ...], Plan] = {}
+        self.keeps = any(type(n) is Gradient and n.keeps for n in order)
+        self.cuda = any(n.device != "cpu" for n in order if type(n) is Leaf)
+        reached = set(self.roots)
+        steps: list[tuple[Any, ...]] = []
+        for k, node in enumerate(order):
+            step = self._step(k, node, needed, place)
+            steps.append(step)
+            for o in step[-1]:
+                self.inner[o] += 1
+            reached.update(step[-1])
+            if step[0] == END:
+                self.ends.append(k)
+            elif step[0] in (RECORD, PART) and node.value is None:
+                self.pending.append(k)
+        updates = [n for n in order if type(n) is Update]
+        self.rebound = {place[id(o)] for n in updates for o in n.replaced}
+        self.steps = steps[::-1]
+        # what only a list of parts leads to cannot be found from the roots
+        self.complete = len(reached) == self.size
+        self.signature = _signature(roots[0])
+        self.key = (*self.roots, *steps)
+
+    def _step(
+        self, k: int, node: Any, needed: Collection[int], place: Mapping[int, int]
+    ) -> tuple[Any, ...]:
         kind = type(node)
-        # beside ``inner``: ``order``, this loop's name and getrefcount's argument
-        if (
-            (kind is Record or kind is Part)
-            and node.value is None
-            and (sys.getrefcount(node) > inner.get(id(node), 0) + 3)
+        if kind is Leaf and node.source is not None:
+            return (LEAF, k, node.kind, (place[id(node.source)],))
+        if kind is Leaf or (
+            node.value is not None and kind in (Record, Part) and id(node) not in needed
         ):
-            found.append(node)
-    return found
+            return (END, k, node.kind, kind, node.tracked, ())
+        below = tuple([place[id(o)] for o in node.operands])
+        known = node.value is not None
+        if kind is Record:
+            return (RECORD, k, node.call, node.tracked, known, below)
+        if kind is Part:
+            return (PART, k, node.index, known, below)
+        if kind is Gradient:
+            targets = [place.get(id(t), -1) for t in node.targets]
+            alive = sum(part() is not None for part in node.parts)
+            return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps, alive,
+                    len(node.operands), (*below, *(t for t in targets if t >= 0)))  # fmt: skip
+        return (UPDATE, k, node.row, node.statics, below)
+
+    def match(self, roots: Sequence[Any]) -> list[Any] | None:
+        """The nodes at all places if the graph under the roots is this one, else None."""
+        nodes: list[Any] = [None] * self.size
+        if len(roots) != len(self.roots):
+            return None
+        for k, root in zip(self.roots, roots, strict=True):
+            nodes[k] = root
+        for step in self.steps:
+            what = step[0]
+            node = nodes[step[1]]
+            if what == END:
+                _, _, kind, sort, tracked, below = step
+                if (
+                    node.kind is not kind
+                    or type(node) is not sort
+                    or node.value is None
+                    or node.tracked is not tracked
+                ):
+                    return None
+                continue
+            if what == LEAF:
+                if type(node) is not Leaf or node.kind is not step[2] or not node.tracked:
+                    return None
+                below, operands = step[3], (node.source,)
+            elif what == RECORD:
+                if type(node) is not Record or node.call is not step[2]:
+                    return None
+                if node.tracked is not step[3] or (node.value is not None) is not step[4]:
+                    return None
+                below, operands = step[5], node.operands
+            elif what == PART:
+                if type(node) is not Part or node.index != step[2]:
+                    return None
+                if (node.value is not None) is not step[3]:
+                    return None
+                below, operands = step[4], node.operands
+            elif what == GRADIENT:
+                _, _, seeded, partial, tracked, keeps, alive, width, below = step
+                if type(node) is not Gradient or len(node.operands) != width:
+                    return None
+                if (node.seeded, node.partial, node.tracked, node.keeps) != (
+                    seeded, partial, tracked, keeps,
+                ):  # fmt: skip
+                    return None
+                if alive != len(node.parts) and alive != sum(p() is not None for p in node.parts):
+                    return None
+                operands = (*node.operands, *node.targets)
+            else:
+                if type(node) is not Update or node.row is not step[2] or node.statics != step[3]:
+                    return None
+                below, operands = step[4], node.operands
+            if len(below) != len(operands):
+                return None
+            for k, operand in zip(below, operands):  # noqa: B905 - compared above
+                held = nodes[k]
+                if held is None:
+                    nodes[k] = operand
+                elif held is not operand:
+                    return None
+        return nodes if len(set(nodes)) == self.size else None
+
+    def choose(self, nodes: list[Any], counts: Sequence[int], using: bool) -> Choice:
+        """What to compute: the roots, and every pending node that something else refers to.
+
+        With ``using``, leaves that only this graph and one storage hold are used up.
+        """
+        wanted = [
+            k for k in self.pending if k in self.roots or counts[k] > self.inner[k] + HELD
+        ]  # fmt: skip
+        roots = [k for k in self.roots if k not in wanted]
+        donate: list[int] = []
+        if using and not self.keeps:
+            shared = {
+                step[3][0]
+                for step in self.steps
+                if step[0] == LEAF and counts[step[1]] > self.inner[step[1]] + HELD
+            }
+            donate = [
+                number
+                for number, k in enumerate(self.ends)
+                if k in self.rebound and k not in shared and counts[k] == self.inner[k] + HELD + 1
+            ]
+        outputs = (*roots, *wanted)
+        plan = self.plans.get(outputs)
+        if plan is None:
+            if len(self.plans) > CHOICES:
+                self.plans.clear()
+            plan = self.plans[outputs] = _plan(nodes, self.ends, outputs)
+        return Choice(plan, wanted, tuple(donate))
 
 
-def execute(roots: Sequence[Any], donate: Donate | None = None) -> None:
+HELD = next(map(sys.getrefcount, [object()]))
+"""What ``sys.getrefcount`` counts for a node that only the list of a match and its graph hold."""
+
+
+def _signature(root: Any) -> Any:
+    """What is seen of a root at once."""
+    kind = type(root)
+    if kind is Record:
+        return root.call
+    if kind is Part:
+        return (type(root.operands[0]), root.kind)
+    return (kind, root.kind)
+
+
+def _matched(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
+    """The pattern of a graph, and its nodes in the pattern's places."""
+    recent = _recent.get(_signature(roots[0]), ())
+    for at, pattern in enumerate(recent):
+        nodes = pattern.match(roots)
+        if nodes is not None:
+            if at:
+                recent.insert(0, recent.pop(at))
+            return pattern, nodes
+    return _learned(roots)
+
+
+def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
+    """The same by a walk; the pattern is remembered."""
+    order, needed = collect(roots)
+    made = Pattern(order, needed, roots)
+    for k in made.ends:
+        _check_bound(order[k])
+    pattern = _patterns.setdefault(made.key, made)
+    _patterns.move_to_end(made.key)
+    if len(_patterns) > CACHE:
+        _, old = _patterns.popitem(last=False)
+        listed = _recent.get(old.signature, [])
+        if old in listed:
+            listed.remove(old)
+        if not listed:
+            _recent.pop(old.signature, None)
+    if pattern.complete:
+        recent = _recent.setdefault(pattern.signature, [])
+        if pattern not in recent:
+            recent.insert(0, pattern)
+            del recent[RECENT:]
+    return pattern, order
+
+
+def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     """Give every root a value, and every pending record under them that is still in use.
 
-    ``donate(order, inner)`` gives the ids of the leaves whose buffers may be used up, from the walk
-    and the counts of its references; leaves are also held by one list here.  Raises UnboundError
-    for a symbol.
+    With ``using``, the buffers of leaves that only this graph and one storage hold may be used up.
+    The results of roots that are Updates are returned, one after another.  Raises UnboundError for
+    a symbol.
     """
     with _lock:
-        order, ends, key = collect(roots)
-        inner = references_within(order)
-        outputs = list(dict.fromkeys([*roots, *live(order, inner)]))
-        place = {id(n): k for k, n in enumerate(order)}
-        full_key = (key, tuple(place[id(o)] for o in outputs))
-        plan = _plans.get(full_key)
-        if plan is None:
-            plan = _plan(order, ends, outputs)
-            _plans[full_key] = plan
-            if len(_plans) > CACHE:
-                _plans.popitem(last=False)
+        pattern, nodes = _matched(roots)
+        counts = tuple(map(sys.getrefcount, nodes))
+        choice = pattern.choices.get((using, counts))
+        if choice is None:
+            if len(pattern.choices) > CHOICES:
+                pattern.choices.clear()
+            choice = pattern.choose(nodes, counts, using)
+            pattern.choices[using, counts] = choice
+        values = [nodes[k].value for k in pattern.ends]
+        if choice.run is None:
+            found = _first_runs(pattern, choice, values)
         else:
-            _plans.move_to_end(full_key)
-        values = [_value_of(e) for e in ends]
-        plan.seen += 1
-        big = len(order) > COLD_NODES or any(n.device != "cpu" for n in ends)
-        big = big or sum(v.size for v in values) > COLD_ELEMENTS
-        if plan.seen == 1 and not big:
-            feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
-            results: Any = evaluate(plan.outputs, feeds)
-        else:
-            given = donate(order, inner) if donate is not None else ()
-            used = tuple(k for k, e in enumerate(ends) if id(e) in given)
-            for k in used:
+            for k in choice.donate:
                 if isinstance(values[k], np.ndarray):
                     values[k] = arrays.to_device(values[k])
-            found = plan.executable(used)(*values)
-            results = found if isinstance(found, tuple) else (found,)
-        for node, value in zip(outputs, results, strict=True):
-            node.value = value
+            found = choice.run(*values)
+        if type(found) is not tuple:
+            found = tuple(found) if isinstance(found, list) else (found,)
+        width = choice.returned
+        for k, value in zip(choice.wanted, found[width:], strict=True):
+            nodes[k].value = value
+        return found[:width]
 
 
-def _value_of(end: Any) -> Any:
+def _first_runs(pattern: Pattern, choice: Choice, values: list[Any]) -> Any:
+    """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
+    plan = choice.plan
+    plan.seen += 1
+    big = pattern.size > COLD_NODES or pattern.cuda
+    if plan.seen == 1 and not big and sum(v.size for v in values) <= COLD_ELEMENTS:
+        feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
+        return evaluate(plan.outputs, feeds)
+    executable = plan.executable(choice.donate)
+    choice.run = executable if executable.wide else executable.jitted
+    for k in choice.donate:
+        if isinstance(values[k], np.ndarray):
+            values[k] = arrays.to_device(values[k])
+    return executable(*values)
+
+
+def _check_bound(end: Any) -> None:
     if end.value is None:
-        word = getattr(end, "name", "") or (
-            end.symbol.params[0] if end.symbol is not None else "a tensor"
-        )
+        word = end.name or (end.symbol.params[0] if end.symbol is not None else "a tensor")
         shape = "×".join(map(str, end.shape)) or "scalar"
         raise UnboundError(
             f"{word} ({shape}) is a symbol: no value is bound to it. Compile the expression and "
             "call it with arrays, or build it from tensors that have values."
         )
-    return end.value
 
 
-def _plan(order: Sequence[Any], ends: Sequence[Any], outputs: Sequence[Any]) -> Plan:
+def _plan(nodes: Sequence[Any], ends: Sequence[int], outputs: Sequence[int]) -> Plan:
+    """Expressions of the nodes at some places; an Update gives several."""
     inputs = [
-        symbol(getattr(end, "name", "") or f"x{k}", end.shape, end.dtype, number=k + 1)
-        for k, end in enumerate(ends)
-    ]
-    table = {id(end): leaf for end, leaf in zip(ends, inputs, strict=True)}
-    expansion = Expansion(order, table)
-    exprs = expansion.final([expansion.exprs[id(o)] for o in outputs])
-    return Plan(inputs, simplify(exprs))
+        symbol(getattr(nodes[k], "name", "") or f"x{n}", nodes[k].shape, nodes[k].dtype,
+               number=n + 1)
+        for n, k in enumerate(ends)
+    ]  # fmt: skip
+    table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
+    expansion = Expansion(nodes, table)
+    exprs: list[Expr] = []
+    for k in outputs:
+        found = expansion.exprs[id(nodes[k])]
+        exprs += found if isinstance(found, list) else [found]
+    return Plan(inputs, simplify(expansion.final(exprs)))
 
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
     """The plan of a graph that is not run now: its ends, and where each root is in the outputs."""
     with _lock:
-        order, ends, _ = collect(roots)
+        order, needed = collect(roots)
         outputs = list(dict.fromkeys(roots))
+        pattern = Pattern(order, needed, outputs)
         place = {id(n): k for k, n in enumerate(outputs)}
-        return _plan(order, ends, outputs), ends, [place[id(r)] for r in roots]
+        plan = _plan(order, pattern.ends, pattern.roots)
+        return plan, [order[k] for k in pattern.ends], [place[id(r)] for r in roots]
 
 
 def value(node: Any) -> Any:
@@ -250,9 +423,4 @@ def value(node: Any) -> Any:
     return node.value
 
 
-def references(node: Any) -> int:
-    """How many references hold this object (for donation)."""
-    return sys.getrefcount(node)
-
-
-__all__ = ["Plan", "Update", "collect", "execute", "live", "references", "value"]
+__all__ = ["Pattern", "Plan", "collect", "execute", "plan_of", "value"]

@@ -11,38 +11,28 @@ import numpy as np
 from symgrad.anomaly import inspect
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import SLOT, Gradient, Leaf, Part, Record, modes
-
-
-def tracked_leaves(root: Any) -> list[Leaf]:
-    """Tracked leaves under a node, in order of discovery."""
-    found: list[Leaf] = []
-    for node in tracked_nodes(root):
-        if type(node) is Leaf:
-            found.append(node)
-    return found
+from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
 
 
 def tracked_nodes(root: Any) -> list[Any]:
-    """Tracked nodes under a node."""
-    order: list[Any] = []
-    done: set[int] = set()
+    """Tracked nodes under a node, itself first."""
+    order: list[Any] = [root]
+    done: set[Any] = {root}
     stack = [root]
     while stack:
-        node = stack.pop()
-        if id(node) in done or not node.tracked:
-            continue
-        done.add(id(node))
-        order.append(node)
-        stack.extend(reversed(node.operands))
+        for o in stack.pop().operands:
+            if o.tracked and o not in done:
+                done.add(o)
+                order.append(o)
+                if o.operands:
+                    stack.append(o)
     return order
 
 
 def check(nodes: Sequence[Any], keep: bool) -> None:
     """PyTorch's two errors: saved values changed in place, and a graph used twice."""
     for node in nodes:
-        saved = getattr(node, "saved", ())
-        if not saved:
+        if not (saved := node.saved):
             continue
         if node.consumed:
             raise RuntimeError(
@@ -50,18 +40,18 @@ def check(nodes: Sequence[Any], keep: bool) -> None:
                 "tensors after they have already been freed). Specify retain_graph=True if you "
                 "need to backward through the graph a second time."
             )
-        for storage, version, shape, name in saved:
+        for storage, version in saved:
             held = storage()
             if held is not None and held.version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(shape)} saved by {name} is at "
-                    f"version {held.version}; expected version {version} instead. Write the result "
-                    "to a new tensor instead."
+                    f"inplace operation: a tensor of shape {list(held.node.shape)} saved by "
+                    f"{node.function.name} is at version {held.version}; expected version "
+                    f"{version} instead. Write the result to a new tensor instead."
                 )
     if not keep:
         for node in nodes:
-            if getattr(node, "saved", ()):
+            if node.saved:
                 node.consumed = True
 
 
@@ -98,28 +88,26 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
     check(nodes, keep)
     if modes.anomaly and modes.check_nan:
         inspect(node, seed)
-    wanted: list[tuple[Any, Any]] = []
+    targets: list[Any] = []
+    owners: list[Any] = []
     hooked: list[tuple[Any, Any]] = []
     chosen = None if inputs is None else {id(i) for i in _listed(inputs)}
     for n in nodes:
         if type(n) is Leaf:
             owner = n.owner() if n.owner is not None else None
             if owner is not None and (chosen is None or id(owner) in chosen):
-                wanted.append((n, owner))
-        elif getattr(n, "handle", None) is not None:
+                targets.append(n)
+                owners.append(owner)
+        elif type(n) is not Gradient and n.handle is not None:
             owner = n.handle()
             if owner is not None and (owner._retains or owner._hooks):
                 hooked.append((n, owner))
-    if not wanted and not hooked:
-        return
     if hooked:
-        _with_hooks(node, seed, wanted, hooked, create)
+        _with_hooks(node, seed, list(zip(targets, owners, strict=True)), hooked, create)
         return
-    make = t.base
-    whole = Gradient(node, seed, tuple(n for n, _ in wanted), create)
-    for k, (n, owner) in enumerate(wanted):
-        part = Part(whole, k, n.shape, n.dtype)
-        accumulate(owner, make.from_node(part))
+    whole = Gradient(node, seed, tuple(targets), create, keep)
+    for k, owner in enumerate(owners):
+        accumulate(owner, Part(whole, k, targets[k]))
 
 
 def _with_hooks(
@@ -138,9 +126,9 @@ def _with_hooks(
     def sweep(root: Any, incoming: Any) -> None:
         reached = {id(n) for n in tracked_nodes(root)}
         targets = tuple(e for e in ends if e is not root and id(e) in reached)
-        cut = Gradient(root, incoming, targets, create, partial=True)
+        cut = Gradient(root, incoming, targets, create, True, partial=True)
         for k, e in enumerate(targets):
-            part = Part(cut, k, e.shape, e.dtype)
+            part = Part(cut, k, e)
             total.setdefault(id(e), []).append(part)
 
     done: set[int] = set()
@@ -151,7 +139,7 @@ def _with_hooks(
             continue
         done.add(id(root))
         parts = total.get(id(root), [])
-        incoming = _summed(parts, root, make)
+        incoming = _summed(parts)
         owner = owners.get(id(root))
         if owner is not None:
             shown = make.from_node(incoming) if incoming is not None else _ones(root, make)
@@ -159,7 +147,7 @@ def _with_hooks(
                 changed = hook(shown)
                 shown = changed if changed is not None else shown
             if owner._retains:
-                accumulate(owner, shown)
+                accumulate(owner, shown.node())
             incoming = shown.node()
         ends = [e for e in ends if e is not root]
         sweep(root, incoming)
@@ -167,47 +155,35 @@ def _with_hooks(
     for n, owner in wanted:
         parts = total.get(id(n), [])
         if parts:
-            accumulate(owner, make.from_node(_summed(parts, n, make)))
+            accumulate(owner, _summed(parts))
 
 
 def _ones(node: Any, make: Any) -> Any:
     return make.from_value(np.ones(node.shape, node.dtype.numpy), node.dtype)
 
 
-def _summed(parts: Sequence[Any], node: Any, make: Any) -> Any:
+def _summed(parts: Sequence[Any]) -> Any:
+    """The pending sum of nodes of one kind; None where there is none."""
     total = None
     for p in parts:
-        if p is None:
-            continue
-        total = (
-            p
-            if total is None
-            else Record(
-                FUNCTIONS["add"],
-                (total, p),
-                (SLOT, SLOT, ()),
-                node.shape,
-                node.dtype,
-                total.tracked,
-                node.device,
-            )
-        )
+        if p is not None:
+            total = p if total is None else note(FUNCTIONS["add"], PLAIN[2], (total, p), True)
     return total
 
 
 def accumulate(owner: Any, new: Any) -> None:
-    """``owner.grad += new``, through the hooks of a leaf."""
+    """``owner.grad += new``, a node, through the hooks of a leaf."""
     if owner._hooks and owner.is_leaf:
+        shown = owner.base.from_node(new)
         for hook in list(owner._hooks.values()):
-            changed = hook(new)
-            new = changed if changed is not None else new
-    old = owner._grad
-    if old is None:
+            changed = hook(shown)
+            shown = changed if changed is not None else shown
+        new = shown.node()
+    if owner._grad is None:
         owner._grad = new
         return
-    a, b = old.node(), new.node()
-    record = Record(FUNCTIONS["add"], (a, b), (SLOT, SLOT, ()), b.shape, b.dtype,
-                    a.tracked or b.tracked, b.device)  # fmt: skip
+    old = owner.grad
+    record = note(FUNCTIONS["add"], PLAIN[2], (old.node(), new), True)
     record.handle = weakref.ref(old)
     if modes.capture is not None:
         modes.capture.rebinds(old._storage)
@@ -247,11 +223,11 @@ def grad(
                     "Set allow_unused=True if this is the desired behavior."
                 )
             del i
-        whole = Gradient(node, seed, tuple(targets), create_graph)
+        whole = Gradient(node, seed, tuple(targets), create_graph, keep)
         for k, n in enumerate(targets):
             if id(n) in reachable:
-                part = Part(whole, k, n.shape, n.dtype)
-                totals[k] = _summed([totals[k], part], n, make)
+                part = Part(whole, k, n)
+                totals[k] = _summed([totals[k], part])
     return tuple(None if p is None else make.from_node(p) for p in totals)
 
 

@@ -13,7 +13,7 @@ from symgrad.errors import TraceError, UnboundError
 from symgrad.execute import value
 from symgrad.functional.promotion import default_dtype
 from symgrad.printing import tensor_text
-from symgrad.record import Leaf, modes, user_place, walk
+from symgrad.record import Leaf, leaf_like, modes, user_place, walk
 
 
 class Reading(Attributes):
@@ -60,7 +60,7 @@ class Reading(Attributes):
             return old.value
         if storage.shared is None:
             storage.shared = np.array(arrays.to_numpy(self.array()), order="C")
-            storage.node = Leaf(storage.shared, old.shape, old.dtype, old.device)
+            storage.node = leaf_like(old, storage.shared)
         return storage.shared
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:

@@ -40,18 +40,65 @@ class Modes(threading.local):
 modes = Modes()
 
 
-class Leaf:
+class Kind:
+    """Shape, dtype and device of a node; equal ones are one object while the table keeps them."""
+
+    __slots__ = ("device", "dtype", "shape")
+
+    def __init__(self, shape: Shape, dtype: DType, device: str) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.device = device
+
+
+_KINDS: dict[tuple[Shape, DType, str], Kind] = {}
+TABLE = 50_000
+"""Tables of this module start again when they hold more than this."""
+
+
+def kind_of(shape: Shape, dtype: DType, device: str = "cpu") -> Kind:
+    """The one Kind of these."""
+    key = (shape, dtype, device)
+    found = _KINDS.get(key)
+    if found is None:
+        if len(_KINDS) > TABLE:
+            _KINDS.clear()
+        found = _KINDS[key] = Kind(shape, dtype, device)
+    return found
+
+
+class Node:
+    """What a graph of records is made of: see Leaf, Record, Gradient, Update and Part."""
+
+    __slots__ = ()
+    kind: Kind
+    function: Any = None
+    saved: tuple[Any, ...] = ()
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of its axes."""
+        return self.kind.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The type of its elements."""
+        return self.kind.dtype
+
+    @property
+    def device(self) -> str:
+        """Where its value lies."""
+        return self.kind.device
+
+
+class Leaf(Node):
     """Where recording starts: a value, or a symbol without one.
 
     ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor.
     """
 
-    __slots__ = (
-        "__weakref__", "device", "dtype", "name", "owner", "shape", "source", "symbol", "tracked",
-        "value",
-    )  # fmt: skip
-    operands: tuple[Node, ...] = ()
-    function = None
+    __slots__ = ("__weakref__", "kind", "name", "owner", "source", "symbol", "tracked", "value")
+    operands: tuple[Any, ...] = ()
     depth = 0
 
     def __init__(
@@ -63,117 +110,153 @@ class Leaf:
         symbol: Expr | None = None,
     ) -> None:
         self.value = value
-        self.shape = shape
-        self.dtype = dtype
-        self.device = device
+        self.kind = kind_of(shape, dtype, device)
         self.symbol = symbol
         self.tracked = False
-        self.source: Node | None = None
+        self.source: Any = None
         self.owner: Any = None
         self.name = ""
 
 
-class Record:
-    """One noted operation."""
+def leaf_like(node: Any, value: Any) -> Leaf:
+    """A leaf with the shape, dtype and device of another node."""
+    made = Leaf.__new__(Leaf)
+    made.value = value
+    made.kind = node.kind
+    made.symbol = made.source = made.owner = None
+    made.tracked = False
+    made.name = ""
+    return made
 
-    __slots__ = (
-        "__weakref__", "consumed", "depth", "device", "dtype", "function", "handle", "operands",
-        "place", "saved", "shape", "spec", "statics", "tracked", "value",
-    )  # fmt: skip
 
-    def __init__(
-        self,
-        function: Any,
-        operands: tuple[Node, ...],
-        statics: tuple[Any, ...],
-        shape: Shape,
-        dtype: DType,
-        tracked: bool,
-        device: str,
-    ) -> None:
+def tracked_leaf(source: Any, owner: Any, name: str) -> Leaf:
+    """The leaf by which derivatives know a tensor whose value is ``source``."""
+    made = Leaf.__new__(Leaf)
+    made.value = made.symbol = None
+    made.kind = source.kind
+    made.source = source
+    made.owner = owner
+    made.tracked = True
+    made.name = name
+    return made
+
+
+class Call:
+    """A function with its static arguments and the kinds of its operands: what equal records share.
+
+    Equal calls are one object while the table keeps them, so keys compare it by identity.
+    """
+
+    __slots__ = ("differentiable", "function", "kind", "statics")
+
+    def __init__(self, function: Any, statics: tuple[Any, ...], kind: Kind) -> None:
         self.function = function
-        self.operands = operands
         self.statics = statics
-        self.shape = shape
-        self.dtype = dtype
+        self.kind = kind
+        self.differentiable = kind.dtype.differentiable
+
+
+class Record(Node):
+    """One noted operation; ``place`` is the user's file and line where anomalies are looked for.
+
+    ``saved`` is what its derivative reads: weak references to storages, each with its version.
+    """
+
+    __slots__ = ("__weakref__", "call", "consumed", "depth", "handle", "kind", "operands", "place",
+                 "saved", "tracked", "value")  # fmt: skip
+
+    def __init__(self, call: Call, operands: tuple[Any, ...], tracked: bool) -> None:
+        self.call = call
+        self.kind = call.kind
+        self.operands = operands
         self.tracked = tracked
-        self.device = device
         self.value: Any = None
         self.handle: Any = None
         self.consumed = False
-        self.saved: tuple[Any, ...] = ()
         self.place: tuple[Any, int] | None = None
-        self.spec = (function, statics, signature_of(statics))
+        self.saved = ()
         depth = 0
         for o in operands:
             depth = max(depth, o.depth)
         self.depth = depth + 1
 
+    @property
+    def function(self) -> Any:  # type: ignore[override]
+        """The row of the table of public functions."""
+        return self.call.function
 
-class Gradient:
-    """The gradients of one root with respect to several nodes: an operation with many outputs."""
+    @property
+    def statics(self) -> tuple[Any, ...]:
+        """The arguments that are not tensors, with slots for those that are."""
+        return self.call.statics
 
-    __slots__ = ("__weakref__", "depth", "device", "operands", "partial", "parts", "seeded",
+
+class Gradient(Node):
+    """The gradients of one root with respect to several nodes: an operation with many outputs.
+
+    ``keeps``: may the graph be differentiated again (``retain_graph``)?
+    """
+
+    __slots__ = ("__weakref__", "depth", "keeps", "kind", "operands", "partial", "parts", "seeded",
                  "targets", "tracked", "value")  # fmt: skip
-    function = None
 
-    def __init__(self, root: Node, seed: Node | None, targets: tuple[Node, ...],
-                 tracked: bool, partial: bool = False) -> None:  # fmt: skip
+    def __init__(self, root: Any, seed: Any, targets: tuple[Any, ...], tracked: bool, keeps: bool,
+                 partial: bool = False) -> None:  # fmt: skip
+        self.keeps = keeps
         self.partial = partial
         self.parts: list[Any] = []
         self.operands = (root,) if seed is None else (root, seed)
         self.seeded = seed is not None
         self.targets = targets
         self.tracked = tracked
-        self.value = None
-        self.device = root.device
+        self.value: Any = None
+        self.kind = root.kind
         self.depth = root.depth + 1
 
 
-class Update:
+class Update(Node):
     """One step of an optimizer on all its parameters: new parameters, then new states."""
 
-    __slots__ = ("__weakref__", "depth", "device", "operands", "parts", "row", "statics",
-                 "tracked", "value")  # fmt: skip
-    function = None
+    __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
+                 "value")  # fmt: skip
 
-    def __init__(self, row: Any, statics: tuple[Any, ...], operands: tuple[Node, ...]) -> None:
+    def __init__(self, row: Any, statics: tuple[Any, ...], operands: tuple[Any, ...]) -> None:
         self.row = row
         self.statics = statics
         self.operands = operands
         self.parts: list[Any] = []
         self.tracked = False
         self.value = None
-        self.device = operands[0].device
-        self.depth = max(o.depth for o in operands) + 1
+        self.kind = operands[0].kind
+        self.depth = max([o.depth for o in operands]) + 1
+
+    @property
+    def replaced(self) -> tuple[Any, ...]:
+        """The parameters and states, which get new values."""
+        count, _, _, scalars, _ = self.statics
+        return self.operands[:count] + self.operands[2 * count : len(self.operands) - len(scalars)]
 
 
-class Part:
+class Part(Node):
     """One output of a Gradient or an Update."""
 
-    __slots__ = ("__weakref__", "consumed", "depth", "device", "dtype", "function", "handle",
-                 "index", "operands", "place", "saved", "shape", "tracked", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "consumed", "depth", "handle", "index", "kind", "operands",
+                 "saved", "tracked", "value")  # fmt: skip
 
-    def __init__(self, whole: Gradient | Update, index: int, shape: Shape, dtype: DType) -> None:
+    def __init__(self, whole: Any, index: int, like: Any) -> None:
         self.operands = (whole,)
         whole.parts.append(weakref.ref(self))
         self.index = index
-        self.shape = shape
-        self.dtype = dtype
-        self.device = whole.device
+        self.kind = like.kind
         self.tracked = whole.tracked
         self.value: Any = None
         self.handle: Any = None
-        self.function = None
         self.consumed = False
-        self.saved: tuple[Any, ...] = ()
-        self.place: tuple[Any, int] | None = None
+        self.saved = ()
         self.depth = whole.depth
 
 
-Node = Any
-
-_INFERRED: dict[Any, tuple[Shape, DType]] = {}
+_CALLS: dict[Any, Call] = {}
 
 
 def freeze(value: Any) -> Any:
@@ -185,24 +268,52 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def signature_of(statics: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Types of the static numbers: 1, 1.0 and True are equal but mean different programs."""
-    return tuple(type(v) for v in statics)
+def _exact(value: Any) -> Any:
+    """What tells equal numbers apart: their type, and the sign of zero."""
+    return repr(value) if type(value) is float and value == 0 else type(value)
 
 
-def inferred(
-    function: Function, statics: tuple[Any, ...], operands: Sequence[Node]
-) -> tuple[Shape, DType]:
-    """Shape and dtype of a call, remembered by signature."""
-    key = (function, statics, signature_of(statics), tuple((o.shape, o.dtype) for o in operands))
-    found = _INFERRED.get(key)
-    if found is None:
-        if len(_INFERRED) > 50_000:
-            _INFERRED.clear()
-        stand_ins = [symbol(f"x{k}", o.shape, o.dtype, number=-9) for k, o in enumerate(operands)]
-        made = build(function, statics, stand_ins)
-        found = _INFERRED[key] = (made.shape, made.dtype)
+def call_of(
+    function: Function, statics: tuple[Any, ...], operands: Sequence[Any], plain: bool
+) -> Call:
+    """The one Call of these; ``plain`` where every static argument is a slot."""
+    if plain:
+        key = (function, *[o.kind for o in operands])
+    else:  # 1, 1.0 and True are equal but mean different programs
+        key = (function, statics, *[o.kind for o in operands], *map(_exact, statics))
+        if statics[-1]:
+            key = (*key, *[_exact(v) for _, v in statics[-1]])
+    return _CALLS.get(key) or _new_call(key, function, statics, operands)
+
+
+def _new_call(
+    key: Any, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
+) -> Call:
+    """A call met for the first time: its shape and dtype are those of its expression."""
+    stand_ins = [symbol(f"x{k}", o.shape, o.dtype, number=-9) for k, o in enumerate(operands)]
+    device = _device(function, operands)
+    made = build(function, statics, stand_ins)
+    if len(_CALLS) > TABLE:
+        _CALLS.clear()
+    found = _CALLS[key] = Call(function, statics, kind_of(made.shape, made.dtype, device))
     return found
+
+
+def _device(function: Function, operands: Sequence[Any]) -> str:
+    """Where the result lies; numbers in tensors without axes go along."""
+    device = operands[0].device if operands else "cpu"
+    for o in operands:
+        if o.device != device:
+            if o.shape == ():
+                continue
+            if operands[0].shape == ():
+                device = o.device
+                continue
+            raise DeviceError(
+                f"{function.name}: expected all tensors to be on the same device, but found at "
+                f"least two devices, {device} and {o.device}; move one with .to({device!r})"
+            )
+    return device
 
 
 def build(function: Function, statics: tuple[Any, ...], operands: Sequence[Expr]) -> Expr:
@@ -229,34 +340,29 @@ def user_place() -> tuple[Any, int] | None:
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
 
 
-def note(function: Function, statics: tuple[Any, ...], operands: tuple[Node, ...]) -> Record:
+def note(
+    function: Function, statics: tuple[Any, ...], operands: tuple[Any, ...], plain: bool = False
+) -> Record:
     """Record a call; errors of shape and dtype appear here, at the line that makes them."""
-    shape, dtype = inferred(function, statics, operands)
-    device = operands[0].device if operands else "cpu"
+    call = call_of(function, statics, operands, plain)
     tracked = False
     for o in operands:
         if o.tracked:
-            tracked = True
-        if o.device != device:
-            if o.shape == ():
-                continue
-            if operands[0].shape == ():
-                device = o.device
-                continue
-            raise DeviceError(
-                f"{function.name}: expected all tensors to be on the same device, but found at "
-                f"least two devices, {device} and {o.device}; move one with .to({device!r})"
-            )
-    tracked = tracked and modes.grad and dtype.differentiable
-    made = Record(function, operands, statics, shape, dtype, tracked, device)
+            tracked = call.differentiable and modes.grad
+            break
+    made = Record(call, operands, tracked)
     if modes.anomaly:
         made.place = user_place()
     return made
 
 
-def walk(roots: Iterable[Node], cut: Callable[[Node], bool]) -> list[Node]:
+PLAIN = tuple(((SLOT,) * k + ((),)) for k in range(9))
+"""The static arguments of calls on k tensors and nothing else."""
+
+
+def walk(roots: Iterable[Any], cut: Callable[[Any], bool]) -> list[Any]:
     """Nodes under ``roots``, operands first, each once; nodes for which ``cut`` holds are ends."""
-    order: list[Node] = []
+    order: list[Any] = []
     opened: set[int] = set()
     done: set[int] = set()
     stack = list(roots)

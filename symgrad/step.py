@@ -17,8 +17,8 @@ from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable
 
 from symgrad.errors import TraceError
-from symgrad.execute import collect, plan_of, value
-from symgrad.record import Leaf, modes
+from symgrad.execute import plan_of, value
+from symgrad.record import Leaf, leaf_like, modes
 from symgrad.storage import Storage
 from symgrad.symbolic import compile_tensors
 from symgrad.tensor import Tensor
@@ -47,7 +47,7 @@ class Capture:
             return node
         if type(node) is not Leaf:
             array = value(node)
-            node = storage.node = Leaf(array, node.shape, node.dtype, node.device)
+            node = storage.node = leaf_like(node, array)
         base = node.source if node.source is not None else node
         if id(base) not in self.read:
             self.read[id(base)] = storage
@@ -133,8 +133,8 @@ class _Variant:
             storage.node = node
         for t in capture.tensors:
             t._leaf = None
-            if t._grad is not None and type(t._grad._now()) is not Leaf and t._tracked:
-                t._grad = None
+            if t._tracked and t.grad is not None and type(t.grad._now()) is not Leaf:
+                t.grad = None
         self.owners = [t for t in capture.tensors if t._tracked]
         self.counters = list(self.optimizers.values())
 
@@ -160,7 +160,7 @@ class _Variant:
                     value = arrays.to_device(source.shared)
                 elif sys.getrefcount(node) > FREE + 1 or isinstance(value, np.ndarray):
                     value = arrays.to_device(_known(source))
-                    source.node = Leaf(value, node.shape, node.dtype, node.device)
+                    source.node = leaf_like(node, value)
                 values.append(value)
             elif kind == 0:
                 values.append(tensors[source].array())
@@ -182,7 +182,7 @@ class _Variant:
             elif type(node) is Leaf and sys.getrefcount(node) <= FREE + 1:
                 node.value = value
             else:
-                storage.node = Leaf(value, node.shape, node.dtype, node.device)
+                storage.node = leaf_like(node, value)
             storage.version += 1
         for optimizer in self.counters:
             optimizer._counts.clear()
@@ -321,4 +321,4 @@ def compile(target: Any = None, **options: Any) -> Any:
     return CompiledStep(target)
 
 
-__all__ = ["Capture", "CompiledStep", "collect", "compile"]
+__all__ = ["Capture", "CompiledStep", "compile"]

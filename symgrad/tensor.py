@@ -21,10 +21,10 @@ from symgrad.errors import DTypeError, ShapeError
 from symgrad.execute import execute, value
 from symgrad.functional.table import FUNCTIONS
 from symgrad.grad_fn import grad_fn_of
-from symgrad.gradients import backward, tracked_leaves
+from symgrad.gradients import backward
 from symgrad.leaf_symbols import expanded
 from symgrad.reading import Reading
-from symgrad.record import Leaf, Record, modes
+from symgrad.record import Leaf, Node, Record, leaf_like, modes, tracked_leaf
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.storage import Size, Storage, device, device_name, jax_device
 from symgrad.views import Viewing, view_of
@@ -44,7 +44,7 @@ class Tensor(Viewing):
         self._storage = storage
         self._tracked = tracked
         self._view = view
-        self._grad: Tensor | None = None
+        self._grad: Any = None  # a tensor, or the node of one that nobody asked for yet
         self._leaf: Any = None
         self._hooks: Any = None
         self._name = ""
@@ -70,39 +70,33 @@ class Tensor(Viewing):
     @staticmethod
     def from_node(node: Any) -> Tensor:
         """The tensor that shows a record."""
-        made = Tensor(Storage(node))
-        node.handle = weakref.ref(made)
-        return made
+        return Tensor(Storage(node))
 
     # -------------------------------------------------------------- the node behind it
 
     def node(self) -> Any:
         """What a record of an operation on this tensor refers to."""
+        storage = self._storage
         if self._view is not None:
             node = self._view_node()
-            return self._tracked_leaf(node) if self._tracked else node
-        node = self._storage.node
-        if modes.capture is not None:
+        elif modes.capture is not None:
             node = modes.capture.reads(self)
-            if self._storage.shared is not None:
-                return self._tracked_leaf(node)
-        if self._storage.shared is not None:
-            node = Leaf(self._storage.shared.copy(), node.shape, node.dtype, node.device)
-        return self._tracked_leaf(node)
-
-    def _tracked_leaf(self, node: Any) -> Any:
-        if self._tracked and self.is_leaf and not (type(node) is Leaf and node.symbol is not None):
-            known = self._leaf
-            if known is not None and known.source is node:
-                return known
-            leaf = Leaf(None, node.shape, node.dtype, node.device)
-            leaf.source = node
-            leaf.tracked = True
-            leaf.owner = weakref.ref(self)
-            leaf.name = self._name
-            self._leaf = leaf
-            return leaf
-        return node
+        elif storage.shared is not None:
+            node = leaf_like(storage.node, storage.shared.copy())
+        else:
+            node = storage.node
+        if not self._tracked:
+            return node
+        known = self._leaf
+        if known is not None and known.source is node:
+            return known
+        if type(node) is Leaf:
+            if node.symbol is not None:
+                return node
+        elif node.tracked:
+            return node
+        self._leaf = known = tracked_leaf(node, weakref.ref(self), self._name)
+        return known
 
     def _now(self) -> Any:
         return self._view_node() if self._view is not None else self._storage.node
@@ -149,7 +143,10 @@ class Tensor(Viewing):
     @property
     def grad(self) -> Tensor | None:
         """The gradient that ``backward()`` left here."""
-        return self._grad
+        held = self._grad
+        if held is not None and isinstance(held, Node):
+            held = self._grad = Tensor.from_node(held)
+        return held
 
     @grad.setter
     def grad(self, new: Tensor | None) -> None:
@@ -334,7 +331,7 @@ class Tensor(Viewing):
                 storage.node.handle = weakref.ref(self)
                 if storage.node.depth > DEPTH and not storage.node.tracked:
                     execute([storage.node])
-                    storage.node = Leaf(storage.node.value, node.shape, node.dtype, node.device)
+                    storage.node = leaf_like(node, storage.node.value)
         storage.version += 1
         return self
 
@@ -408,7 +405,7 @@ class Parameter(Tensor):
             )
         node = data._now()
         if type(node) is not Leaf:
-            node = Leaf(value(node), node.shape, node.dtype, node.device)
+            node = leaf_like(node, value(node))
         Tensor.__init__(self, Storage(node, data._storage.shared), requires_grad)
 
     def __repr__(self) -> str:
@@ -451,5 +448,4 @@ __all__ = [
     "as_operand",
     "call",
     "device",
-    "tracked_leaves",
 ]

@@ -7,7 +7,6 @@ else of the forward pass a tensor still shows.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.execute import execute
-from symgrad.record import Leaf, Part, Update, modes
+from symgrad.record import Leaf, Part, Update, leaf_like, modes
 from symgrad.tensor import Tensor
 
 
@@ -59,22 +58,20 @@ class Job:
 
 def apply_updates(jobs: Sequence[Job]) -> None:
     """Rebind every parameter and state to its value after one step: one program for all."""
-    targets: list[Tensor] = []
-    parts: list[Part] = []
     for job in jobs:
-        whole = job.record()
-        for k, t in enumerate(job.targets):
-            targets.append(t)
-            parts.append(Part(whole, k, t._now().shape, t.dtype))
-    execute(parts, lambda order, inner: _exclusive(order, inner, targets))
-    for target, part in zip(targets, parts, strict=True):
-        storage = target._storage
-        node = Leaf(part.value, part.shape, part.dtype, part.device)
-        node.name = target._name
-        if storage.shared is not None:
-            np.copyto(storage.shared, np.asarray(part.value))
-        storage.node = node
-        storage.version += 1
+        for p in job.params:
+            p._leaf = None  # it is of the value before the step
+    found = iter(execute([job.record() for job in jobs], using=True))
+    for job in jobs:
+        for target in job.targets:
+            storage = target._storage
+            new = next(found)
+            node = leaf_like(storage.node, new)
+            node.name = target._name
+            if storage.shared is not None:
+                np.copyto(storage.shared, np.asarray(new))
+            storage.node = node
+            storage.version += 1
 
 
 def captured_update(
@@ -111,36 +108,7 @@ def captured_update(
     )
     whole = Update(row, statics, operands)
     for k, t in enumerate(held):
-        t._storage.node = Part(whole, k, tuple(t.shape), t.dtype)
-
-
-def _exclusive(
-    order: Sequence[Any], inner: Mapping[int, int], targets: Sequence[Tensor]
-) -> set[int]:
-    """Ids of the leaves of targets that only this graph and their storages refer to."""
-    held = dict(inner)
-    ordered = {id(n) for n in order}
-    shared: set[int] = set()
-    for t in targets:
-        if t._storage.shared is not None:
-            shared.add(id(t._storage.node))
-        tracked = t._leaf
-        if tracked is None:
-            continue
-        # beside ``held``: the tensor's own reference, this loop's name, getrefcount's argument
-        own = 3 + (id(tracked) in ordered)
-        if sys.getrefcount(tracked) > held.get(id(tracked), 0) + own:
-            shared.add(id(tracked.source))
-        if id(tracked) not in ordered:
-            held[id(tracked.source)] = held.get(id(tracked.source), 0) + 1
-    found: set[int] = set()
-    for t in targets:
-        leaf = t._storage.node
-        # beside ``held``: its storage, ``order``, the list of ends, this name, the argument
-        free = sys.getrefcount(leaf) <= held.get(id(leaf), 0) + 5
-        if free and id(leaf) not in shared and leaf.value is not None:
-            found.add(id(leaf))
-    return found
+        t._storage.node = Part(whole, k, t._storage.node)
 
 
 __all__ = ["Job", "apply_updates", "captured_update"]

@@ -40,14 +40,14 @@ def eager(library, lr=0.05, steps=STEPS):
 
 
 def test_a_loop_needs_few_programs():
-    execute._plans.clear()
+    execute._patterns.clear()
     losses = eager(sg)
-    assert len(execute._plans) <= 3
+    assert len(execute._patterns) <= 3
     assert losses[-1] < losses[0]
-    known = set(execute._plans)
+    known = set(execute._patterns)
     eager(sg, steps=3)
-    assert len(execute._plans) <= 3
-    assert set(execute._plans) >= known
+    assert len(execute._patterns) <= 3
+    assert set(execute._patterns) >= known
 
 
 def test_losses_are_those_of_torch():
@@ -92,9 +92,9 @@ def test_another_rate_needs_no_other_program():
 
 def test_another_rate_in_the_loop_needs_no_other_program():
     eager(sg, lr=0.05)
-    known = len(execute._plans)
+    known = len(execute._patterns)
     slow, fast = eager(sg, lr=0.001), eager(sg, lr=0.1)
-    assert len(execute._plans) == known
+    assert len(execute._patterns) == known
     assert fast[-1] < slow[-1]
 
 
