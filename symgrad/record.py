@@ -73,6 +73,7 @@ class Node:
     __slots__ = ()
     kind: Kind
     function: Any = None
+    place: tuple[Any, int] | None = None
     saved: tuple[Any, ...] = ()
 
     @property
@@ -173,7 +174,7 @@ class Record(Node):
         self.value: Any = None
         self.handle: Any = None
         self.consumed = False
-        self.place: tuple[Any, int] | None = None
+        self.place = None
         self.saved = ()
         depth = 0
         for o in operands:

@@ -279,7 +279,7 @@ def test_a_scale_that_changes_makes_no_new_program():
     w = sg.nn.Parameter(sg.ones(3))
     opt = sg.optim.SGD([w], lr=1e-3)
     scaler = sg.amp.GradScaler("cpu", init_scale=2.0, growth_interval=1)
-    from symgrad.execute import _plans
+    from symgrad.execute import _patterns
 
     counts = []
     with warnings.catch_warnings():
@@ -289,5 +289,5 @@ def test_a_scale_that_changes_makes_no_new_program():
             scaler.scale((w * w).sum()).backward()
             scaler.step(opt)
             scaler.update()
-            counts.append(len(_plans))
+            counts.append(len(_patterns))
     assert counts[-1] == counts[2], counts
