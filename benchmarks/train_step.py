@@ -116,7 +116,7 @@ def prepared(
     state = {"0.weight": w1.T, "0.bias": b1, "2.weight": w2.T, "2.bias": b2}
     model.load_state_dict({name: library.tensor(value.tolist()) for name, value in state.items()})
     lossf = nn.BCEWithLogitsLoss() if problem.binary else nn.CrossEntropyLoss()
-    x, y = (library.from_numpy(array).to(device) for array in problem.data())
+    x, y = (library.tensor(array).to(device) for array in problem.data())
     return model, lossf, getattr(optim, optimizer)(model.parameters(), lr=RATE[optimizer]), x, y
 
 

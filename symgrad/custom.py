@@ -18,7 +18,7 @@ from symgrad.core.sizes import shape_text
 from symgrad.core.traverse import leaves, substitute
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import Function as Row
-from symgrad.record import SLOT, modes, note, weak
+from symgrad.record import SLOT, modes, note
 from symgrad.tensor import Tensor
 
 
@@ -47,12 +47,15 @@ class Call:
     """One way of calling a Function: its class, its context without tensors, which output."""
 
     def __init__(self, owner: Any, context: Context, inputs: int, tensors: tuple[int, ...],
-                 outputs: tuple[Any, ...], index: int, own: tuple[int, ...]) -> None:  # fmt: skip
+                 outputs: tuple[Any, ...], index: int, own: tuple[int, ...], saved: int) -> None:  # fmt: skip
         self.owner, self.context = owner, context
         self.inputs, self.tensors = inputs, tensors
         self.outputs, self.index = outputs, index
         self.own = own
-        self.row = Row(owner.__name__, self.build, f"{owner.__name__}Backward")
+        # It frees its graph even where it saves no tensor.
+        first = 1 + len(tensors)
+        saves = (*range(first, first + saved), "result" if own else "freed")
+        self.row = Row(owner.__name__, self.build, f"{owner.__name__}Backward", saves)
 
     def __repr__(self) -> str:
         return f"{self.owner.__qualname__}.{self.index}"
@@ -172,13 +175,12 @@ class Function:
         except TypeError:  # an attribute that cannot be compared
             key, known = None, None
         if known is None:
-            known = Call(cls, context, len(args), places, kinds, index, own)
+            known = Call(cls, context, len(args), places, kinds, index, own, len(saved))
             if key is not None:
                 _CALLS[key] = known
         tensors = [outputs[index], *(args[k] for k in places), *saved]
         nodes = tuple(t.node() for t in tensors)
         record = note(known.row, (*[SLOT] * len(nodes), ()), nodes)
-        record.saved = tuple((weak(t._storage), t._storage.version) for t in saved)
         return Tensor.from_node(record)
 
 

@@ -175,7 +175,7 @@ class Pattern:
         if kind is Leaf or (
             node.value is not None and kind in (Record, Part) and id(node) not in needed
         ):
-            return (END, k, node.kind, kind, node.tracked, ())
+            return (END, k, node.kind, node.tracked, ())
         below = tuple([place[id(o)] for o in node.operands])
         known = node.value is not None
         if kind is Record:
@@ -200,13 +200,7 @@ class Pattern:
             what = step[0]
             node = nodes[step[1]]
             if what == END:
-                _, _, kind, sort, tracked, below = step
-                if (
-                    node.kind is not kind
-                    or type(node) is not sort
-                    or node.value is None
-                    or node.tracked is not tracked
-                ):
+                if node.value is None or node.kind is not step[2] or node.tracked is not step[3]:
                     return None
                 continue
             if what == LEAF:

@@ -9,6 +9,7 @@ from symgrad.autodiff import pull_back
 from symgrad.core.build import add, elementwise, ones, zeros
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
+from symgrad.ops.structure import select
 from symgrad.record import Gradient, Leaf, Part, Record, Update, build
 from symgrad.simplify import simplify
 
@@ -105,7 +106,10 @@ class Expansion:
         width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
         states = given[2 * count : 2 * count + count * width]
-        scalars = dict(zip(names, given[2 * count + count * width :], strict=True))
+        numbers = given[2 * count + count * width :]
+        if not captured:
+            numbers = [select(numbers[0], 0, k) for k in range(len(names))]
+        scalars = dict(zip(names, numbers, strict=True))
         options = {**node.row.defaults, **dict(hyper)}
         following: Any = scalars["step"] + 1 if "step" in scalars else 2
         new_params: list[Expr] = []

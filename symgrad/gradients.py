@@ -11,7 +11,7 @@ import numpy as np
 from symgrad.anomaly import inspect
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
+from symgrad.record import PLAIN, Gradient, Leaf, Part, Record, modes, note
 
 
 def tracked_nodes(root: Any) -> list[Any]:
@@ -32,7 +32,7 @@ def tracked_nodes(root: Any) -> list[Any]:
 def check(nodes: Sequence[Any], keep: bool) -> None:
     """PyTorch's two errors: saved values changed in place, and a graph used twice."""
     for node in nodes:
-        if not (saved := node.saved):
+        if type(node) is not Record or not (saves := node.call.function.saves):
             continue
         if node.consumed:
             raise RuntimeError(
@@ -40,19 +40,43 @@ def check(nodes: Sequence[Any], keep: bool) -> None:
                 "tensors after they have already been freed). Specify retain_graph=True if you "
                 "need to backward through the graph a second time."
             )
-        for storage, version in saved:
+        for saved in saves:
+            if type(saved) is int:
+                if saved < len(node.operands):
+                    _check_current(node, node.operands[saved])
+            elif saved == "result":
+                _check_current(node, node)
+            elif saved == "cross" and len(node.operands) > 1:
+                a, b = node.operands[-2:]
+                if b.tracked:
+                    _check_current(node, a)
+                if a.tracked:
+                    _check_current(node, b)
+    if not keep:
+        for node in nodes:
+            if type(node) is Record and node.call.function.saves:
+                node.consumed = True
+
+
+def _check_current(node: Any, saved: Any) -> None:
+    """RuntimeError where a node that an operation saved is no more what its storage holds."""
+    while True:
+        if saved.outdated is not None:
+            storage, version = saved.outdated
             held = storage()
             if held is not None and held.version != version:
                 raise RuntimeError(
                     "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(held.node.shape)} saved by "
+                    f"inplace operation: a tensor of shape {list(saved.shape)} saved by "
                     f"{node.function.name} is at version {held.version}; expected version "
                     f"{version} instead. Write the result to a new tensor instead."
                 )
-    if not keep:
-        for node in nodes:
-            if node.saved:
-                node.consumed = True
+        if type(saved) is Leaf and saved.source is not None:
+            saved = saved.source
+        elif saved is not node and type(saved) is Record and saved.call.function.view is not None:
+            saved = saved.operands[0]  # a view changes with its base
+        else:
+            return
 
 
 def seed_of(t: Any, gradient: Any) -> Any:
@@ -187,8 +211,7 @@ def accumulate(owner: Any, new: Any) -> None:
     record.handle = weakref.ref(old)
     if modes.capture is not None:
         modes.capture.rebinds(old._storage)
-    old._storage.node = record
-    old._storage.version += 1
+    old._storage.rebind(record)
 
 
 def grad(

@@ -74,7 +74,8 @@ class Node:
     kind: Kind
     function: Any = None
     place: tuple[Any, int] | None = None
-    saved: tuple[Any, ...] = ()
+    outdated: tuple[Any, int] | None
+    """Once its storage holds another node: that storage (weakly) and its version before."""
 
     @property
     def shape(self) -> Shape:
@@ -98,7 +99,8 @@ class Leaf(Node):
     ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor.
     """
 
-    __slots__ = ("__weakref__", "kind", "name", "owner", "source", "symbol", "tracked", "value")
+    __slots__ = ("__weakref__", "kind", "name", "outdated", "owner", "source", "symbol", "tracked",
+                 "value")  # fmt: skip
     operands: tuple[Any, ...] = ()
     depth = 0
 
@@ -116,6 +118,7 @@ class Leaf(Node):
         self.tracked = False
         self.source: Any = None
         self.owner: Any = None
+        self.outdated = None
         self.name = ""
 
 
@@ -124,7 +127,7 @@ def leaf_like(node: Any, value: Any) -> Leaf:
     made = Leaf.__new__(Leaf)
     made.value = value
     made.kind = node.kind
-    made.symbol = made.source = made.owner = None
+    made.symbol = made.source = made.owner = made.outdated = None
     made.tracked = False
     made.name = ""
     return made
@@ -133,7 +136,7 @@ def leaf_like(node: Any, value: Any) -> Leaf:
 def tracked_leaf(source: Any, owner: Any, name: str) -> Leaf:
     """The leaf by which derivatives know a tensor whose value is ``source``."""
     made = Leaf.__new__(Leaf)
-    made.value = made.symbol = None
+    made.value = made.symbol = made.outdated = None
     made.kind = source.kind
     made.source = source
     made.owner = owner
@@ -158,13 +161,10 @@ class Call:
 
 
 class Record(Node):
-    """One noted operation; ``place`` is the user's file and line where anomalies are looked for.
+    """One noted operation; ``place`` is the user's file and line where anomalies are looked for."""
 
-    ``saved`` is what its derivative reads: weak references to storages, each with its version.
-    """
-
-    __slots__ = ("__weakref__", "call", "consumed", "depth", "handle", "kind", "operands", "place",
-                 "saved", "tracked", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "call", "consumed", "depth", "handle", "kind", "operands",
+                 "outdated", "place", "tracked", "value")  # fmt: skip
 
     def __init__(self, call: Call, operands: tuple[Any, ...], tracked: bool) -> None:
         self.call = call
@@ -174,8 +174,7 @@ class Record(Node):
         self.value: Any = None
         self.handle: Any = None
         self.consumed = False
-        self.place = None
-        self.saved = ()
+        self.place = self.outdated = None
         depth = 0
         for o in operands:
             depth = max(depth, o.depth)
@@ -216,7 +215,10 @@ class Gradient(Node):
 
 
 class Update(Node):
-    """One step of an optimizer on all its parameters: new parameters, then new states."""
+    """One step of an optimizer on all its parameters: new parameters, then new states.
+
+    The operands are parameters, gradients, the states of each parameter, and numbers of the step.
+    """
 
     __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
                  "value")  # fmt: skip
@@ -234,15 +236,15 @@ class Update(Node):
     @property
     def replaced(self) -> tuple[Any, ...]:
         """The parameters and states, which get new values."""
-        count, _, _, scalars, _ = self.statics
-        return self.operands[:count] + self.operands[2 * count : len(self.operands) - len(scalars)]
+        count, _, slots, _, _ = self.statics
+        return self.operands[:count] + self.operands[2 * count : (2 + len(slots)) * count]
 
 
 class Part(Node):
     """One output of a Gradient or an Update."""
 
-    __slots__ = ("__weakref__", "consumed", "depth", "handle", "index", "kind", "operands",
-                 "saved", "tracked", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "depth", "handle", "index", "kind", "operands", "outdated",
+                 "tracked", "value")  # fmt: skip
 
     def __init__(self, whole: Any, index: int, like: Any) -> None:
         self.operands = (whole,)
@@ -252,8 +254,7 @@ class Part(Node):
         self.tracked = whole.tracked
         self.value: Any = None
         self.handle: Any = None
-        self.consumed = False
-        self.saved = ()
+        self.outdated = None
         self.depth = whole.depth
 
 

@@ -185,7 +185,7 @@ class _Variant:
                 storage.node = leaf_like(node, value)
             storage.version += 1
         for optimizer in self.counters:
-            optimizer._counts.clear()
+            optimizer._ages.clear()
         return self._filled(found)
 
     def _filled(self, found: tuple[Any, ...]) -> Any:

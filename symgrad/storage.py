@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
@@ -106,6 +107,12 @@ class Storage:
         self.version = 0
         self.shared = shared
         self.capture = modes.capture
+
+    def rebind(self, node: Any) -> None:
+        """Hold another node from now on; what saved the old one for a derivative can see it."""
+        self.node.outdated = weakref.ref(self), self.version
+        self.node = node
+        self.version += 1
 
 
 def strides_of(shape: Iterable[int]) -> tuple[int, ...]:

@@ -83,6 +83,7 @@ class Tensor(Viewing):
             node = modes.capture.reads(self)
         elif storage.shared is not None:
             node = leaf_like(storage.node, storage.shared.copy())
+            node.outdated = weakref.ref(storage), storage.version  # as soon as that changes
         else:
             node = storage.node
         if not self._tracked:
@@ -174,8 +175,7 @@ class Tensor(Viewing):
 
     @data.setter
     def data(self, new: Tensor) -> None:
-        self._storage.node = _plain(new.node())
-        self._storage.version += 1
+        self._storage.rebind(_plain(new.node()))
         self._leaf = None
 
     @property
@@ -324,15 +324,15 @@ class Tensor(Viewing):
             return self
         if storage.shared is not None:
             np.copyto(storage.shared, arrays.to_numpy(new.array()))
+            storage.version += 1
         else:
             node = new.node()
-            storage.node = node if modes.grad else _plain(node)
+            storage.rebind(node if modes.grad else _plain(node))
             if type(storage.node) is Record:
                 storage.node.handle = weakref.ref(self)
                 if storage.node.depth > DEPTH and not storage.node.tracked:
                     execute([storage.node])
                     storage.node = leaf_like(node, storage.node.value)
-        storage.version += 1
         return self
 
     def copy_(self, other: Any, non_blocking: bool = False) -> Tensor:

@@ -8,7 +8,7 @@ else of the forward pass a tensor still shows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from sys import getrefcount
 from typing import Any
 
 import numpy as np
@@ -18,41 +18,44 @@ from symgrad.record import Leaf, Part, Update, leaf_like, modes
 from symgrad.tensor import Tensor
 
 
-@dataclass(frozen=True, slots=True)
 class Job:
     """One step of a row on parameters of equal options and age.
 
     ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the numbers
-    of this step.
+    of this step by name, in one array in the program.
     """
 
-    row: Any
-    switches: tuple[tuple[str, bool], ...]
-    params: Sequence[Tensor]
-    gradients: Sequence[Tensor]
-    states: Sequence[Sequence[Tensor]]
-    slots: Sequence[str]
-    scalars: Mapping[str, float]
+    __slots__ = ("gradients", "params", "row", "scalars", "slots", "states", "switches")
 
-    @property
-    def targets(self) -> list[Tensor]:
-        """What is rebound: parameters, then states."""
-        return [*self.params, *(s for group in self.states for s in group)]
+    def __init__(
+        self,
+        row: Any,
+        switches: tuple[tuple[str, bool], ...],
+        params: Sequence[Tensor],
+        gradients: Sequence[Any],
+        states: Sequence[Tensor],
+        slots: tuple[str, ...],
+        scalars: Mapping[str, float],
+    ) -> None:
+        self.row = row
+        self.switches = switches
+        self.params = params
+        self.gradients = gradients
+        self.states = states
+        self.slots = slots
+        self.scalars = scalars
 
     def record(self) -> Update:
         """The pending step."""
-        dtype = self.params[0].dtype
-        device = self.params[0]._now().device
-        numbers = (
-            Leaf(np.asarray(v, dtype.numpy), (), dtype, device) for v in self.scalars.values()
-        )
+        first = self.params[0]._storage.node.kind
+        numbers = np.array([*self.scalars.values()], first.dtype.numpy)
         operands = (
-            *(p._storage.node for p in self.params),
-            *(g.node() for g in self.gradients),
-            *(s._storage.node for group in self.states for s in group),
-            *numbers,
+            *[p._storage.node for p in self.params],
+            *self.gradients,
+            *[t._storage.node for t in self.states],
+            Leaf(numbers, numbers.shape, first.dtype, first.device),
         )
-        statics = (len(self.params), self.switches, tuple(self.slots), tuple(self.scalars), False)
+        statics = (len(self.params), self.switches, self.slots, tuple(self.scalars), False)
         return Update(self.row, statics, operands)
 
 
@@ -63,15 +66,22 @@ def apply_updates(jobs: Sequence[Job]) -> None:
             p._leaf = None  # it is of the value before the step
     found = iter(execute([job.record() for job in jobs], using=True))
     for job in jobs:
-        for target in job.targets:
+        for target, new in zip([*job.params, *job.states], found):  # noqa: B905 - goes on
             storage = target._storage
-            new = next(found)
-            node = leaf_like(storage.node, new)
-            node.name = target._name
+            old = storage.node
             if storage.shared is not None:
                 np.copyto(storage.shared, np.asarray(new))
-            storage.node = node
-            storage.version += 1
+            if getrefcount(old) == ALONE:
+                old.value = new
+                storage.version += 1
+            else:
+                made = leaf_like(old, new)
+                made.name = target._name
+                storage.rebind(made)
+
+
+ALONE = 3
+"""References to a leaf that a storage, a name here and the count itself hold."""
 
 
 def captured_update(

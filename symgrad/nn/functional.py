@@ -193,6 +193,16 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
     if known is None or node.device != "cpu" or modes.capture is not None:
         return True
     values = arrays.to_numpy(known)
+    if values.size == 0:
+        return False
+    least, most = np.minimum.reduce(values, None), np.maximum.reduce(values, None)
+    if (
+        isinstance(classes, int)
+        and least >= 0
+        and most < classes
+        and (not least <= ignore_index <= most)
+    ):
+        return False
     ignored = values == ignore_index
     if isinstance(classes, int):
         wrong = values[~ignored & ((values < 0) | (values >= classes))]

@@ -15,10 +15,12 @@ from copy import deepcopy
 from itertools import chain
 from typing import Any, ClassVar
 
-from symgrad.autograd import enable_grad, no_grad
+import numpy as np
+
+from symgrad.autograd import enable_grad
 from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
-from symgrad.record import modes
+from symgrad.record import leaf_like, modes
 from symgrad.tensor import Tensor
 from symgrad.update import Job, apply_updates, captured_update
 
@@ -28,6 +30,50 @@ _PAIRS = {
     "etas": ("etaminus", "etaplus"),
     "step_sizes": ("smallest", "largest"),
 }
+
+
+class _Options:
+    """The options of one group as the row reads them."""
+
+    def __init__(self, optimizer: Optimizer, group: Group) -> None:
+        self.row = optimizer.row
+        self.given = [(k, v) for k, v in group.items() if k not in ("params", "param_names")]
+        self.hyper = optimizer.hyper(group)
+        self.slots = tuple([slot.name for slot in self.row.slots_of(self.hyper)])
+        self.switches = self.row.switches_of(self.hyper)
+        self._last: tuple[int, dict[str, float]] = (-1, {})
+
+    def are(self, group: Group) -> bool:
+        """Has nothing changed?  An option that is a tensor may change in place."""
+        for name, value in self.given:
+            if group.get(name) is not value or isinstance(value, Tensor):
+                return False
+        return True
+
+    def scalars(self, step: int) -> dict[str, float]:
+        """The numbers of a step."""
+        known, found = self._last
+        if known != step:
+            found = {k: float(v) for k, v in self.row.scalars(self.hyper, step).items()}
+            self._last = step, found
+        return found
+
+
+class _Age:
+    """How many steps some parameters have made, and the tensor that says so in their states."""
+
+    __slots__ = ("step", "tensor")
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.tensor = tensor(float(step))
+
+    def set(self, step: int) -> None:
+        """Count on."""
+        self.step = step
+        storage = self.tensor._storage
+        storage.node = leaf_like(storage.node, np.asarray(step, np.float32))
+        storage.version += 1
 
 
 class Optimizer:
@@ -51,7 +97,8 @@ class Optimizer:
         self.stepped = False
         self._pre_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
         self._post_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
-        self._counts: dict[Tensor, tuple[Tensor, int]] = {}
+        self._ages: dict[Tensor, _Age] = {}
+        self._known: dict[int, _Options] = {}
         groups = list(params)
         if not groups:
             raise ValueError("optimizer got an empty parameter list")
@@ -177,10 +224,12 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
-        for p in self._parameters():
-            if p.grad is not None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p._grad is None:
+                    continue
                 if set_to_none:
-                    p.grad = None
+                    p._grad = None
                 else:
                     p.grad = p.grad.detach()
                     p.grad.zero_()
@@ -197,38 +246,58 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        with no_grad():
+        before, modes.grad = modes.grad, False
+        try:
             jobs = [job for group in self.param_groups for job in self._step_group(group)]
             if jobs:
                 apply_updates([job for job, _ in jobs])
                 for job, step in jobs:
                     self._note_step(job.params, step)
+        finally:
+            modes.grad = before
         for hook in list(self._post_hooks.values()):
             hook(self, (closure,), {})
         return loss
 
+    def _options(self, group: Group) -> _Options:
+        """What the options of a group amount to, worked out again only when one has changed."""
+        known = self._known.get(id(group))
+        if known is None or not known.are(group):
+            known = self._known[id(group)] = _Options(self, group)
+        return known
+
     def _step_group(self, group: Group) -> list[tuple[Job, int]]:
         """The updates of one group and their step number, parameters of equal age in one."""
-        hyper = self.hyper(group)
+        options = self._options(group)
         if modes.capture is not None:
-            self._capture_group(group, hyper)
+            self._capture_group(group, options.hyper)
             return []
-        by_step: dict[int, list[Tensor]] = {}
+        names = options.slots
+        by_step: dict[int, tuple[list[Tensor], list[Any], list[Tensor]]] = {}
         for p in group["params"]:
-            if p.grad is not None:
-                state = self.state[p]
-                step = self._next_step(p, state)
-                self._begin(p, state, hyper)
-                by_step.setdefault(step, []).append(p)
-        slots = [slot.name for slot in self.row.slots_of(hyper)]
-        switches = self.row.switches_of(hyper)
-        jobs: list[tuple[Job, int]] = []
-        for step, params in by_step.items():
-            gradients = [p.grad for p in params if p.grad is not None]
-            states = [[self.state[p][name] for name in slots] for p in params]
-            scalars = {k: float(v) for k, v in self.row.scalars(hyper, step).items()}
-            jobs.append((Job(self.row, switches, params, gradients, states, slots, scalars), step))
-        return jobs
+            gradient = p._grad
+            if gradient is None:
+                continue
+            state = self.state[p]
+            age = self._ages.get(p)
+            if age is not None and state.get("step") is age.tensor:
+                step = age.step + 1
+            else:
+                step = self._first_step(state)
+            for name in names:
+                if name not in state:
+                    self._begin(p, state, options.hyper)
+            alike = by_step.get(step)
+            if alike is None:
+                alike = by_step[step] = ([], [], [])
+            alike[0].append(p)
+            alike[1].append(gradient.node() if isinstance(gradient, Tensor) else gradient)
+            for name in names:
+                alike[2].append(state[name])
+        return [
+            (Job(self.row, options.switches, *alike, names, options.scalars(step)), step)
+            for step, alike in by_step.items()
+        ]
 
     def _capture_group(self, group: Group, hyper: dict[str, Any]) -> None:
         """The same under ``compile``: the count of steps is state of the program."""
@@ -251,29 +320,33 @@ class Optimizer:
             [[self.state[p][name] for name in slots] for p in params], slots, step,
         )  # fmt: skip
 
-    def _next_step(self, p: Tensor, state: dict[str, Any]) -> int:
-        """The number of the coming step for one parameter."""
+    def _first_step(self, state: dict[str, Any]) -> int:
+        """The number of the coming step by the state."""
         if not self.row.counts:
             return 2 if state else 1
-        known, held = self._counts.get(p), state.get("step")
-        if held is None:
-            return 1
-        if known is not None and known[0] is held:
-            return known[1] + 1
-        return int(held) + 1
+        held = state.get("step")
+        return 1 if held is None else int(held) + 1
 
     def _note_step(self, params: Sequence[Tensor], step: int) -> None:
         """Write the number of a step that was made into the state."""
-        if self.row.counts:
-            counted = tensor(float(step))
-            for p in params:
-                state = self.state[p]
-                if "step" not in state:  # PyTorch's order of keys
-                    slots = dict(state)
-                    state.clear()
-                    state.update({"step": counted}, **slots)
-                state["step"] = counted
-                self._counts[p] = counted, step
+        if not self.row.counts:
+            return
+        ages, state = self._ages, self.state
+        age = ages.get(params[0])
+        if age is not None and age.step == step - 1:
+            known = [p for p in params if ages.get(p) is age and state[p].get("step") is age.tensor]
+            if len(known) == len(params):
+                age.set(step)
+                return
+        age = _Age(step)
+        for p in params:
+            own = state[p]
+            if "step" not in own:  # PyTorch's order of keys
+                slots = dict(own)
+                own.clear()
+                own.update({"step": age.tensor}, **slots)
+            own["step"] = age.tensor
+            ages[p] = age
 
     def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
         """Make the slots that do not exist yet."""
@@ -330,17 +403,17 @@ class Optimizer:
             p = by_number[number]
             state[p] = {key: _copied(key, value, p) for key, value in values.items()}
         self.state = state
-        self._counts = {}
+        self._ages, self._known = {}, {}
         self.param_groups = [
             {**new, "params": old["params"]} for old, new in zip(own, saved, strict=True)
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k != "_counts"}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_ages", "_known")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._counts = {}
+        self._ages, self._known = {}, {}
 
 
 class _Handle:
