@@ -82,8 +82,9 @@ from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
+from symgrad.transforms import vmap
 
-from symgrad import linalg, nn, optim, utils  # isort: skip
+from symgrad import func, linalg, nn, optim, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"

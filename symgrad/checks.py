@@ -1,79 +1,16 @@
-"""Derivatives of functions: ``autograd.functional`` and ``gradcheck``."""
+"""``gradcheck``: gradients against central differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from symgrad.calls import call
-from symgrad.functional.table import FUNCTIONS
 from symgrad.gradients import grad
 from symgrad.tensor import Tensor
 
 Function = Callable[..., Any]
-
-
-def _inputs(inputs: Any) -> tuple[bool, list[Tensor]]:
-    """Fresh leaves of the inputs."""
-    several = isinstance(inputs, (tuple, list))
-    listed = list(inputs) if several else [inputs]
-    return several, [t.detach().clone().requires_grad_() for t in listed]
-
-
-def _zero(part: Any, like: Tensor) -> Tensor:
-    return like.detach() * 0 if part is None else part
-
-
-def vjp(func: Function, inputs: Any, v: Any = None, create_graph: bool = False) -> Any:
-    """(output, vᵀ J)."""
-    several, leaves = _inputs(inputs)
-    out = func(*leaves)
-    found = grad(out, leaves, v, create_graph=create_graph, allow_unused=True)
-    parts = tuple(_zero(g, t) for g, t in zip(found, leaves, strict=True))
-    return out.detach() if not create_graph else out, parts if several else parts[0]
-
-
-def jacobian(func: Function, inputs: Any, create_graph: bool = False) -> Any:
-    """∂output/∂input, with the output's axes in front."""
-    several, leaves = _inputs(inputs)
-    if create_graph:
-        leaves = list(inputs) if several else [inputs]
-    out = func(*leaves)
-    flat = out.reshape(-1)
-    rows: list[tuple[Tensor, ...]] = []
-    for k in range(flat.numel()):
-        found = grad(flat[k], leaves, retain_graph=True, create_graph=create_graph,
-                     allow_unused=True)  # fmt: skip
-        rows.append(tuple(_zero(g, t) for g, t in zip(found, leaves, strict=True)))
-    whole = tuple(
-        _stacked([r[j] for r in rows]).reshape((*out.shape, *leaf.shape))
-        for j, leaf in enumerate(leaves)
-    )
-    return whole if several else whole[0]
-
-
-def _stacked(rows: Sequence[Tensor]) -> Tensor:
-    return call(FUNCTIONS["stack"], (list(rows),), {})
-
-
-def hessian(func: Function, inputs: Tensor, create_graph: bool = False) -> Any:
-    """The matrix of second derivatives of a scalar."""
-    leaf = inputs if create_graph else inputs.detach().clone().requires_grad_()
-
-    def slope(t: Tensor) -> Tensor:
-        return grad(func(t), [t], create_graph=True)[0]
-
-    return jacobian(slope, leaf, create_graph=create_graph)
-
-
-def hvp(func: Function, inputs: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """(output, Hessian times v)."""
-    leaf = inputs.detach().clone().requires_grad_()
-    out = func(leaf)
-    (slope,) = grad(out, [leaf], create_graph=True)
-    return out.detach(), grad((slope * v).sum(), [leaf])[0]
 
 
 def gradcheck(

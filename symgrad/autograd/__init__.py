@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from symgrad import checks as functional
+from symgrad.autograd import functional
 from symgrad.checks import gradcheck
 from symgrad.custom import Function
 from symgrad.gradients import grad

@@ -1,0 +1,20 @@
+"""Functions of functions in the names of ``torch.func``, and modules as functions of their weights.
+
+``grad``, ``vjp``, ``jvp``, ``jacrev``, ``jacfwd``, ``hessian`` and ``vmap`` nest in any order.
+"""
+
+from symgrad.func.modules import functional_call, stack_module_state
+from symgrad.transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp, vmap
+
+__all__ = [
+    "functional_call",
+    "grad",
+    "grad_and_value",
+    "hessian",
+    "jacfwd",
+    "jacrev",
+    "jvp",
+    "stack_module_state",
+    "vjp",
+    "vmap",
+]
