@@ -78,7 +78,7 @@ def record_of(name: str, expr: Expr, symbols: Sequence[Expr], nodes: Mapping[Exp
     """Record ``expr`` with the nodes that its symbols stand for as operands."""
     operands = tuple(nodes[x] for x in symbols)
     statics = (*[SLOT] * len(operands), ())
-    return note(_function(name, expr, tuple(symbols)), statics, operands)
+    return note(_function(name, expr, tuple(symbols)), statics, operands, True)
 
 
 __all__ = ["Closed", "record_of"]

@@ -21,7 +21,7 @@ from symgrad.core.build import contract, delta, zeros
 from symgrad.core.expr import Expr, symbol
 from symgrad.functional.table import FUNCTIONS
 from symgrad.gradients import tracked_nodes
-from symgrad.record import SLOT, Gradient, Leaf, Part, modes, note
+from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
 from symgrad.simplify import simplify
 from symgrad.storage import Storage
 from symgrad.tensor import Tensor, typename
@@ -43,7 +43,7 @@ class Level:
 
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         self.outer = [t.node() for t in tensors]
-        self.nodes = [note(FUNCTIONS["clone"], (SLOT, ()), (n,)) for n in self.outer]
+        self.nodes = [note(FUNCTIONS["clone"], PLAIN[1], (n,), True) for n in self.outer]
         for n in self.nodes:
             n.tracked = True
         self.tensors = [Tensor.from_node(n) for n in self.nodes]
@@ -79,10 +79,10 @@ class Level:
             incoming = None if seed is None else seed.node()
             follow = self.reaches_out(node) if tracked is None else tracked
             follow = follow or (incoming is not None and incoming.tracked)
-            whole = Gradient(node, incoming, tuple(self.nodes[k] for k in places), follow)
+            whole = Gradient(node, incoming, tuple(self.nodes[k] for k in places), follow, True)
             for k, place in enumerate(places):
                 n = self.nodes[place]
-                part = Tensor.from_node(Part(whole, k, n.shape, n.dtype))
+                part = Tensor.from_node(Part(whole, k, n))
                 known = found[place]
                 found[place] = part if known is None else known + part
         return [_zeros(n) if g is None else g for g, n in zip(found, self.outer, strict=True)]

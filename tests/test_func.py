@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.execute import _plans
+from symgrad.execute import _patterns
 
 torch = pytest.importorskip("torch")
 
@@ -267,7 +267,7 @@ def test_a_loop_of_calls_reuses_its_program():
         x = sg.tensor([[k, 0.5, 2.0 * k]] * 4)
         made = sg.vmap(sg.func.grad(lambda v: module(v).square().sum()))(x)
         made.tolist()
-        sizes.append(len(_plans))
+        sizes.append(len(_patterns))
     assert sizes[-1] == sizes[1]
 
 
