@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,8 @@ CACHE = 512
 """How many graphs are remembered."""
 RECENT = 8
 """How many graphs with roots of one kind are compared with a new one before its key is built."""
+LARGE = 5_000
+"""Larger graphs are recognised by their key alone."""
 CHOICES = 64
 """How many situations of one graph are remembered."""
 
@@ -171,7 +174,7 @@ class Pattern:
     ) -> tuple[Any, ...]:
         kind = type(node)
         if kind is Leaf and node.source is not None:
-            return (LEAF, k, node.kind, (place[id(node.source)],))
+            return (LEAF, k, (place[id(node.source)],))
         if kind is Leaf or (
             node.value is not None and kind in (Record, Part) and id(node) not in needed
         ):
@@ -183,66 +186,80 @@ class Pattern:
         if kind is Part:
             return (PART, k, node.index, known, below)
         if kind is Gradient:
-            targets = [place.get(id(t), -1) for t in node.targets]
-            alive = sum(part() is not None for part in node.parts)
-            return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps, alive,
-                    len(node.operands), (*below, *(t for t in targets if t >= 0)))  # fmt: skip
+            below += tuple([place[id(t)] for t in node.targets if id(t) in place])
+            return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps,
+                    node.alive(), len(node.targets), below)  # fmt: skip
         return (UPDATE, k, node.row, node.statics, below)
 
-    def match(self, roots: Sequence[Any]) -> list[Any] | None:
-        """The nodes at all places if the graph under the roots is this one, else None."""
-        nodes: list[Any] = [None] * self.size
-        if len(roots) != len(self.roots):
-            return None
-        for k, root in zip(self.roots, roots, strict=True):
-            nodes[k] = root
-        for step in self.steps:
-            what = step[0]
-            node = nodes[step[1]]
+    @cached_property
+    def match(self) -> Callable[[Sequence[Any]], list[Any] | None]:
+        """The nodes at all places if the graph under some roots is this one, else None.
+
+        The comparison is written out as a function, place after place: it runs for every value that
+        is asked for.  What it names are places and constants, nothing of the user's.
+        """
+        constants: dict[str, Any] = {}
+
+        def constant(value: Any) -> str:
+            name = f"c{len(constants)}"
+            constants[name] = value
+            return name
+
+        def unknown(known: bool) -> str:
+            return "is None" if known else "is not None"
+
+        seen = set(self.roots)
+        lines = [
+            "def match(roots):",
+            f"    if len(roots) != {len(self.roots)}:",
+            "        return None",
+            f"    {', '.join(f'n{k}' for k in self.roots)}, = roots",
+        ]
+        for what, k, *facts, below in self.steps:
+            n = f"n{k}"
             if what == END:
-                if node.value is None or node.kind is not step[2] or node.tracked is not step[3]:
-                    return None
-                continue
-            if what == LEAF:
-                if type(node) is not Leaf or node.kind is not step[2] or not node.tracked:
-                    return None
-                below, operands = step[3], (node.source,)
+                kind, tracked = facts
+                wrong = [f"value is None or {n}.kind is not {constant(kind)}",
+                         f"tracked is not {tracked}"]  # fmt: skip
+                operands = ""
+            elif what == LEAF:
+                wrong, operands = [f"tracked is not True or {n}.source is None"], f"{n}.source,"
             elif what == RECORD:
-                if type(node) is not Record or node.call is not step[2]:
-                    return None
-                if node.tracked is not step[3] or (node.value is not None) is not step[4]:
-                    return None
-                below, operands = step[5], node.operands
+                call, tracked, known = facts
+                wrong = [f"call is not {constant(call)}", f"tracked is not {tracked}",
+                         f"value {unknown(known)}"]  # fmt: skip
+                operands = f"{n}.operands"
             elif what == PART:
-                if type(node) is not Part or node.index != step[2]:
-                    return None
-                if (node.value is not None) is not step[3]:
-                    return None
-                below, operands = step[4], node.operands
+                index, known = facts
+                wrong, operands = [f"index != {index}", f"value {unknown(known)}"], f"{n}.operands"
             elif what == GRADIENT:
-                _, _, seeded, partial, tracked, keeps, alive, width, below = step
-                if type(node) is not Gradient or len(node.operands) != width:
-                    return None
-                if (node.seeded, node.partial, node.tracked, node.keeps) != (
-                    seeded, partial, tracked, keeps,
-                ):  # fmt: skip
-                    return None
-                if alive != len(node.parts) and alive != sum(p() is not None for p in node.parts):
-                    return None
-                operands = (*node.operands, *node.targets)
+                seeded, partial, tracked, keeps, alive, targets = facts
+                wrong = [f"seeded is not {seeded}", f"partial is not {partial}",
+                         f"tracked is not {tracked}", f"keeps is not {keeps}",
+                         f"parts.__len__() != {alive} and {n}.alive() != {alive}",
+                         f"targets.__len__() != {targets}"]  # fmt: skip
+                operands = f"(*{n}.operands, *{n}.targets)"
             else:
-                if type(node) is not Update or node.row is not step[2] or node.statics != step[3]:
-                    return None
-                below, operands = step[4], node.operands
-            if len(below) != len(operands):
-                return None
-            for k, operand in zip(below, operands):  # noqa: B905 - compared above
-                held = nodes[k]
-                if held is None:
-                    nodes[k] = operand
-                elif held is not operand:
-                    return None
-        return nodes if len(set(nodes)) == self.size else None
+                row, statics = facts
+                wrong = [f"row is not {constant(row)}", f"statics != {constant(statics)}"]
+                operands = f"{n}.operands"
+            again: list[str] = []
+            taken: list[str] = []
+            for at, o in enumerate(below):
+                taken.append(f"t{at}" if o in seen else f"n{o}")
+                if o in seen:
+                    again.append(f"t{at} is not n{o}")
+                seen.add(o)
+            lines.append(f"    if {' or '.join(f'{n}.{w}' for w in wrong)}: return None")
+            if taken:
+                lines.append(f"    {', '.join(taken)}, = {operands}")
+            if again:
+                lines.append(f"    if {' or '.join(again)}: return None")
+        nodes = ", ".join(f"n{k}" for k in range(self.size))
+        lines += [f"    nodes = [{nodes}]",
+                  f"    return nodes if len(set(nodes)) == {self.size} else None"]  # fmt: skip
+        exec("\n".join(lines), constants)  # noqa: S102
+        return constants["match"]
 
     def choose(self, nodes: list[Any], counts: Sequence[int], using: bool) -> Choice:
         """What to compute: the roots, and every pending node that something else refers to.
@@ -292,7 +309,10 @@ def _matched(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
     """The pattern of a graph, and its nodes in the pattern's places."""
     recent = _recent.get(_signature(roots[0]), ())
     for at, pattern in enumerate(recent):
-        nodes = pattern.match(roots)
+        try:
+            nodes = pattern.match(roots)
+        except AttributeError:  # a node of another class
+            continue
         if nodes is not None:
             if at:
                 recent.insert(0, recent.pop(at))
@@ -315,7 +335,7 @@ def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
             listed.remove(old)
         if not listed:
             _recent.pop(old.signature, None)
-    if pattern.complete:
+    if pattern.complete and pattern.size <= LARGE:
         recent = _recent.setdefault(pattern.signature, [])
         if pattern not in recent:
             recent.insert(0, pattern)

@@ -11,6 +11,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 from typing import Any
 
 from symgrad.core.build import linear, one
@@ -213,6 +214,10 @@ class Gradient(Node):
         self.kind = root.kind
         self.depth = root.depth + 1
 
+    def alive(self) -> int:
+        """How many parts somebody holds."""
+        return sum(part() is not None for part in self.parts)
+
 
 class Update(Node):
     """One step of an optimizer on all its parameters: new parameters, then new states.
@@ -259,6 +264,7 @@ class Part(Node):
 
 
 _CALLS: dict[Any, Call] = {}
+_kind = attrgetter("kind")
 
 
 def freeze(value: Any) -> Any:
@@ -280,9 +286,9 @@ def call_of(
 ) -> Call:
     """The one Call of these; ``plain`` where every static argument is a slot."""
     if plain:
-        key = (function, *[o.kind for o in operands])
+        key = (function, *map(_kind, operands))
     else:  # 1, 1.0 and True are equal but mean different programs
-        key = (function, statics, *[o.kind for o in operands], *map(_exact, statics))
+        key = (function, statics, *map(_kind, operands), *map(_exact, statics))
         if statics[-1]:
             key = (*key, *[_exact(v) for _, v in statics[-1]])
     return _CALLS.get(key) or _new_call(key, function, statics, operands)

@@ -23,9 +23,10 @@ def function_of(row: Function) -> Callable[..., Any]:
     """The public function of a row."""
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if "input" in kwargs:
-            args = (kwargs.pop("input"), *args)
-        kwargs.pop("inplace", None)
+        if kwargs:
+            if "input" in kwargs:
+                args = (kwargs.pop("input"), *args)
+            kwargs.pop("inplace", None)
         if row.view is not None and args and isinstance(args[0], Tensor):
             return view_of(row, args[0], args[1:], kwargs)
         return call(row, args, kwargs)

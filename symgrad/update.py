@@ -21,11 +21,11 @@ from symgrad.tensor import Tensor
 class Job:
     """One step of a row on parameters of equal options and age.
 
-    ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the numbers
-    of this step by name, in one array in the program.
+    ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the names of
+    the ``numbers`` of this step.
     """
 
-    __slots__ = ("gradients", "params", "row", "scalars", "slots", "states", "switches")
+    __slots__ = ("gradients", "numbers", "params", "row", "scalars", "slots", "states", "switches")
 
     def __init__(
         self,
@@ -35,7 +35,8 @@ class Job:
         gradients: Sequence[Any],
         states: Sequence[Tensor],
         slots: tuple[str, ...],
-        scalars: Mapping[str, float],
+        scalars: tuple[str, ...],
+        numbers: np.ndarray[Any, Any],
     ) -> None:
         self.row = row
         self.switches = switches
@@ -44,18 +45,18 @@ class Job:
         self.states = states
         self.slots = slots
         self.scalars = scalars
+        self.numbers = numbers
 
     def record(self) -> Update:
         """The pending step."""
-        first = self.params[0]._storage.node.kind
-        numbers = np.array([*self.scalars.values()], first.dtype.numpy)
+        kind = self.params[0]._storage.node.kind
         operands = (
             *[p._storage.node for p in self.params],
             *self.gradients,
             *[t._storage.node for t in self.states],
-            Leaf(numbers, numbers.shape, first.dtype, first.device),
+            Leaf(self.numbers, self.numbers.shape, kind.dtype, kind.device),
         )
-        statics = (len(self.params), self.switches, self.slots, tuple(self.scalars), False)
+        statics = (len(self.params), self.switches, self.slots, self.scalars, False)
         return Update(self.row, statics, operands)
 
 

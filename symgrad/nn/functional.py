@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,7 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
 def _loss(name: str) -> Callable[..., Tensor]:
     """The row as ``f(input, target, …, reduction="mean")`` with PyTorch's old flags."""
     run = _row(name)
+    defaults = {k: p.default for k, p in signature(FUNCTIONS[name].build).parameters.items()}
 
     def function(
         input: Tensor,
@@ -130,8 +132,9 @@ def _loss(name: str) -> Callable[..., Tensor]:
         reduction: str = "mean",
         **options: Any,
     ) -> Tensor:
-        reduction = reduction_of(size_average, reduce, reduction)
-        return run(input, target, reduction=reduction, **options)
+        options["reduction"] = reduction_of(size_average, reduce, reduction)
+        said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
+        return run(input, target, **said)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = run.__doc__
@@ -144,7 +147,9 @@ def _weighted_loss(name: str) -> Callable[..., Tensor]:
     def function(
         input: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any
     ) -> Tensor:
-        return run(input, target, weight=weight, **options)
+        if weight is not None:
+            options["weight"] = weight
+        return run(input, target, **options)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = run.__doc__
@@ -176,7 +181,8 @@ def cross_entropy(
     **Raises:** IndexError where a class number that is known now is out of range.
     """
     if not target.dtype.differentiable:
-        options["masked"] = _ignores(target, input.shape[1 if input.ndim > 1 else 0], ignore_index)
+        shape = input._now().shape
+        options["masked"] = _ignores(target, shape[1 if len(shape) > 1 else 0], ignore_index)
     return _cross_entropy(input, target, weight, ignore_index=ignore_index, **options)
 
 
@@ -192,7 +198,7 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
     known = getattr(node, "value", None) if held is None else held
     if known is None or node.device != "cpu" or modes.capture is not None:
         return True
-    values = arrays.to_numpy(known)
+    values = known if isinstance(known, np.ndarray) else arrays.to_numpy(known)
     if values.size == 0:
         return False
     least, most = np.minimum.reduce(values, None), np.maximum.reduce(values, None)

@@ -69,7 +69,12 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``x Wᵀ + b``."""
-        return F.linear(input, self.weight, self.bias)
+        own = self._parameters
+        try:
+            weight, bias = own["weight"], own["bias"]
+        except KeyError:  # something else stands for a parameter
+            weight, bias = self.weight, self.bias
+        return F.linear(input, weight, bias)
 
     def extra_repr(self) -> str:
         """Sizes and whether there is a bias."""

@@ -41,7 +41,7 @@ class _Options:
         self.hyper = optimizer.hyper(group)
         self.slots = tuple([slot.name for slot in self.row.slots_of(self.hyper)])
         self.switches = self.row.switches_of(self.hyper)
-        self._last: tuple[int, dict[str, float]] = (-1, {})
+        self._last: tuple[Any, ...] = (-1, None, (), None)
 
     def are(self, group: Group) -> bool:
         """Has nothing changed?  An option that is a tensor may change in place."""
@@ -50,13 +50,13 @@ class _Options:
                 return False
         return True
 
-    def scalars(self, step: int) -> dict[str, float]:
-        """The numbers of a step."""
-        known, found = self._last
-        if known != step:
-            found = {k: float(v) for k, v in self.row.scalars(self.hyper, step).items()}
-            self._last = step, found
-        return found
+    def scalars(self, step: int, dtype: Any) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
+        """Names and values of the numbers of a step."""
+        if self._last[:2] != (step, dtype):
+            found = self.row.scalars(self.hyper, step)
+            values = np.array([float(v) for v in found.values()], dtype.numpy)
+            self._last = step, dtype, tuple(found), values
+        return self._last[2:]
 
 
 class _Age:
@@ -295,7 +295,16 @@ class Optimizer:
             for name in names:
                 alike[2].append(state[name])
         return [
-            (Job(self.row, options.switches, *alike, names, options.scalars(step)), step)
+            (
+                Job(
+                    self.row,
+                    options.switches,
+                    *alike,
+                    names,
+                    *options.scalars(step, alike[0][0].dtype),
+                ),
+                step,
+            )
             for step, alike in by_step.items()
         ]
 
