@@ -54,6 +54,7 @@ FLOORS: dict[str, float] = {
     "symgrad.closed": 6.2,
     "symgrad.anomaly": 6.25,
     "symgrad.grad_fn": 6.3,
+    "symgrad.pattern": 6.1,
     "symgrad.execute": 6.2,
     "symgrad.expand": 6.1,
     "symgrad.leaf_symbols": 6.45,
@@ -96,6 +97,7 @@ transformations through."""
 
 DANGEROUS: dict[tuple[str, str], str] = {
     ("symgrad_codegen.compile", "exec"): "running the generated text is its purpose",
+    ("symgrad.pattern", "exec"): "compares graphs by a function of places and constants",
     ("symgrad_codegen.eager", "eval"): "turns templates, rows of our own tables, into functions",
 }
 """(module, word) → why that module may use exec, eval, pickle, sympify and their kind."""
