@@ -110,8 +110,9 @@ class Storage:
 
     def rebind(self, node: Any) -> None:
         """Hold another node from now on; what saved the old one for a derivative can see it."""
-        self.node.outdated = weakref.ref(self), self.version
-        self.node = node
+        if node is not self.node:
+            self.node.outdated = weakref.ref(self), self.version
+            self.node = node
         self.version += 1
 
 

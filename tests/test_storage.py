@@ -161,3 +161,13 @@ def test_a_saved_value_changed_through_a_view_is_found():
     y[0] = 7
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         z.backward()
+
+
+def test_data_that_is_set_to_itself_is_not_outdated():
+    def program(t):
+        net = t.nn.Linear(1, 1).to(t.device("cpu"))
+        net.weight.data = net.weight.data
+        net(t.ones(2, 1)).sum().backward()
+        return [net.weight.grad]
+
+    both(program)
