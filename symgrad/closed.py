@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import substitute
@@ -39,7 +40,7 @@ class Closed:
         self.exprs = expansion.final([expansion.exprs[id(r)] for r in roots])
 
 
-def _below(node: Node) -> list[Node]:
+def _below(node: Any) -> list[Any]:
     source = node.source if type(node) is Leaf else None
     return [*node.operands, source] if source is not None else list(node.operands)
 

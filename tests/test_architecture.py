@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS: dict[str, float] = {
     "symgrad": 9,  # the package itself, not what is in it
     "symgrad.__main__": 9,
+    "symgrad.running": 8.9,
     "symgrad.step": 8.4,
     "symgrad.symbolic": 8.3,
     "symgrad.trace": 8.2,
@@ -96,6 +97,8 @@ JAX_PLACES: dict[str, str] = {
 transformations through."""
 
 DANGEROUS: dict[tuple[str, str], str] = {
+    ("symgrad.running", "exec"): "runs the user's script, as python does",
+    ("symgrad.running", "import_module"): "finds our modules by the table of PyTorch's names",
     ("symgrad_codegen.compile", "exec"): "running the generated text is its purpose",
     ("symgrad.pattern", "exec"): "compares graphs by a function of places and constants",
     ("symgrad_codegen.eager", "eval"): "turns templates, rows of our own tables, into functions",
