@@ -28,6 +28,7 @@ from symgrad.core.dtypes import (
     uint8,
 )
 from symgrad.core.dtypes import bool_ as bool
+from symgrad.core.equal import same
 from symgrad.creation import (
     arange,
     as_tensor,

@@ -6,7 +6,22 @@ why it cannot be, and what to try.
 
 
 class SymgradError(Exception):
-    """Base of every error that symgrad raises on purpose."""
+    """Base of every error that symgrad raises on purpose.
+
+    ``problem`` says why it cannot be, ``remedy`` what to try; ``call`` restates what was asked, and
+    ``place`` is the user's line that asked for it.  The text is theirs, a line each::
+
+        X @ w: X is n×d but w has k entries; the inner sizes d and k are different letters.
+          model.py:12: r = X @ w - y
+          Declare w with size d (sg.symbols("w:d")), or say d = k with sg.same("d", "k").
+    """
+
+    def __init__(
+        self, problem: str = "", remedy: str = "", call: str = "", place: str = ""
+    ) -> None:
+        self.problem, self.remedy, self.call, self.place = problem, remedy, call, place
+        head = f"{call}: {problem}" if call else problem
+        super().__init__("\n  ".join(filter(None, (head, place, remedy))))
 
 
 class ShapeError(SymgradError, RuntimeError, ValueError):

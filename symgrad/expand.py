@@ -7,10 +7,11 @@ from typing import Any
 
 from symgrad.autodiff import pull_back
 from symgrad.core.build import add, elementwise, ones, zeros
+from symgrad.core.equal import united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
-from symgrad.record import Gradient, Leaf, Part, Record, Update, build
+from symgrad.record import Gradient, Leaf, Part, Record, Update, build, equalities_of
 from symgrad.simplify import simplify
 
 
@@ -20,25 +21,25 @@ class Expansion:
     def __init__(self, order: Sequence[Any], ends: Mapping[int, Expr]) -> None:
         self.exprs: dict[int, Any] = dict(ends)
         self.barriers: dict[Expr, Expr] = {}
+        self._equal = equalities_of(order)
         self._targets = {id(t) for node in order if type(node) is Gradient for t in node.targets}
         for node in order:
             if id(node) not in self.exprs:
                 self.exprs[id(node)] = self._expand(node)
             elif id(node) in self._targets and type(node) is Record:
-                self.exprs[id(node)] = self._barrier(node, self.exprs[id(node)])
+                self.exprs[id(node)] = self._barrier(self.exprs[id(node)])
 
     def _expand(self, node: Any) -> Any:
         kind = type(node)
         if kind is Leaf:
             inner = self.exprs[id(node.source)] if node.source is not None else node.symbol
             if id(node) in self._targets and not self._is_input(inner):
-                return self._barrier(node, inner)
+                return self._barrier(inner)
             return inner
         if kind is Record:
-            made = build(
-                node.function, node.statics, [self._operand(node, o) for o in node.operands]
-            )
-            return self._barrier(node, made) if id(node) in self._targets else made
+            statics = united(node.statics, self._equal) if self._equal else node.statics
+            made = build(node.function, statics, [self._operand(node, o) for o in node.operands])
+            return self._barrier(made) if id(node) in self._targets else made
         if kind is Gradient:
             return self._gradient(node)
         if kind is Update:
@@ -65,8 +66,8 @@ class Expansion:
     def _reads_target(self, e: Expr) -> Iterable[Any]:
         return (1 for t in self._targets if self.exprs.get(t) is e)
 
-    def _barrier(self, node: Any, inner: Expr) -> Expr:
-        leaf = symbol(f"b{len(self.barriers)}", node.shape, node.dtype, number=-8)
+    def _barrier(self, inner: Expr) -> Expr:
+        leaf = symbol(f"b{len(self.barriers)}", inner.shape, inner.dtype, number=-8)
         self.barriers[leaf] = inner
         return leaf
 

@@ -50,7 +50,10 @@ def parse(t: Any, index: Any) -> Parsed:
             used += 1
     shape = t._now().shape
     if used > len(shape):
-        raise AxisError(f"too many indices for tensor of dimension {len(shape)}")
+        raise AxisError(
+            f"too many indices for tensor of dimension {len(shape)}",
+            f"Give at most {len(shape)}; None adds an axis.",
+        )
     entries: list[tuple[Any, ...]] = []
     dims: list[int] = []
     picks: list[Any] = []
@@ -83,7 +86,8 @@ def parse(t: Any, index: Any) -> Parsed:
             if item.dtype.kind not in "iu":
                 raise AxisError(
                     "tensors used as indices must be long, int, byte or bool tensors, not "
-                    f"{item.dtype}"
+                    f"{item.dtype}",
+                    "Cast the index: .long() for positions, or compare it to get a mask.",
                 )
             _in_range(item, shape[axis], axis)
             entries.append(WHOLE)
@@ -108,8 +112,15 @@ def _number(item: Any, size: Any, axis: int) -> int:
             f"valid indices (got {type(item).__name__})"
         ) from None
     if isinstance(size, int) and not -size <= k < size:
-        raise AxisError(f"index {k} is out of bounds for dimension {axis} with size {size}")
+        raise _out_of_bounds(k, axis, size)
     return k
+
+
+def _out_of_bounds(k: int, axis: int, size: int) -> AxisError:
+    count = f"are 0 … {size - 1}, or −{size} … −1 from the end" if size else "do not exist"
+    return AxisError(
+        f"index {k} is out of bounds for dimension {axis} with size {size}", f"Positions {count}."
+    )
 
 
 def _same_sizes(mask: Any, shape: Sequence[Any], axis: int) -> None:
@@ -117,7 +128,8 @@ def _same_sizes(mask: Any, shape: Sequence[Any], axis: int) -> None:
         if size != shape[axis + k]:
             raise AxisError(
                 f"The shape of the mask {list(mask.shape)} at index {k} does not match the shape "
-                f"of the indexed tensor {list(shape)} at index {axis + k}"
+                f"of the indexed tensor {list(shape)} at index {axis + k}",
+                "Give the mask the sizes of the axes it picks from.",
             )
 
 
@@ -129,7 +141,7 @@ def _in_range(item: Any, size: Any, axis: int) -> None:
     low, high = int(known.min()), int(known.max())
     if low < -size or high >= size:
         wrong = low if low < -size else high
-        raise AxisError(f"index {wrong} is out of bounds for dimension {axis} with size {size}")
+        raise _out_of_bounds(wrong, axis, size)
 
 
 def known_array(t: Any) -> Any:

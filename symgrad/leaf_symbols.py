@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from symgrad.core.equal import Equalities, united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.derivation.naming import display_names
 from symgrad.expand import Expansion
 from symgrad.reading import Reading
-from symgrad.record import PACKAGE, Leaf, walk
+from symgrad.record import Leaf, equalities_of, walk
+from symgrad.wording import user_frame
 
 CHOSEN: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
 """Names that the user gave to intermediate values."""
+
+
+DECLARED_AS: WeakKeyDictionary[Expr, Expr] = WeakKeyDictionary()
+"""Symbols whose letters were declared equal to others → the symbols as they were declared."""
 
 
 def expanded(
@@ -37,9 +42,7 @@ def expanded(
 def caller_names() -> dict[int, str]:
     """id of a leaf → the variable that holds its tensor, in the user's frames from the inside."""
     found: dict[int, str] = {}
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
+    frame = user_frame()
     if frame is None:
         return found
     for word, held in [*frame.f_locals.items(), *frame.f_globals.items()]:
@@ -53,21 +56,33 @@ def caller_names() -> dict[int, str]:
 def leaf_symbols(order: Sequence[Any], letters: Mapping[str, int] | None = None) -> dict[int, Expr]:
     """id of every end of a walk → its symbol; ``letters`` writes n for every 64 of ``{"n": 64}``."""
     names = {**caller_names(), **_names(order)}
+    equal = equalities_of(order)
     ends: dict[int, Expr] = {}
     for node in order:
         if type(node) is not Leaf or node.source is not None:
             continue
         if node.symbol is not None and not letters:
-            ends[id(node)] = node.symbol
+            ends[id(node)] = _renamed(node.symbol, equal) if equal else node.symbol
             continue
         word = names.get(id(node)) or node.name or f"x{len(ends) + 1}"
         sizes: dict[Any, Any] = {extent: letter(name) for name, extent in (letters or {}).items()}
-        shape = tuple(sizes.get(s, s) for s in node.shape)
+        shape = tuple(sizes.get(s, s) for s in united(node.shape, equal))
         made = symbol(word, shape, node.dtype, number=len(ends) + 1)
         ends[id(node)] = made
         if not letters:
             node.symbol = made
     return ends
+
+
+def _renamed(leaf: Expr, equal: Equalities) -> Expr:
+    """A symbol in the letters that equal letters go by."""
+    shape = united(leaf.shape, equal)
+    if shape == leaf.shape:
+        return leaf
+    word, _, dtype, number, facts = leaf.params
+    made = symbol(word, shape, dtype, number, facts)
+    DECLARED_AS[made] = leaf
+    return made
 
 
 def _names(order: Sequence[Any]) -> dict[int, str]:

@@ -13,7 +13,8 @@ from symgrad.errors import TraceError, UnboundError
 from symgrad.execute import value
 from symgrad.functional.promotion import default_dtype
 from symgrad.printing import tensor_text
-from symgrad.record import Leaf, leaf_like, modes, user_place, walk
+from symgrad.record import Leaf, leaf_like, modes, walk
+from symgrad.wording import place_name, user_frame
 
 
 class Reading(Attributes):
@@ -89,8 +90,8 @@ class Reading(Attributes):
         ends = walk([self._now()], lambda n: False)
         symbols = [n for n in ends if type(n) is Leaf and n.symbol is not None]
         if symbols:
-            place = user_place()
-            where = f" ({place[0].rsplit('/', 1)[-1]}:{place[1]})" if place else ""
+            frame = user_frame()
+            where = f" ({place_name(frame.f_code.co_filename, frame.f_lineno)})" if frame else ""
             raise TraceError(
                 f"this {what!r} needs the value of a tensor{where}, but {symbols[0].name} has none "
                 "while tracing. Use sg.where(condition, a, b) or sg.cond, or call the function on "

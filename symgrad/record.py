@@ -7,24 +7,20 @@ somebody asks for a formula.
 
 from __future__ import annotations
 
-import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 
+from symgrad import wording
+from symgrad.core import equal
 from symgrad.core.build import linear, one
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import ONE, Monomial, Shape
 from symgrad.errors import DeviceError, SymgradError
-from symgrad.functional.table import Function
-
-SLOT = type("Slot", (), {"__repr__": lambda self: "·"})()
-"""Stands for an operand in the static arguments of a record."""
-
-PACKAGE = __file__.rsplit("/", 1)[0]
+from symgrad.functional.table import SLOT, Function
 
 
 class Modes(threading.local):
@@ -150,15 +146,17 @@ class Call:
     """A function with its static arguments and the kinds of its operands: what equal records share.
 
     Equal calls are one object while the table keeps them, so keys compare it by identity.
+    ``equal``: letters that were declared equal when it was made.
     """
 
-    __slots__ = ("differentiable", "function", "kind", "statics")
+    __slots__ = ("differentiable", "equal", "function", "kind", "statics")
 
     def __init__(self, function: Any, statics: tuple[Any, ...], kind: Kind) -> None:
         self.function = function
         self.statics = statics
         self.kind = kind
         self.differentiable = kind.dtype.differentiable
+        self.equal: equal.Equalities = {}
 
 
 class Record(Node):
@@ -298,13 +296,37 @@ def _new_call(
     key: Any, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
 ) -> Call:
     """A call met for the first time: its shape and dtype are those of its expression."""
-    stand_ins = [symbol(f"x{k}", o.shape, o.dtype, number=-9) for k, o in enumerate(operands)]
-    device = _device(function, operands)
-    made = build(function, statics, stand_ins)
+    known = equal.state.table
+    shapes = [equal.united(o.shape, known) for o in operands]
+    stand_ins = [
+        symbol(f"x{k}", shape, o.dtype, number=-9)
+        for k, (shape, o) in enumerate(zip(shapes, operands, strict=True))
+    ]
+    spelled = equal.united(statics, known)
+    try:
+        device = _device(function, operands)
+        made = build(function, spelled, stand_ins)
+    except SymgradError as problem:
+        raise _explained(problem, function, statics, operands) from None
+    found = Call(function, spelled, kind_of(made.shape, made.dtype, device))
+    if known and (
+        spelled != statics or any(s != o.shape for s, o in zip(shapes, operands, strict=False))
+    ):
+        found.equal = known  # holds for this call only, so the table does not keep it
+        return found
     if len(_CALLS) > TABLE:
         _CALLS.clear()
-    found = _CALLS[key] = Call(function, statics, kind_of(made.shape, made.dtype, device))
+    _CALLS[key] = found
     return found
+
+
+def equalities_of(order: Iterable[Any]) -> equal.Equalities:
+    """The letters that are one in these nodes: declared when they were made, or now."""
+    found: dict[str, Any] = {}
+    for node in order:
+        if type(node) is Record and node.call.equal:
+            found.update(node.call.equal)
+    return {**found, **equal.state.table}
 
 
 def _device(function: Function, operands: Sequence[Any]) -> str:
@@ -318,8 +340,9 @@ def _device(function: Function, operands: Sequence[Any]) -> str:
                 device = o.device
                 continue
             raise DeviceError(
-                f"{function.name}: expected all tensors to be on the same device, but found at "
-                f"least two devices, {device} and {o.device}; move one with .to({device!r})"
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{device} and {o.device}!",
+                f"Move one with .to({device!r}).",
             )
     return device
 
@@ -340,12 +363,23 @@ def build(function: Function, statics: tuple[Any, ...], operands: Sequence[Expr]
     return function.build(*args, **{k: filled(v) for k, v in keywords})
 
 
-def user_place() -> tuple[Any, int] | None:
-    """File and line of the user's code that is running."""
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith(PACKAGE):
-        frame = frame.f_back
-    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+def _explained(
+    problem: SymgradError, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
+) -> SymgradError:
+    """The error of a call in the user's words: the call is made once more on named stand-ins."""
+    words = wording.words_for(function, statics, operands, wording.variables(wording.user_frame()))
+    numbers = {id(o): -9 - k for k, o in enumerate(operands)}
+    stand_ins = [
+        symbol(word, equal.united(o.shape), o.dtype, number=numbers[id(o)])
+        for word, o in zip(words, operands, strict=True)
+    ]
+    try:
+        _device(function, operands)
+        build(function, equal.united(statics), stand_ins)
+    except SymgradError as named:
+        problem = named
+    call = wording.call_text(function, statics, words)
+    return wording.restated(problem, call, words, [o.shape for o in operands])
 
 
 def note(
@@ -360,7 +394,7 @@ def note(
             break
     made = Record(call, operands, tracked)
     if modes.anomaly:
-        made.place = user_place()
+        made.place = wording.user_place()
     return made
 
 
@@ -403,4 +437,4 @@ def weak(target: Any) -> Any:
     return weakref.ref(target)
 
 
-__all__ = ["ONE", "Monomial", "SymgradError", "linear", "one"]
+__all__ = ["ONE", "SLOT", "Monomial", "SymgradError", "linear", "one"]

@@ -22,7 +22,7 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.order import Written
 from symgrad.errors import ShapeError, TraceError
 from symgrad.gradients import grad as recorded_grad
-from symgrad.leaf_symbols import CHOSEN, expanded
+from symgrad.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.lower import lower
 from symgrad.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
@@ -43,6 +43,11 @@ def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: st
     e = expr_symbol(name, made.shape, dtype, facts=facts)
     _declared[e] = next(_order)
     return Tensor.of(e)
+
+
+def _rank(s: Expr) -> tuple[int, int]:
+    """Symbols in the order of their declaration."""
+    return _declared.get(DECLARED_AS.get(s, s), 10**9), s.params[3]
 
 
 def symbols(text: str, dtype: DType = dtypes.float32, *facts: str) -> Any:
@@ -98,7 +103,7 @@ def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = 
     (e,), _ = rewrite([e], GROUPS, carry)
     chosen = {moved.get(k, k): word for k, word in old.items()}
     inputs = [x for x in written_order([e], written) if not x.args and x.op.name == "symbol"]
-    inputs.sort(key=lambda s: (s in tracked, _declared.get(s, 10**9), s.params[3]))
+    inputs.sort(key=lambda s: (s in tracked, *_rank(s)))
     if wrt is None:
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in tracked)]
     else:
@@ -117,7 +122,7 @@ class Compiled:
             exprs = [t.expr() for t in outputs]
         exprs = simplify(exprs)
         found = leaves(exprs)
-        found.sort(key=lambda s: (_declared.get(s, 10**9), s.params[3]))
+        found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found
         order = written_order(exprs, written)
         table = NameTable({name_of(s) for s in self.inputs})

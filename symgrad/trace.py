@@ -19,6 +19,7 @@ from symgrad_codegen.program import Program
 from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
+from symgrad.core.equal import united
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.sizes import Shape, letter, letters_of, shape_text
 from symgrad.derivation.derive import Derivation
@@ -77,7 +78,7 @@ def spec(sizes: str | int | Sequence[Any] = "", dtype: DType = dtypes.float32, *
         shape = (sizes,)
     else:
         shape = tuple(letter(s) if isinstance(s, str) else s for s in sizes)
-    return Spec(shape, dtype, facts)
+    return Spec(united(shape), dtype, facts)
 
 
 class TracedFunction:

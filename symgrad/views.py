@@ -14,12 +14,13 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.calls import as_operand, call
-from symgrad.errors import ShapeError
+from symgrad.errors import ShapeError, SymgradError
 from symgrad.functional.table import FUNCTIONS, Function
-from symgrad.indexing import WHOLE, known_array, numpy_index, parse
+from symgrad.indexing import WHOLE, Parsed, known_array, numpy_index, parse
 from symgrad.reading import Reading
 from symgrad.record import SLOT, Leaf, modes, note, weak
 from symgrad.storage import strides_of
+from symgrad.wording import index_problem
 
 SAME_ORDER = {"reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze"}
 
@@ -94,6 +95,14 @@ def _back(function: Function, base: Any, new: Any, statics: tuple[Any, ...]) -> 
     )
 
 
+def _parsed(t: Any, index: Any) -> Parsed:
+    """What stands in the brackets; errors restate them."""
+    try:
+        return parse(t, index)
+    except SymgradError as problem:
+        raise index_problem(problem, t._now(), index) from None
+
+
 class Viewing(Reading):
     """The part of Tensor that shares storage: indexing, layout, writes through views."""
 
@@ -126,7 +135,7 @@ class Viewing(Reading):
         return t
 
     def __getitem__(self, index: Any) -> Any:
-        entries, dims, picks = parse(self, index)
+        entries, dims, picks = _parsed(self, index)
         known = None if modes.capture is not None else known_array(self)
         shown: Any = self
         if entries:
@@ -168,7 +177,7 @@ class Viewing(Reading):
                 mask = mask.reshape((*mask.shape, *(1,) * (self.ndim - mask.ndim)))
             self._set(call(FUNCTIONS["masked_fill"], (self, mask, value), {}))
             return
-        entries, dims, picks = parse(self, index)
+        entries, dims, picks = _parsed(self, index)
         shared = self._storage.shared
         if (
             shared is not None

@@ -63,6 +63,7 @@ FLOORS: dict[str, float] = {
     "symgrad.indexing": 6.6,
     "symgrad.storage": 6,
     "symgrad.record": 5,
+    "symgrad.wording": 4.5,
     "symgrad.derivation": 5,
     "symgrad.structured": 5,
     "symgrad.functional": 4,

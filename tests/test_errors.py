@@ -32,9 +32,9 @@ def p():
 
 def test_inner_sizes_of_symbols():
     a, b = sg.symbols("A:n,d  b:k")
-    with pytest.raises(sg.ShapeError, match=r"n×d and k: the inner sizes d and k differ"):
+    with pytest.raises(sg.ShapeError, match=r"the inner sizes d and k are different letters"):
         a @ b
-    with pytest.raises(sg.ShapeError, match=r"2×3 and 4×5: the inner sizes 3 and 4 differ"):
+    with pytest.raises(sg.ShapeError, match=r"cannot be multiplied \(2x3 and 4x5\)"):
         sg.symbol("A", "2,3") @ sg.symbol("B", "4,5")
 
 
@@ -270,7 +270,7 @@ def test_failed_steps_of_a_loop_change_nothing():
     weights = [q.detach().numpy().copy() for q in model.parameters()]
     slopes = [q.grad.numpy().copy() for q in model.parameters()]
     state = copy.deepcopy(optimizer.state_dict())
-    with pytest.raises(sg.ShapeError, match="the inner sizes 4 and 3 differ"):
+    with pytest.raises(sg.ShapeError, match=r"cannot be multiplied \(3x4 and 3x2\)"):
         model(sg.tensor(X.T))
     with pytest.raises(RuntimeError, match="only for scalar outputs"):
         model(sg.tensor(X)).backward()
@@ -295,7 +295,7 @@ def test_failed_compiled_steps_change_nothing():
     first = step(sg.tensor(X)).item()
     weights = [q.detach().numpy().copy() for q in model.parameters()]
     state = repr(optimizer.state_dict())
-    with pytest.raises(sg.ShapeError, match="the inner sizes 4 and 3 differ"):
+    with pytest.raises(sg.ShapeError, match=r"cannot be multiplied \(3x4 and 3x2\)"):
         step(sg.tensor(X.T))
     for q, weight in zip(model.parameters(), weights, strict=True):
         np.testing.assert_array_equal(q.detach().numpy(), weight)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
+from symgrad.core import mismatch
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels, define_algebra, intern
 from symgrad.core.kinds import (
@@ -36,8 +37,8 @@ from symgrad.core.kinds import (
     zeros,
 )
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Monomial, Shape, Size, monomial, shape_text
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.core.sizes import Monomial, Shape, Size, monomial
+from symgrad.errors import DTypeError
 
 __all__ = [
     "CONTRACTION",
@@ -138,8 +139,11 @@ def map_build(name: str) -> Any:
     return build
 
 
-def broadcast_shapes(shapes: Sequence[Shape], what: str = "broadcasting") -> Shape:
-    """The common shape, aligned at the last axis; letters never broadcast against each other."""
+def broadcast_shapes(shapes: Sequence[Shape], parts: Sequence[Expr] = ()) -> Shape:
+    """The common shape, aligned at the last axis; letters never broadcast against each other.
+
+    ``parts`` are the operands, for the names in the ShapeError.
+    """
     rank = max((len(s) for s in shapes), default=0)
     result: list[Size] = [1] * rank
     for shape in shapes:
@@ -150,11 +154,7 @@ def broadcast_shapes(shapes: Sequence[Shape], what: str = "broadcasting") -> Sha
             if result[offset + k] == 1:
                 result[offset + k] = size
             elif result[offset + k] != size:
-                listed = " and ".join(shape_text(s) for s in shapes)
-                raise ShapeError(
-                    f"{what}: shapes {listed} do not broadcast: sizes {result[offset + k]} and "
-                    f"{size} differ at axis {k - len(shape)}"
-                )
+                raise mismatch.broadcast(shapes, k - len(shape), parts)
     return tuple(result)
 
 
@@ -167,7 +167,7 @@ def aligned(e: Expr, shape: Shape) -> Labels:
 def elementwise(op: Op | str, *args: Expr, statics: tuple[Any, ...] = ()) -> Expr:
     """An elementwise op with broadcasting."""
     row = OPS[op] if isinstance(op, str) else op
-    shape = broadcast_shapes([a.shape for a in args], row.name)
+    shape = broadcast_shapes([a.shape for a in args], args)
     return apply_map(row, args, [aligned(a, shape) for a in args], shape, statics)
 
 
@@ -180,7 +180,7 @@ def broadcast_to(e: Expr, shape: Shape) -> Expr:
 
 def product(*factors: Expr) -> Expr:
     """Elementwise product with broadcasting."""
-    shape = broadcast_shapes([f.shape for f in factors], "product")
+    shape = broadcast_shapes([f.shape for f in factors], factors)
     node = contract(
         factors,
         [aligned(f, shape) for f in factors],
@@ -240,14 +240,11 @@ def matmul(a: Expr, b: Expr) -> Expr:
     """``a @ b`` with NumPy's rules: vectors, matrices, batches in front."""
     left, right = len(a.shape), len(b.shape)
     if not left or not right:
-        raise ShapeError("matmul: both arguments need at least one axis")
+        raise mismatch.scalars_multiplied(a, b)
     inner_a, inner_b = a.shape[-1], b.shape[-2 if right > 1 else -1]
     if inner_a != inner_b:
-        raise ShapeError(
-            f"matmul: shapes {shape_text(a.shape)} and {shape_text(b.shape)}: "
-            f"the inner sizes {inner_a} and {inner_b} differ"
-        )
-    batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]], "matmul")
+        raise mismatch.inner_sizes(a, b)
+    batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
     depth = len(batch)
     i, j, k = depth, depth + 1, depth + 2
     labels_a = [depth - len(a.shape[:-2]) + x for x in range(len(a.shape[:-2]))]
@@ -292,7 +289,7 @@ def _pair(a: Any, b: Any) -> tuple[Expr, Expr]:
 
 def _add(a: Any, b: Any, sign: int = 1) -> Expr:
     a, b = _pair(a, b)
-    shape = broadcast_shapes([a.shape, b.shape], "sum" if sign > 0 else "difference")
+    shape = broadcast_shapes([a.shape, b.shape], (a, b))
     node = linear(
         [(ONE, a, aligned(a, shape)), (monomial(sign), b, aligned(b, shape))], shape, a.dtype
     )

@@ -274,6 +274,11 @@ def shape_text(shape: Shape) -> str:
     return "×".join(str(s) for s in shape) if shape else "scalar"
 
 
+def size_text(shape: Shape) -> str:
+    """``torch.Size([n, 3])``, as PyTorch's messages show a shape."""
+    return f"torch.Size([{', '.join(map(str, shape))}])"
+
+
 def letters_of(shape: Shape) -> list[str]:
     """Letters of a shape in order of appearance."""
     found: list[str] = []

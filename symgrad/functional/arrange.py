@@ -107,11 +107,13 @@ def cat(tensors: Sequence[Expr], dim: int = 0) -> Expr:
     """The tensors one after the other."""
     parts = [t for t in tensors if t.shape != (0,)] or list(tensors[:1])
     if not parts:
-        raise RuntimeError("expected a non-empty list of Tensors")
+        raise ShapeError(
+            "expected a non-empty list of Tensors", "Give cat a list of at least one tensor."
+        )
     if any(t.ndim == 0 for t in parts):
         raise ShapeError(
-            "zero-dimensional tensor (at position 0) cannot be concatenated; use "
-            "stack, or unsqueeze(0) first"
+            "zero-dimensional tensor (at position 0) cannot be concatenated",
+            "Use stack, or unsqueeze(0) first.",
         )
     axis = axis_of(dim, parts[0].ndim)
     return join.concatenate(promoted(*parts), axis - parts[0].ndim)
@@ -121,13 +123,16 @@ def cat(tensors: Sequence[Expr], dim: int = 0) -> Expr:
 def stack(tensors: Sequence[Expr], dim: int = 0) -> Expr:
     """The tensors along a new axis."""
     if not tensors:
-        raise RuntimeError("stack expects a non-empty TensorList")
+        raise ShapeError(
+            "stack expects a non-empty TensorList", "Give stack a list of at least one tensor."
+        )
     first = tensors[0].shape
     for k, t in enumerate(tensors):
         if t.shape != first:
             raise ShapeError(
                 f"stack expects each tensor to be equal size, but got {list(first)} at entry 0 and "
-                f"{list(t.shape)} at entry {k}"
+                f"{list(t.shape)} at entry {k}",
+                "Use cat to join tensors of different sizes along an axis that they have.",
             )
     axis = axis_of(dim, len(first) + 1)
     parts = [insert_axes(t, [axis]) for t in promoted(*tensors)]
@@ -154,7 +159,8 @@ def repeat(a: Expr, *sizes: Any) -> Expr:
     if len(times) < a.ndim:
         raise ShapeError(
             "Number of dimensions of repeat dims can not be smaller than number of dimensions of "
-            "tensor"
+            "tensor",
+            f"Give {a.ndim} numbers of repeats or more; 1 leaves an axis as it is.",
         )
     shape = (1,) * (len(times) - a.ndim) + tuple(a.shape)
     split = insert_axes(structure.reshape(a, shape), range(0, 2 * len(shape), 2))
@@ -293,6 +299,22 @@ def diag_embed(a: Expr) -> Expr:
     return contract([a], [axes], [*axes, a.ndim - 1])
 
 
+def _one_size_per_letter(parts: Sequence[Expr], rows: Sequence[Sequence[int]]) -> None:
+    sizes: dict[int, Any] = {}
+    for k, (t, row) in enumerate(zip(parts, rows, strict=True)):
+        for letter, size in zip(row, t.shape, strict=True):
+            known = sizes.setdefault(letter, size)
+            if known == 1:
+                sizes[letter] = size
+            elif size not in (1, known):
+                word = chr(letter) if letter >= 0 else "..."
+                raise ShapeError(
+                    f"einsum(): subscript {word} has size {size} for operand {k} which does not "
+                    f"broadcast with previously seen size {known}",
+                    "Give the axes different letters, or sizes that agree.",
+                )
+
+
 @public()
 def einsum(equation: str, *operands: Any) -> Expr:
     """Σ of products by letters: ``"bij,bjk->bik"``."""
@@ -300,7 +322,10 @@ def einsum(equation: str, *operands: Any) -> Expr:
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
     if len(terms) != len(parts):
-        raise ShapeError(f"einsum({equation!r}): {len(terms)} terms for {len(parts)} tensors")
+        raise ShapeError(
+            f"einsum(): {len(terms)} subscripts for {len(parts)} operands",
+            "Write one group of letters per tensor, with commas between them.",
+        )
     spread = max((t.ndim - len(w.replace("...", "")) for t, w in zip(parts, terms, strict=True)
                   if "..." in w), default=0)  # fmt: skip
     rows: list[list[int]] = []
@@ -309,8 +334,10 @@ def einsum(equation: str, *operands: Any) -> Expr:
         room = t.ndim - len(head) - len(tail)
         if (room and not dots) or room < 0:
             raise ShapeError(
-                f"einsum({equation!r}): the number of subscripts in {word!r} does not match the "
-                f"number of dimensions ({t.ndim}) for an operand"
+                f"einsum(): the number of subscripts in the equation ({len(head) + len(tail)}) "
+                f"does not match the number of dimensions ({t.ndim}) for operand "
+                f"{len(rows)} and no ellipsis was given",
+                f"Write {t.ndim} letters in place of {word!r}, or use an ellipsis (...).",
             )
         middle = [-1000 + k for k in range(spread - room, spread)]
         rows.append([*map(ord, head), *middle, *map(ord, tail)])
@@ -321,6 +348,7 @@ def einsum(equation: str, *operands: Any) -> Expr:
     head, dots, tail = right.partition("...")
     out = [*map(ord, head), *([-1000 + k for k in range(spread)] if dots else []), *map(ord, tail)]
     table = {x: k for k, x in enumerate(dict.fromkeys([x for r in [*rows, out] for x in r]))}
+    _one_size_per_letter(parts, rows)
     return contract(promoted(*parts), [[table[x] for x in r] for r in rows],
                     [table[x] for x in out])  # fmt: skip
 

@@ -112,7 +112,7 @@ class _Rows:
     """``a`` with its indexed axes merged in front, so that an index is a row number."""
 
     def __init__(self, a: Expr, dims: Sequence[int], indices: Sequence[Expr]) -> None:
-        self.shape = broadcast_shapes([i.shape for i in indices], "index")
+        self.shape = broadcast_shapes([i.shape for i in indices], indices)
         self.dims = list(dims)
         self.rest = [k for k in range(a.ndim) if k not in self.dims]
         self.order = [*self.dims, *self.rest]
@@ -249,7 +249,10 @@ def scatter(a: Expr, dim: int, index: Expr, src: Any) -> Expr:
     if tuple(index.shape[k] for k in range(index.ndim) if k != axis + a.ndim) != tuple(
         a.shape[k] for k in range(a.ndim) if k != axis + a.ndim
     ):
-        raise ShapeError("scatter needs an index of the input's shape apart from dim")
+        raise ShapeError(
+            "scatter needs an index of the input's shape apart from dim",
+            "Slice the input to the shape of the index first.",
+        )
     part = structure.slice_axes(src, [slice(0, s, 1) for s in index.shape])
     size = a.shape[axis]
     hits = scattered(constant(1, dtypes.int64, index.shape), index, axis, size)
@@ -288,7 +291,10 @@ def narrow(a: Expr, dim: int, start: int, length: int) -> Expr:
     axis = axis_of(dim, a.ndim)
     size = a.shape[axis]
     if isinstance(size, int) and start + length > size:
-        raise ShapeError(f"start ({start}) + length ({length}) exceeds dimension size ({size}).")
+        raise ShapeError(
+            f"start ({start}) + length ({length}) exceeds dimension size ({size}).",
+            f"Take at most {size} - start entries.",
+        )
     return structure.slice_axis(a, axis, start, start + length)
 
 

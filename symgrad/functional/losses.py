@@ -7,7 +7,7 @@ from typing import Any
 from symgrad.core.build import cast, constant, contract, product, reduce_sum
 from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import monomial, shape_text, size_product
+from symgrad.core.sizes import Monomial, monomial, shape_text, size_product, size_text
 from symgrad.errors import ShapeError
 from symgrad.functional.promotion import promoted
 from symgrad.functional.shape import log_softmax
@@ -77,8 +77,9 @@ def bce_with_logits(
     """softplus(a) − target a, finite for every logit."""
     if a.shape != target.shape:
         raise ShapeError(
-            f"binary_cross_entropy_with_logits: target size ({shape_text(target.shape)}) must be "
-            f"the same as input size ({shape_text(a.shape)})"
+            f"Target size ({size_text(target.shape)}) must be the same as input size "
+            f"({size_text(a.shape)})",
+            "Give both the same axes, with squeeze(-1) or unsqueeze(-1).",
         )
     a, target = promoted(a, target)
     if pos_weight is None:
@@ -94,6 +95,12 @@ def binary_cross_entropy(
     a: Expr, target: Expr, weight: Expr | None = None, reduction: str = "mean"
 ) -> Expr:
     """−(t log a + (1 − t) log(1 − a)); logarithms are cut at −100 as in PyTorch."""
+    if a.shape != target.shape:
+        raise ShapeError(
+            f"Using a target size ({size_text(target.shape)}) that is different to the input size "
+            f"({size_text(a.shape)}) is deprecated. Please ensure they have the same size.",
+            "Give both the same axes, with squeeze(-1) or unsqueeze(-1).",
+        )
     low = constant(-100, a.dtype)
     each = -(
         product(target, apply("maximum", apply("log", a), low))
@@ -131,12 +138,23 @@ def cross_entropy(
 
 def _check_classes(a: Expr, target: Expr, axis: int) -> None:
     expected = a.shape[:axis] + a.shape[axis + 1 :]
-    if target.shape != expected:
+    if target.shape == expected:
+        return
+    if a.ndim == 2 and target.ndim == 1 and not any(
+        isinstance(s, Monomial) for s in (*a.shape, *target.shape)
+    ):  # fmt: skip
         raise ShapeError(
-            f"cross_entropy: the logits are {shape_text(a.shape)} with classes on axis {axis}, so "
-            f"the target should be {shape_text(expected)} integers, not "
-            f"{shape_text(target.shape)} {target.dtype.name}"
+            f"Expected input batch_size ({a.shape[0]}) to match target batch_size "
+            f"({target.shape[0]}).",
+            f"Give one integer target for each of the {a.shape[0]} rows of logits.",
         )
+    raise ShapeError(
+        f"the logits are {shape_text(a.shape)} with classes on axis {axis}, so "
+        f"the target should be {shape_text(expected)} integers, not "
+        f"{shape_text(target.shape)} {target.dtype.name}",
+        "Give integers of the logits' shape without the axis of classes, or probabilities of the "
+        "logits' own shape.",
+    )
 
 
 def _classes_last(a: Expr, axis: int) -> Expr:

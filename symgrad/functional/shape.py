@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 
 from symgrad.core import dtypes
+from symgrad.core.build import broadcast_to as spread
 from symgrad.core.build import (
-    broadcast_shapes,
     cast,
     contract,
     power,
     reduce_sum,
 )
-from symgrad.core.build import broadcast_to as spread
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import matmul as product_of_matrices
 from symgrad.core.build import (
@@ -25,7 +24,7 @@ from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, monomial, shape_text, size_product
+from symgrad.core.sizes import Size, monomial, size_product
 from symgrad.errors import AxisError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
@@ -39,7 +38,9 @@ def axis_of(dim: int, rank: int) -> int:
     if not -limit <= dim < limit:
         raise AxisError(
             f"Dimension out of range (expected to be in range of [{-limit}, {limit - 1}], but got "
-            f"{dim})"
+            f"{dim})",
+            f"The tensor has {rank} dimension{'s' * (rank != 1)}: count from 0, or from the end with "
+            "-1.",
         )
     return dim % limit
 
@@ -50,7 +51,9 @@ def axes_of(dim: Any, rank: int) -> list[int]:
         return list(range(rank))
     listed = [axis_of(d, rank) for d in (dim if isinstance(dim, (tuple, list)) else [dim])]
     if len(set(listed)) != len(listed):
-        raise ShapeError(f"dim appears multiple times in the list of dims: {dim}")
+        raise ShapeError(
+            f"dim appears multiple times in the list of dims: {dim}", "Name each dimension once."
+        )
     return [] if rank == 0 else listed
 
 
@@ -257,7 +260,10 @@ def bmm(a: Expr, b: Expr) -> Expr:
 def dot(a: Expr, b: Expr) -> Expr:
     """aᵀ b of two vectors."""
     if a.ndim != 1 or b.ndim != 1:
-        raise ShapeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors; use @")
+        raise ShapeError(
+            f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors",
+            "Use @ for products of matrices.",
+        )
     return product_of_matrices(*promoted_matrices(a, b, "dot"))
 
 
@@ -266,7 +272,8 @@ def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
     if a.dtype is not b.dtype:
         raise ShapeError(
             f"{what}: expected both tensors to have the same dtype, but got {a.dtype.name} and "
-            f"{b.dtype.name}; cast one with .to(...)"
+            f"{b.dtype.name}",
+            f"Cast one: .to({b.dtype!r}) or .to({a.dtype!r}).",
         )
     return a, b
 
@@ -311,13 +318,25 @@ def transpose(a: Expr, dim0: int, dim1: int) -> Expr:
     return permute_axes(a, order)
 
 
+def _not_a_permutation(dims: Sequence[int], rank: int) -> ShapeError:
+    remedy = f"Name each of the {rank} dimensions once."
+    if len(dims) != rank:
+        return ShapeError(
+            "permute(sparse_coo): number of dimensions in the tensor input does not match the "
+            f"length of the desired ordering of dimensions i.e. input.dim() = {rank} is not equal "
+            f"to len(dims) = {len(dims)}",
+            remedy,
+        )
+    return ShapeError("permute(): duplicate dims are not allowed.", remedy)
+
+
 @public(view=lambda v, *d: v.transpose(*d))
 def permute(a: Expr, *dims: Any) -> Expr:
     """Axes in another order."""
     listed = list(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else list(dims)
     order = [axis_of(d, a.ndim) for d in listed]
     if sorted(order) != list(range(a.ndim)):
-        raise ShapeError(f"permute(dims={tuple(listed)}) does not name each of {a.ndim} axes once")
+        raise _not_a_permutation(listed, a.ndim)
     return permute_axes(a, order)
 
 
@@ -361,6 +380,20 @@ def cast_any(shape: Any) -> Any:
 def expand(a: Expr, *sizes: Any) -> Expr:
     """Size-1 axes repeated; −1 keeps a size."""
     shape = expanded_shape(a.shape, sizes)
-    if broadcast_shapes([a.shape, shape], "expand") != shape:
-        raise ShapeError(f"expand: {shape_text(a.shape)} does not expand to {shape}")
+    if len(shape) < a.ndim:
+        raise ShapeError(
+            f"the number of sizes provided ({len(shape)}) must be greater or equal to the number "
+            f"of dimensions in the tensor ({a.ndim})",
+            f"Give {a.ndim} sizes or more; -1 keeps a size.",
+        )
+    offset = len(shape) - a.ndim
+    for k, size in enumerate(a.shape):
+        wanted = shape[offset + k]
+        if size not in (1, wanted):
+            raise ShapeError(
+                f"The expanded size of the tensor ({wanted}) must match the existing size ({size}) "
+                f"at non-singleton dimension {offset + k}.  Target sizes: {list(shape)}.  Tensor "
+                f"sizes: {list(a.shape)}",
+                "Only axes of size 1 can be repeated; unsqueeze() makes one.",
+            )
     return spread(a, shape)

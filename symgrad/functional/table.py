@@ -18,6 +18,9 @@ from symgrad.core.expr import Expr
 Composition = Callable[..., Any]
 FUNCTIONS: dict[str, Function] = {}
 
+SLOT = type("Slot", (), {"__repr__": lambda self: "·"})()
+"""Stands for an operand in the static arguments of a call."""
+
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Function:
@@ -55,4 +58,4 @@ def public(
     return declare
 
 
-__all__ = ["FUNCTIONS", "Composition", "Expr", "Function", "public"]
+__all__ = ["FUNCTIONS", "SLOT", "Composition", "Expr", "Function", "public"]

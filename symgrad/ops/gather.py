@@ -137,9 +137,10 @@ def _agree(e: Expr, index: Expr, axis: int, what: str) -> None:
     for k in range(-e.ndim, 0):
         if k != axis and e.shape[k] != index.shape[k]:
             raise ShapeError(
-                f"{what}: Size does not match at dimension {k + e.ndim}: index "
-                f"{shape_text(index.shape)} and input {shape_text(e.shape)} apart from dimension "
-                f"{axis + e.ndim}. Slice the input to the shape of the index first."
+                f"{what}: Size does not match at dimension {k + e.ndim} expected index "
+                f"{list(index.shape)} to be no larger than self {list(e.shape)} apart from "
+                f"dimension {axis + e.ndim}",
+                "Slice the input to the shape of the index first.",
             )
 
 

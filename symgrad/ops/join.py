@@ -62,21 +62,41 @@ Op("concatenate", "structure", infer=_concatenate_infer, vjp=_concatenate_vjp,
    latex=r"\operatorname{concat}")  # fmt: skip
 
 
+def _other_axis(parts: Sequence[Expr], axis: int, wrong: int) -> str:
+    """What to try where a size differs beside the axis of concatenation."""
+    first = parts[0]
+    differing = {
+        j for j in range(-first.ndim, 0) for p in parts[1:]
+        if p.ndim == first.ndim and p.shape[j] != first.shape[j]
+    }  # fmt: skip
+    if differing == {wrong}:
+        return f"Join them along the axis in which they differ: dim={wrong + first.ndim}."
+    return f"Slice or pad the tensors to the same size in every dimension but {axis + first.ndim}."
+
+
 def concatenate(parts: Sequence[Expr], axis: int = 0) -> Expr:
     """The tensors one after the other along ``axis``; all other sizes agree.
 
     Raises ShapeError where they do not, or where the total is no product of letters.
     """
     if not parts:
-        raise ShapeError("concatenate: expected a non-empty list of tensors")
+        raise ShapeError(
+            "expected a non-empty list of Tensors", "Give cat a list of at least one tensor."
+        )
     first = parts[0]
     if first.ndim == 0:
-        raise ShapeError("zero-dimensional tensor (at position 0) cannot be concatenated")
+        raise ShapeError(
+            "zero-dimensional tensor (at position 0) cannot be concatenated",
+            "Use stack, or unsqueeze(0) first.",
+        )
     axis = position(axis, first.ndim, "concatenate")
     for k, e in enumerate(parts):
         if e.ndim != first.ndim:
             raise ShapeError(
-                f"Tensors must have same number of dimensions: got {first.ndim} and {e.ndim}"
+                f"Tensors must have same number of dimensions: got {first.ndim} and {e.ndim}",
+                f"Give tensor number {k} the missing axes with unsqueeze(), or use stack."
+                if e.ndim < first.ndim
+                else "Give the first tensor the missing axes with unsqueeze().",
             )
         if e.dtype is not first.dtype:
             raise DTypeError(
@@ -88,13 +108,14 @@ def concatenate(parts: Sequence[Expr], axis: int = 0) -> Expr:
                 raise ShapeError(
                     f"Sizes of tensors must match except in dimension {axis + e.ndim}. Expected "
                     f"size {first.shape[j]} but got size {e.shape[j]} for tensor number {k} in "
-                    f"the list (shapes {', '.join(shape_text(p.shape) for p in parts)})."
+                    "the list.",
+                    _other_axis(parts, axis, j),
                 )
     if size_sum(*(e.shape[axis] for e in parts)) is None:
         listed = " + ".join(str(e.shape[axis]) for e in parts)
         raise ShapeError(
-            f"concatenate: the size {listed} along axis {axis} is no product of letters. "
-            "Give these axes numbers as their sizes."
+            f"the size {listed} along axis {axis} is no product of letters",
+            "Give these axes numbers as their sizes.",
         )
     return first if len(parts) == 1 else apply(OPS["concatenate"], tuple(parts), (axis,))
 

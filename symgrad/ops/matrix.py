@@ -29,6 +29,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
+from symgrad.core.mismatch import numbers
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape, Size, shape_text
 from symgrad.errors import DTypeError, ShapeError
@@ -89,13 +90,14 @@ def _halved(e: Expr) -> Expr:
 def _square(e: Expr, what: str) -> None:
     if e.ndim < 2:
         raise ShapeError(
-            f"{what}: The input tensor A must have at least 2 dimensions, but has shape "
-            f"{shape_text(e.shape)}"
+            f"{what}: The input tensor A must have at least 2 dimensions.",
+            "Give it a matrix, or matrices in the last two axes.",
         )
     if e.shape[-1] != e.shape[-2]:
         raise ShapeError(
             f"{what}: A must be batches of square matrices, but they are {e.shape[-2]} by "
-            f"{e.shape[-1]} matrices"
+            f"{e.shape[-1]} matrices",
+            "For other matrices solve the normal equations: solve(A.T @ A, A.T @ b).",
         )
     _floating(e, what)
 
@@ -103,8 +105,8 @@ def _square(e: Expr, what: str) -> None:
 def _floating(e: Expr, what: str) -> None:
     if e.dtype.kind != "f":
         raise DTypeError(
-            f"{what}: Expected a floating point tensor as input, got {e.dtype}. Cast it first "
-            "(.float(), .double()); complex matrices are not there yet."
+            f"{what}: Expected a floating point tensor as input, got {e.dtype}",
+            "Cast it first (.float(), .double()); complex matrices are not there yet.",
         )
 
 
@@ -164,7 +166,7 @@ def inv(a: Expr) -> Expr:
 
 def _solve_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     a, b = args
-    return (*broadcast_shapes([a.shape[:-2], b.shape[:-2]], "solve"), *b.shape[-2:]), a.dtype
+    return (*broadcast_shapes([a.shape[:-2], b.shape[:-2]]), *b.shape[-2:]), a.dtype
 
 
 def _solve_vjp(node: Expr, g: Expr) -> Several:
@@ -188,9 +190,10 @@ def _right_side(a: Expr, b: Expr, what: str) -> None:
     if b.ndim < 2 or a.shape[-1] != b.shape[-2]:
         raise ShapeError(
             f"{what}: Incompatible shapes of A and B for the equation AX = B "
-            f"({shape_text(a.shape)} and {shape_text(b.shape)})"
+            f"({numbers(a.shape)} and {numbers(b.shape)})",
+            "B needs as many rows as A; a single right-hand side is b[:, None].",
         )
-    broadcast_shapes([a.shape[:-2], b.shape[:-2]], what)
+    broadcast_shapes([a.shape[:-2], b.shape[:-2]])
 
 
 def solve(a: Expr, b: Expr) -> Expr:

@@ -124,6 +124,16 @@ Op("reshape", "structure", infer=_reshape_infer, vjp=_reshape_vjp, template=_res
    size_operands=lambda node: node.params[0])  # fmt: skip
 
 
+def _not_that_many(e: Expr, spelled: str, asked: Size) -> ShapeError:
+    total = size_product(e.shape)
+    return ShapeError(
+        f"shape '{spelled}' is invalid for input of size {total}",
+        f"The new sizes must multiply to {total}, not {asked}; one of them may be -1."
+        if "-1" not in spelled
+        else f"The given sizes must divide {total}; {asked} does not.",
+    )
+
+
 def reshape(e: Expr, shape: Sequence[Size]) -> Expr:
     """The same numbers in another shape, last axis fastest; one size may be −1.
 
@@ -134,26 +144,27 @@ def reshape(e: Expr, shape: Sequence[Size]) -> Expr:
     total = size_product(e.shape)
     unknown = [k for k, s in enumerate(sizes) if s == -1]
     if len(unknown) > 1:
-        raise ShapeError("only one dimension can be inferred")
+        raise ShapeError("only one dimension can be inferred", "Give all sizes but one.")
     if unknown:
         known = size_product(tuple(s for s in sizes if s != -1))
         if known == 0:
             raise ShapeError(
                 f"cannot reshape tensor of 0 elements into shape {spelled} because the "
-                "unspecified dimension size -1 can be any value and is ambiguous"
+                "unspecified dimension size -1 can be any value and is ambiguous",
+                "Give the size in place of -1.",
             )
         left = monomial(total) / known
         if left.number != int(left.number) or any(p < 0 for _, p in left.powers):
-            raise ShapeError(f"shape '{spelled}' is invalid for input of size {total} "
-                             f"({shape_text(e.shape)})")  # fmt: skip
+            raise _not_that_many(e, spelled, known)
         sizes[unknown[0]] = normal_size(left)
     elif any(isinstance(s, int) and s < 0 for s in sizes):
         bad = next(s for s in sizes if isinstance(s, int) and s < 0)
-        raise ShapeError(f"invalid shape dimension {bad} in shape '{spelled}'")
-    if size_product(tuple(sizes)) != total:
         raise ShapeError(
-            f"shape '{spelled}' is invalid for input of size {total} ({shape_text(e.shape)})"
+            f"invalid shape dimension {bad} in shape '{spelled}'",
+            "Sizes are not negative; one may be -1, which stands for the rest.",
         )
+    if size_product(tuple(sizes)) != total:
+        raise _not_that_many(e, spelled, size_product(tuple(sizes)))
     return _reshape_build((e,), (tuple(sizes),))
 
 
