@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from symgrad.core.sizes import Monomial, Size, letter, monomial, normal_size
 from symgrad.errors import ShapeError
@@ -101,7 +101,7 @@ def united(value: Any, table: Equalities | None = None) -> Any:
     if not table:
         return value
     if isinstance(value, tuple):
-        return tuple([united(v, table) for v in value])
+        return tuple([united(v, table) for v in cast("tuple[Any, ...]", value)])
     if not isinstance(value, Monomial) or not any(name in table for name, _ in value.powers):
         return value
     found = Monomial(value.number)

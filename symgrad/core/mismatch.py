@@ -37,9 +37,10 @@ def owns(name: str, shape: Shape) -> str:
     """
     if not shape:
         return f"{name} is a scalar"
-    if len(shape) > 1:
+    count, *others = shape
+    if others:
         return f"{name} is {shape_text(shape)}"
-    return f"{name} has {shape[0]} {'entry' if shape[0] == 1 else 'entries'}"
+    return f"{name} has {count} {'entry' if count == 1 else 'entries'}"
 
 
 def differ(a: Size, b: Size) -> str:
