@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import tempfile
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -46,6 +47,10 @@ _NUMPY: dict[str, Any] = {
     "C64": np.complex64,
 }
 _PICKLES = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+
+
+_PICKLED_NAMES = {".pt", ".pth", ".pkl", ".ckpt"}
+"""Endings of files that hold a pickle where PyTorch wrote them."""
 
 
 class SerializationError(SymgradError, RuntimeError, ValueError):
@@ -142,7 +147,7 @@ def save(
     """Write tensors, or nested dicts, lists, tuples and numbers around them, as safetensors.
 
     A path is written to a temporary file beside it, which then takes its place: a crash leaves the
-    old file whole.  The ``pickle`` arguments of PyTorch are taken and mean nothing.
+    old file whole.  A name that ends like PyTorch's pickles brings a warning.  The ``pickle`` arguments of PyTorch are taken and mean nothing.
 
     >>> import io, symgrad as sg
     >>> memory = io.BytesIO()
@@ -156,6 +161,12 @@ def save(
         f.write(data)
         return
     target = Path(f)
+    if target.suffix.lower() in _PICKLED_NAMES:
+        warnings.warn(
+            f"{target.name} is written as safetensors, not as a pickle; PyTorch reads it by "
+            f"safetensors.torch.load_file({target.name!r})",
+            stacklevel=2,
+        )
     handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent or None)
     try:
         with os.fdopen(handle, "wb") as out:
@@ -212,8 +223,10 @@ def loads(data: bytes, map_location: Any = None, name: str = "the data") -> Any:
     if data.startswith(_PICKLES):
         raise SerializationError(
             f"load: {name} is a pickle (torch.save's format). Loading one runs the code in it, so it "
-            "is refused. Convert it once, where PyTorch is installed: "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors')"
+            "is refused. Convert it once, where PyTorch is installed:\n"
+            "  import torch, safetensors.torch\n"
+            f"  safetensors.torch.save_file(torch.load({name!r}, weights_only=True), "
+            f"{_converted(name)!r})"
         )
     try:
         entries = safetensors.deserialize(data)
@@ -241,6 +254,12 @@ def loads(data: bytes, map_location: Any = None, name: str = "the data") -> Any:
         raise SerializationError(
             f"load: the description of containers in {name} is damaged: {problem!r}"
         ) from problem
+
+
+def _converted(name: str) -> str:
+    """The name that a converted file would have."""
+    stem = Path(name).stem if Path(name).suffix else "weights"
+    return str(Path(name).with_name(f"{stem}.safetensors"))
 
 
 def _tensor(name: str, array: Array) -> Tensor:

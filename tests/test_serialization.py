@@ -165,16 +165,29 @@ class Trap:
 def test_pickles_are_refused_unread(protocol, tmp_path):
     path = tmp_path / "trap.pt"
     path.write_bytes(pickle.dumps(Trap(), protocol))
-    with pytest.raises(SerializationError, match=r"runs the code in it.*safetensors\.torch"):
+    with pytest.raises(SerializationError, match=r"(?s)runs the code in it.*safetensors\.torch"):
         load(path)
     assert not Path("/tmp/symgrad_was_here").exists()
 
 
-def test_pytorchs_own_files_are_refused_with_a_hint(tmp_path):
+def test_pytorchs_own_files_are_refused_with_the_lines_that_convert_them(tmp_path):
     torch = pytest.importorskip("torch")
-    torch.save({"w": torch.ones(1)}, tmp_path / "w.pt")
-    with pytest.raises(SerializationError, match="is a pickle"):
+    weights = {"w": torch.tensor([1.0, 2.0])}
+    torch.save(weights, tmp_path / "w.pt")
+    with pytest.raises(SerializationError, match="is a pickle") as refused:
         load(tmp_path / "w.pt")
+    told, first, second = str(refused.value).splitlines()
+    assert told.endswith("Convert it once, where PyTorch is installed:")
+    exec(f"{first.strip()}\n{second.strip()}", {})  # the lines do what they say
+    assert load(tmp_path / "w.safetensors")["w"].tolist() == [1.0, 2.0]
+
+
+def test_a_name_of_pytorchs_pickles_is_taken_with_one_warning(tmp_path):
+    with pytest.warns(UserWarning, match=r"m.pt is written as safetensors") as told:
+        save({"w": sg.ones(2)}, tmp_path / "m.pt")
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    assert load(tmp_path / "m.pt")["w"].tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("value", [object(), lambda: 0, {1, 2}, np.array(["a"]), [Trap()]])
