@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -169,11 +169,10 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
             pattern.choices[using, counts] = choice
         values = [nodes[k].value for k in pattern.ends]
         if choice.run is None:
-            found = _first_runs(pattern, choice, values)
+            found = _first_runs(pattern, nodes, choice, values)
         else:
-            for k in choice.donate:
-                if isinstance(values[k], np.ndarray):
-                    values[k] = arrays.to_device(values[k])
+            if np.ndarray in map(type, values):
+                _place(pattern, nodes, values, choice.donate)
             found = choice.run(*values)
         if type(found) is not tuple:
             found = tuple(found) if isinstance(found, list) else (found,)
@@ -183,7 +182,7 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
         return found[:width]
 
 
-def _first_runs(pattern: Pattern, choice: Choice, values: list[Any]) -> Any:
+def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
     plan.seen += 1
@@ -193,10 +192,24 @@ def _first_runs(pattern: Pattern, choice: Choice, values: list[Any]) -> Any:
         return evaluate(plan.outputs, feeds)
     executable = plan.executable(choice.donate)
     choice.run = executable if executable.wide else executable.jitted
-    for k in choice.donate:
-        if isinstance(values[k], np.ndarray):
-            values[k] = arrays.to_device(values[k])
+    _place(pattern, nodes, values, choice.donate)
     return executable(*values)
+
+
+def _place(
+    pattern: Pattern, nodes: Sequence[Any], values: list[Any], donate: Collection[int]
+) -> None:
+    """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
+    for n, k in enumerate(pattern.ends):
+        value, node = values[n], nodes[k]
+        if not isinstance(value, np.ndarray):
+            continue
+        if n in donate:
+            values[n] = arrays.to_device(value)
+        elif type(node) is Leaf:
+            if node.used:
+                values[n] = node.value = arrays.to_device(value)
+            node.used = True
 
 
 def _check_bound(end: Any) -> None:

@@ -93,11 +93,12 @@ class Node:
 class Leaf(Node):
     """Where recording starts: a value, or a symbol without one.
 
-    ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor.
+    ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor;
+    ``used``: has a compiled program read the value before?
     """
 
     __slots__ = ("__weakref__", "kind", "name", "outdated", "owner", "source", "symbol", "tracked",
-                 "value")  # fmt: skip
+                 "used", "value")  # fmt: skip
     operands: tuple[Any, ...] = ()
     depth = 0
 
@@ -116,6 +117,7 @@ class Leaf(Node):
         self.source: Any = None
         self.owner: Any = None
         self.outdated = None
+        self.used = False
         self.name = ""
 
 
@@ -125,7 +127,7 @@ def leaf_like(node: Any, value: Any) -> Leaf:
     made.value = value
     made.kind = node.kind
     made.symbol = made.source = made.owner = made.outdated = None
-    made.tracked = False
+    made.tracked = made.used = False
     made.name = ""
     return made
 
@@ -137,6 +139,7 @@ def tracked_leaf(source: Any, owner: Any, name: str) -> Leaf:
     made.kind = source.kind
     made.source = source
     made.owner = owner
+    made.used = False
     made.tracked = True
     made.name = name
     return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,8 @@ from symgrad.storage import Storage
 from symgrad.symbolic import compile_tensors
 from symgrad.tensor import Tensor
 
-FREE = 2
-"""References to a leaf that only its storage holds, as ``sys.getrefcount`` counts them."""
+ALONE = next(map(sys.getrefcount, [object()])) + 1
+"""What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
 
 
 class Capture:
@@ -69,6 +69,8 @@ class _Variant:
 
     def __init__(self, function: Callable[..., Any], args: tuple[Any, ...],
                  kwargs: dict[str, Any]) -> None:  # fmt: skip
+        self.kinds = [v._now().kind if isinstance(v, Tensor) else None for v in args]
+        self.modes = modes.grad, modes.autocast
         capture = Capture()
         fresh: list[tuple[Leaf, Any]] = []
 
@@ -123,9 +125,23 @@ class _Variant:
                     donate.append(k)
                 self.sources.append((1 if given_up else 4, storage))
         self.executable: Executable = plan.executable(tuple(donate))
+        self._call = self.executable if self.executable.wide else self.executable.jitted
+        # What the program replaces comes first in the list of what it reads, in the same order.
+        self._replaced = [s for kind, s in self.sources if kind == 1]
+        self._owned = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+        self._read = [(k, kind, s) for k, (kind, s) in enumerate(self.sources) if kind != 1]
+        count = len(self.outputs)
+        known = {id(s): p for s, p in zip(self.rebound, self.places[count:], strict=True)}
+        self._new = [known[id(s)] for s in self._replaced]
+        self._others = [
+            (s, p)
+            for s, p in zip(self.rebound, self.places[count:], strict=True)
+            if all(s is not r for r in self._replaced)
+        ]
+        self._kinds = [t._now() for t in self.outputs]
         self.optimizers = {id(o): o for o, _, _ in capture.rates.values()}
         self.options = [
-            (g, {k: v for k, v in g.items() if k not in ("params", "lr")})
+            (g, [(k, v) for k, v in g.items() if k not in ("params", "lr")])
             for _, g, _ in capture.rates.values()
         ]
         self.modules = capture.modules
@@ -144,54 +160,57 @@ class _Variant:
             if module.training is not training:
                 return False
         for group, known in self.options:
-            for k, v in known.items():
-                if group[k] != v:
+            for k, v in known:
+                if group[k] is not v and group[k] != v:
                     return False
         return True
 
-    def run(self, tensors: list[Tensor]) -> Any:
+    def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
-        values: list[Any] = []
-        for kind, source in self.sources:
-            if kind == 1:
-                node = source.node
-                value = node.value
-                if source.shared is not None:
-                    value = arrays.to_device(source.shared)
-                elif sys.getrefcount(node) > FREE + 1 or isinstance(value, np.ndarray):
-                    value = arrays.to_device(_known(source))
-                    source.node = leaf_like(node, value)
-                values.append(value)
-            elif kind == 0:
-                values.append(tensors[source].array())
+        for t in self.owners:
+            t._leaf = None
+        values: list[Any] = [None] * len(self.sources)
+        replaced = self._replaced
+        leaves = [s.node for s in replaced]
+        counts = list(map(sys.getrefcount, leaves))
+        for k, storage, leaf, count in zip(self._owned, replaced, leaves, counts):  # noqa: B905
+            value = leaf.value
+            if (
+                count != ALONE
+                or value is None
+                or storage.shared is not None
+                or isinstance(value, np.ndarray)
+            ):
+                value = arrays.to_device(_known(storage))
+            values[k] = value
+        for k, kind, source in self._read:
+            if kind == 0:
+                values[k] = _given(tensors[source])
             elif kind == 2:
-                values.append(source.value())
+                values[k] = source.value()
             elif kind == 4:
-                values.append(_known(source))
+                values[k] = _known(source)
             else:
-                values.append(source)
-        found = self.executable(*values)
-        if not isinstance(found, tuple):
+                values[k] = source
+        found = self._call(*values)
+        if type(found) is not tuple:
             found = (found,)
-        count = len(self.outputs)
-        for storage, place in zip(self.rebound, self.places[count:], strict=True):
-            node = storage.node
-            value = found[place]
+        for storage, leaf, count, place in zip(replaced, leaves, counts, self._new):  # noqa: B905
             if storage.shared is not None:
-                np.copyto(storage.shared, np.asarray(value))
-            elif type(node) is Leaf and sys.getrefcount(node) <= FREE + 1:
-                node.value = value
+                np.copyto(storage.shared, np.asarray(found[place]))
+                storage.version += 1
+            elif count == ALONE and type(leaf) is Leaf:
+                leaf.value = found[place]
+                storage.version += 1
             else:
-                storage.node = leaf_like(node, value)
-            storage.version += 1
+                storage.rebind(leaf_like(leaf, found[place]))
+        for storage, place in self._others:
+            storage.rebind(leaf_like(storage.node, found[place]))
         for optimizer in self.counters:
             optimizer._ages.clear()
-        return self._filled(found)
-
-    def _filled(self, found: tuple[Any, ...]) -> Any:
         made = [
-            Tensor.from_value(found[p], t.dtype, t._now().device)
-            for t, p in zip(self.outputs, self.places, strict=False)
+            Tensor(Storage(leaf_like(node, found[p])))
+            for node, p in zip(self._kinds, self.places)  # noqa: B905 - outputs come first
         ]
         if isinstance(self.result, Tensor):
             return made[0]
@@ -222,6 +241,18 @@ class _Rate:
             number = rate.item() if isinstance(rate, Tensor) else rate
             self.array = arrays.to_device(np.asarray(number, self.dtype.numpy))
         return self.array
+
+
+def _given(t: Tensor) -> Any:
+    """The array of an argument."""
+    node = t._storage.node
+    if t._view is not None or t._storage.shared is not None or node.value is None:
+        return t.array()
+    if isinstance(node.value, np.ndarray) and type(node) is Leaf:
+        if node.used:
+            node.value = arrays.to_device(node.value)
+        node.used = True
+    return node.value
 
 
 def _known(storage: Storage) -> Any:
@@ -263,35 +294,27 @@ class CompiledStep:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
-        tensors = [a for a in args if isinstance(a, Tensor)]
-        key: Any = [modes.grad, modes.autocast]
-        for a in args:
-            if isinstance(a, Tensor):
-                node = a._now()
-                key.append((node.shape, node.dtype, node.device))
+        last = self._last
+        if last is not None and not kwargs and len(args) == len(last.kinds):
+            for a, kind in zip(args, last.kinds):  # noqa: B905 - compared above
+                if not isinstance(a, Tensor) or a._now().kind is not kind:
+                    break
             else:
-                key.append((type(a), a))
-        if kwargs:
-            for k, v in kwargs.items():
-                if isinstance(v, Tensor):
-                    node = v._now()
-                    tensors.append(v)
-                    key.append((k, node.shape, node.dtype, node.device))
-                else:
-                    key.append((k, type(v), v))
-        key = tuple(key)
-        for variant in self._variants.get(key, ()):
+                if last.modes == (modes.grad, modes.autocast) and last.fits():
+                    return last.run(args)
+        key: list[Any] = [modes.grad, modes.autocast]
+        for name, v in (*enumerate(args), *kwargs.items()):
+            key += [name, v._now().kind] if isinstance(v, Tensor) else [name, type(v), v]
+        tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        variants = self._variants.setdefault(tuple(key), [])
+        for variant in variants:
             if variant.fits():
-                self._last = variant
-                return variant.run(tensors)
-        self._warm_up(args, kwargs)
-        variant = _Variant(self.function, args, kwargs)
-        self._variants.setdefault(key, []).append(variant)
+                break
+        else:
+            variant = _Variant(self.function, args, kwargs)
+            variants.append(variant)
         self._last = variant
         return variant.run(tensors)
-
-    def _warm_up(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        """State that a first call makes (an optimizer's) has to exist before the capture."""
 
     @property
     def source(self) -> str:

@@ -11,7 +11,7 @@ from symgrad_codegen import arrays
 
 from symgrad.core.sizes import Shape, shape_text, size_product
 from symgrad.errors import DeviceError
-from symgrad.record import modes
+from symgrad.record import leaf_like, modes
 
 
 class Size(tuple[Any, ...]):
@@ -107,6 +107,14 @@ class Storage:
         self.version = 0
         self.shared = shared
         self.capture = modes.capture
+
+    def now(self) -> Any:
+        """The node, or of memory that the user can write to a leaf with a copy."""
+        if self.shared is None:
+            return self.node
+        made = leaf_like(self.node, self.shared.copy())
+        made.outdated = weakref.ref(self), self.version  # as soon as that changes
+        return made
 
     def rebind(self, node: Any) -> None:
         """Hold another node from now on; what saved the old one for a derivative can see it."""

@@ -82,8 +82,7 @@ class Tensor(Viewing):
         elif modes.capture is not None:
             node = modes.capture.reads(self)
         elif storage.shared is not None:
-            node = leaf_like(storage.node, storage.shared.copy())
-            node.outdated = weakref.ref(storage), storage.version  # as soon as that changes
+            node = storage.now()
         else:
             node = storage.node
         if not self._tracked:

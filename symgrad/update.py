@@ -36,7 +36,7 @@ class Job:
         states: Sequence[Tensor],
         slots: tuple[str, ...],
         scalars: tuple[str, ...],
-        numbers: np.ndarray[Any, Any],
+        numbers: Leaf,
     ) -> None:
         self.row = row
         self.switches = switches
@@ -49,12 +49,11 @@ class Job:
 
     def record(self) -> Update:
         """The pending step."""
-        kind = self.params[0]._storage.node.kind
         operands = (
-            *[p._storage.node for p in self.params],
+            *[p._storage.now() for p in self.params],
             *self.gradients,
-            *[t._storage.node for t in self.states],
-            Leaf(self.numbers, self.numbers.shape, kind.dtype, kind.device),
+            *[t._storage.now() for t in self.states],
+            self.numbers,
         )
         statics = (len(self.params), self.switches, self.slots, self.scalars, False)
         return Update(self.row, statics, operands)

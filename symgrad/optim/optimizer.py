@@ -20,7 +20,7 @@ import numpy as np
 from symgrad.autograd import enable_grad
 from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
-from symgrad.record import leaf_like, modes
+from symgrad.record import Leaf, leaf_like, modes
 from symgrad.tensor import Tensor
 from symgrad.update import Job, apply_updates, captured_update
 
@@ -50,12 +50,13 @@ class _Options:
                 return False
         return True
 
-    def scalars(self, step: int, dtype: Any) -> tuple[tuple[str, ...], np.ndarray[Any, Any]]:
-        """Names and values of the numbers of a step."""
-        if self._last[:2] != (step, dtype):
+    def scalars(self, step: int, like: Any) -> tuple[tuple[str, ...], Leaf]:
+        """Names and values of the numbers of a step, for parameters like this node."""
+        if self._last[:2] != (step, like.kind):
             found = self.row.scalars(self.hyper, step)
-            values = np.array([float(v) for v in found.values()], dtype.numpy)
-            self._last = step, dtype, tuple(found), values
+            values = np.array([float(v) for v in found.values()], like.dtype.numpy)
+            leaf = Leaf(values, values.shape, like.dtype, like.device)
+            self._last = step, like.kind, tuple(found), leaf
         return self._last[2:]
 
 
@@ -301,7 +302,7 @@ class Optimizer:
                     options.switches,
                     *alike,
                     names,
-                    *options.scalars(step, alike[0][0].dtype),
+                    *options.scalars(step, alike[0][0]._now()),
                 ),
                 step,
             )
