@@ -291,3 +291,42 @@ def test_a_scale_that_changes_makes_no_new_program():
             scaler.update()
             counts.append(len(_patterns))
     assert counts[-1] == counts[2], counts
+
+
+def test_convolutions_are_products():
+    made = {name for name in FUNCTIONS if name.startswith("conv")}
+    assert made <= LOW["cpu"]
+
+
+@pytest.mark.parametrize("make", [
+    lambda p: sg.optim.SGD(p, lr=0.1, momentum=0.9),
+    lambda p: sg.optim.Adam(p, lr=0.1),
+], ids=["SGD", "Adam"])  # fmt: skip
+def test_a_compiled_step_scales_skips_and_grows(make):
+    """The same losses, weights and scales as step by step, with one program."""
+
+    def run(compiled):
+        w = sg.nn.Parameter(sg.tensor([1.0, 2.0]))
+        opt = make([w])
+        scaler = sg.amp.GradScaler("cpu", init_scale=8.0, growth_interval=2)
+
+        def step(factor):
+            opt.zero_grad()
+            with sg.autocast("cpu", dtype=sg.float16):
+                loss = sg.nn.functional.mse_loss(w * factor, w * 0)
+            scaler.scale(loss).backward()
+            scaler.step(opt)
+            scaler.update()
+            return loss
+
+        once = sg.compile(step) if compiled else step
+        seen = []
+        for factor in (1.0, 2.0, float("inf"), 3.0, float("nan"), 1.0, 1.0):
+            once(sg.tensor(factor))
+            seen += [*w.detach().tolist(), scaler.get_scale()]
+        return seen, scaler.state_dict(), [len(v) for v in getattr(once, "_variants", {}).values()]
+
+    eager, compiled = run(False), run(True)
+    assert compiled[0] == pytest.approx(eager[0], rel=1e-5)
+    assert compiled[1] == eager[1]
+    assert sum(compiled[2]) == 1

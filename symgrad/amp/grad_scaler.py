@@ -10,7 +10,10 @@ from symgrad_codegen import arrays
 
 from symgrad.autograd import no_grad
 from symgrad.core import dtypes
+from symgrad.creation import FUNCTIONS as functions
 from symgrad.creation import tensor
+from symgrad.functional.table import FUNCTIONS
+from symgrad.record import PLAIN, modes, note
 from symgrad.tensor import Tensor
 
 _READY, _UNSCALED, _STEPPED = range(3)
@@ -37,7 +40,8 @@ class GradScaler:
     (tensor([2.]), 1024.0)
 
     Mirrors ``torch.amp.GradScaler``.  ``step`` reads one number, whether all gradients are finite,
-    so it computes them.
+    so it computes them; under ``compile`` nothing is read, and a step that is left out is part of
+    the program.
     """
 
     def __init__(
@@ -64,9 +68,10 @@ class GradScaler:
         self._growth_factor = growth_factor
         self._backoff_factor = backoff_factor
         self._growth_interval = growth_interval
-        self._growth_tracker = 0
-        self._scale = init_scale
-        self._stages: dict[int, tuple[Any, int, bool]] = {}
+        where = device if self._enabled else "cpu"
+        self._scale = tensor(float(init_scale), dtype=dtypes.float32, device=where)
+        self._tracker = tensor(0, dtype=dtypes.int32, device=where)
+        self._stages: dict[int, tuple[Any, int, Tensor]] = {}
         """id of an optimizer → itself, what was done since ``update``, whether all was finite."""
 
     # -------------------------------------------------------------- the loss
@@ -76,17 +81,12 @@ class GradScaler:
         if not self._enabled:
             return outputs
         if isinstance(outputs, Tensor):
-            return outputs * self._factor(self._scale, outputs)
+            return outputs * self._scale
         if isinstance(outputs, (list, tuple)):
             return type(outputs)([self.scale(v) for v in outputs])
         if isinstance(outputs, Iterable):
             return map(self.scale, outputs)
         raise ValueError("outputs must be a Tensor or an iterable of Tensors")
-
-    @staticmethod
-    def _factor(number: float, like: Tensor) -> Tensor:
-        """A number as a value of the program, so that it may change without another program."""
-        return tensor(number, dtype=dtypes.float32, device=like.device)
 
     # -------------------------------------------------------------- the gradients
 
@@ -98,7 +98,7 @@ class GradScaler:
         """
         if not self._enabled:
             return
-        _, stage, _ = self._stage(optimizer)
+        stage = self._stage(optimizer)
         if stage == _UNSCALED:
             raise RuntimeError(
                 "unscale_() has already been called on this optimizer since the last update()."
@@ -108,18 +108,20 @@ class GradScaler:
         found = [p.grad for g in optimizer.param_groups for p in g["params"] if p.grad is not None]
         finite: Tensor | None = None
         with no_grad():
+            inverse = self._scale.reciprocal()
             for grad in found:
                 if grad.dtype is dtypes.float16:
                     raise ValueError("Attempting to unscale FP16 gradients.")
-                grad.mul_(self._factor(1.0 / self._scale, grad))
+                grad.mul_(inverse)
                 here = grad.isfinite().all()
-                finite = here if finite is None else finite.logical_and(here.to(finite.device))
+                finite = here if finite is None else finite.logical_and(here)
         if finite is None:
             raise AssertionError("No inf checks were recorded for this optimizer.")
-        self._stages[id(optimizer)] = (optimizer, _UNSCALED, bool(finite.item()))
+        self._stages[id(optimizer)] = (optimizer, _UNSCALED, finite)
 
-    def _stage(self, optimizer: Any) -> tuple[Any, int, bool]:
-        return self._stages.get(id(optimizer), (optimizer, _READY, True))
+    def _stage(self, optimizer: Any) -> int:
+        known = self._stages.get(id(optimizer))
+        return _READY if known is None else known[1]
 
     def step(self, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
         """The optimizer's step if all its gradients are finite; what it returns, else None."""
@@ -127,13 +129,16 @@ class GradScaler:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
             raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
-        stage = self._stage(optimizer)[1]
+        stage = self._stage(optimizer)
         if stage == _STEPPED:
             raise RuntimeError("step() has already been called since the last update().")
         if stage == _READY:
             self.unscale_(optimizer)
         finite = self._stages[id(optimizer)][2]
-        result = optimizer.step(*args, **kwargs) if finite else None
+        if modes.capture is not None:
+            result = _step_where(finite, optimizer, args, kwargs)
+        else:
+            result = optimizer.step(*args, **kwargs) if finite.item() else None
         self._stages[id(optimizer)] = (optimizer, _STEPPED, finite)
         return result
 
@@ -141,20 +146,34 @@ class GradScaler:
         """The scale for the next iteration: as the last steps went, or ``new_scale``."""
         if not self._enabled:
             return
-        if new_scale is not None:
-            self._scale = float(new_scale)
-        else:
-            if not any(stage for _, stage, _ in self._stages.values()):
-                raise AssertionError("No inf checks were recorded prior to update.")
-            if all(finite for _, _, finite in self._stages.values()):
-                self._growth_tracker += 1
-                if self._growth_tracker == self._growth_interval:
-                    self._scale *= self._growth_factor
-                    self._growth_tracker = 0
+        with no_grad():
+            if new_scale is not None:
+                self._scale.copy_(self._scale * 0 + new_scale)
             else:
-                self._scale *= self._backoff_factor
-                self._growth_tracker = 0
+                self._follow([finite for _, _, finite in self._stages.values()])
         self._stages.clear()
+
+    def _follow(self, flags: list[Tensor]) -> None:
+        if not flags:
+            raise AssertionError("No inf checks were recorded prior to update.")
+        finite = flags[0]
+        for flag in flags[1:]:
+            finite = finite.logical_and(flag)
+        if modes.capture is None:
+            count = self._tracker.item() + 1 if finite.item() else 0
+            if not count:
+                self._scale.fill_(self._scale.item() * self._backoff_factor)
+            elif count == self._growth_interval:
+                self._scale.fill_(self._scale.item() * self._growth_factor)
+                count = 0
+            self._tracker.fill_(count)
+            return
+        where = functions["where"]
+        count = self._tracker + 1
+        full = finite.logical_and(count == self._growth_interval)
+        grown = where(full, self._scale * self._growth_factor, self._scale)
+        self._scale.copy_(where(finite, grown, self._scale * self._backoff_factor))
+        self._tracker.copy_(where(finite.logical_and(full.logical_not()), count, count * 0))
 
     # -------------------------------------------------------------- its numbers
 
@@ -164,7 +183,7 @@ class GradScaler:
 
     def get_scale(self) -> float:
         """The scale; 1 where disabled."""
-        return float(self._scale) if self._enabled else 1.0
+        return self._scale.item() if self._enabled else 1.0
 
     def get_growth_factor(self) -> float:
         """What the scale is multiplied by after a row of good steps."""
@@ -199,7 +218,7 @@ class GradScaler:
             "growth_factor": self._growth_factor,
             "backoff_factor": self._backoff_factor,
             "growth_interval": self._growth_interval,
-            "_growth_tracker": self._growth_tracker,
+            "_growth_tracker": self._tracker.item(),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -211,8 +230,22 @@ class GradScaler:
                 "The source state dict is empty, possibly because it was saved from a disabled "
                 "instance of GradScaler."
             )
-        self._scale = state_dict["scale"]
+        self._scale.fill_(state_dict["scale"])
         self._growth_factor = state_dict["growth_factor"]
         self._backoff_factor = state_dict["backoff_factor"]
         self._growth_interval = state_dict["growth_interval"]
-        self._growth_tracker = state_dict["_growth_tracker"]
+        self._tracker.fill_(state_dict["_growth_tracker"])
+
+
+def _step_where(finite: Tensor, optimizer: Any, args: Any, kwargs: Any) -> Any:
+    """The optimizer's step in a program: what it rebinds keeps its old value if not all is finite."""
+    before = {id(storage): storage.node for storage, _ in modes.capture.before.values()}
+    result = optimizer.step(*args, **kwargs)
+    with no_grad():
+        for storage, first in list(modes.capture.before.values()):
+            old = before.get(id(storage), first)
+            new = storage.node
+            if new is not old:
+                chosen = (finite.node(), new, old)
+                storage.rebind(note(FUNCTIONS["where"], PLAIN[3], chosen, True))
+    return result
