@@ -13,6 +13,7 @@ from symgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
+from symgrad.branch import cond
 from symgrad.core.dtypes import DType as dtype
 from symgrad.core.dtypes import (
     bfloat16,

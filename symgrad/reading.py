@@ -8,13 +8,23 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.attributes import Attributes
+from symgrad.conditions import condition_of
 from symgrad.core.sizes import shape_text
 from symgrad.errors import TraceError, UnboundError
 from symgrad.execute import value
 from symgrad.functional.promotion import default_dtype
 from symgrad.printing import tensor_text
 from symgrad.record import Leaf, leaf_like, modes, walk
-from symgrad.wording import place_name, user_frame
+from symgrad.wording import name_of, place_name, spoken_of, user_frame, user_line, variables
+
+REMEDIES = {
+    "while": "Use a for loop over a fixed number of steps, with sg.where inside",
+    "assert": "Check numbers before the call",
+    "and": "Use & between tensors",
+    "or": "Use | between tensors",
+    "not": "Use ~ on a tensor",
+}
+"""What to write in place of a condition; sg.where in place of all others."""
 
 
 class Reading(Attributes):
@@ -34,14 +44,35 @@ class Reading(Attributes):
                 "a compiled step read the value of a tensor (item, print, if, numpy); the function "
                 "is recorded once, so values do not exist yet. Return the tensor and read it after."
             )
-        if type(node) is Leaf and node.value is None and node.source is None:
-            raise UnboundError(self._unbound("its value was asked for"))
+        if getattr(node, "value", None) is None:
+            unknown = self._symbols()
+            if unknown:
+                raise self._no_value(unknown[0])
         return value(node)
 
-    def _unbound(self, why: str) -> str:
-        return (
-            f"{self._name or 'this tensor'} ({shape_text(tuple(self.shape))}): {why}, but it is a "
-            "symbol and no value is bound to it. Compile the expression and call it with arrays."
+    def _symbols(self) -> list[Any]:
+        """The symbols that this tensor depends on."""
+        ends = walk([self._now()], lambda n: getattr(n, "value", None) is not None)
+        return [n for n in ends if type(n) is Leaf and n.value is None and n.source is None]
+
+    def _no_value(self, symbol: Any) -> TraceError | UnboundError:
+        """Why this tensor cannot be read."""
+        frame = user_frame()
+        names = variables(frame)
+        word = spoken_of(self._now(), names)
+        asked = f"{word} ({shape_text(tuple(self.shape))}): its value was asked for"
+        held = name_of(symbol, names)
+        if modes.tracing:
+            return TraceError(
+                f"{asked}, but {held} has none while tracing.",
+                "Return the tensor and read it after the call, or call the function on numbers.",
+                place=user_line(),
+            )
+        which = "it" if symbol is self._now() else held
+        return UnboundError(
+            f"{asked}, but {which} is a symbol and no value is bound to it.",
+            "Compile the expression (sg.compile) and call it with arrays.",
+            place=user_line(),
         )
 
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
@@ -83,20 +114,30 @@ class Reading(Attributes):
     def __bool__(self) -> bool:
         if self.numel() != 1:
             raise RuntimeError(f"Boolean value of Tensor with {self.numel()} values is ambiguous")
-        self._needs_value("if")
+        if getattr(self._now(), "value", None) is None:
+            unknown = self._symbols()
+            if unknown:
+                raise self._undecided(unknown[0])
         return bool(self.item())
 
-    def _needs_value(self, what: str) -> None:
-        ends = walk([self._now()], lambda n: False)
-        symbols = [n for n in ends if type(n) is Leaf and n.symbol is not None]
-        if symbols:
-            frame = user_frame()
-            where = f" ({place_name(frame.f_code.co_filename, frame.f_lineno)})" if frame else ""
-            raise TraceError(
-                f"this {what!r} needs the value of a tensor{where}, but {symbols[0].name} has none "
-                "while tracing. Use sg.where(condition, a, b) or sg.cond, or call the function on "
-                "numbers."
+    def _undecided(self, symbol: Any) -> TraceError | UnboundError:
+        """Why a condition cannot be decided, at the line that decides it."""
+        frame = user_frame()
+        names = variables(frame)
+        found = condition_of(frame)
+        word = found.word if found else "if"
+        test = found.test if found else "condition"
+        subject = found.subject if found else spoken_of(self._now(), names)
+        where = f" ({place_name(frame.f_code.co_filename, frame.f_lineno)})" if frame else ""
+        needs = f"this '{word}' needs the value of {subject}{where}, but {name_of(symbol, names)}"
+        remedy = REMEDIES.get(word, f"Use sg.where({test}, a, b) or sg.cond")
+        if modes.tracing:
+            return TraceError(
+                f"{needs} has none while tracing. {remedy}, or call the function on numbers."
             )
+        return UnboundError(
+            f"{needs} is a symbol and no value is bound to it. {remedy}, or compute with numbers."
+        )
 
     def __float__(self) -> float:
         return float(self.item())

@@ -32,6 +32,7 @@ class Modes(threading.local):
     autocast: Any = None
     anomaly = False
     check_nan = True
+    tracing = False
 
 
 modes = Modes()

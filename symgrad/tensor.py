@@ -28,6 +28,7 @@ from symgrad.record import Leaf, Node, Record, leaf_like, modes, tracked_leaf
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.storage import Size, Storage, device, device_name, jax_device
 from symgrad.views import Viewing, view_of
+from symgrad.wording import foreign_call
 
 
 class Tensor(Viewing):
@@ -371,12 +372,7 @@ class Tensor(Viewing):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = f"{getattr(func, '__module__', 'torch')}.{getattr(func, '__name__', func)}"
-        which = next((k for k, a in enumerate(args) if isinstance(a, Tensor)), 0)
-        raise TypeError(
-            f"{name} is PyTorch's, but argument {which} is a symgrad tensor. Write 'import "
-            "symgrad.nn as nn', or run the script unchanged with 'python -m symgrad run script.py'."
-        )
+        raise foreign_call(func, args, kwargs or {}, Tensor)
 
 
 Reading.base = Tensor

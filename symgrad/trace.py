@@ -30,6 +30,7 @@ from symgrad.derivation.order import Written
 from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.errors import ShapeError, TraceError
 from symgrad.leaf_symbols import expanded
+from symgrad.record import modes
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensor import Tensor
 from symgrad.training import TrainingStep, training_step
@@ -111,7 +112,11 @@ class TracedFunction:
             )
             for a in self.argument_names
         }
-        result = function(**arguments)
+        before, modes.tracing = modes.tracing, True
+        try:
+            result = function(**arguments)
+        finally:
+            modes.tracing = before
         if not isinstance(result, Tensor):
             raise TraceError(
                 f"{self.name} returned {type(result).__name__}; a traced function returns one "

@@ -223,13 +223,64 @@ def _item(item: Any, names: Mapping[int, str]) -> str:
     return text if len(text) <= LONGEST else type(item).__name__
 
 
+# ------------------------------------------------------------------ PyTorch itself
+
+_OPENING = re.compile(r"\w+\(([^()]*)")
+
+
+def foreign_call(
+    func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], tensor: type[Any]
+) -> TypeError:
+    """PyTorch's own function was called with a tensor of this library."""
+    torch = sys.modules.get("torch")
+    overrides = sys.modules.get("torch.overrides")
+    resolved = overrides.resolve_name(func) if overrides is not None else None
+    plain = f"{getattr(func, '__module__', 'torch')}.{getattr(func, '__name__', func)}"
+    known = _argument_names(func)
+    given = [*(("" if k >= len(known) else known[k], a) for k, a in enumerate(args)),
+             *kwargs.items()]  # fmt: skip
+    role, held = next(((r, a) for r, a in given if isinstance(a, tensor)), ("", None))
+    if role in ("", "self"):
+        role = "input"
+    folder = (getattr(torch, "__file__", None) or "").rpartition("/")[0] + "/"
+    names = variables(user_frame([folder] if len(folder) > 1 else ()))
+    word = name_of(held._now(), names) if held is not None else ""
+    shown = f"the {role} {word}" if word and word != role else f"the {role}"
+    return TypeError(
+        f"{resolved or plain} is PyTorch's, but {shown} is a symgrad tensor. Write 'import "
+        "symgrad.nn as nn', or run the script unchanged with 'python -m symgrad run script.py'."
+    )
+
+
+def _argument_names(func: Any) -> list[str]:
+    """Names of a function's arguments, from its signature or from the first line of its text."""
+    try:
+        return list(inspect.signature(func).parameters)
+    except (TypeError, ValueError):
+        opening = _OPENING.search(getattr(func, "__doc__", None) or "")
+        listed = opening[1].split(",") if opening else []
+        return [re.split(r"[=:\s]", w.strip())[0] for w in listed if w.strip() != "*"]
+
+
+def spoken_of(node: Any, names: Mapping[int, str]) -> str:
+    """A node's name, or the call that made it; "this tensor" where both say too little."""
+    word = name_of(node, names)
+    made = getattr(node, "function", None)
+    if not word and made is not None:
+        inner = words_for(made, node.statics, node.operands, names, DEPTH - 1)
+        word = call_text(made, node.statics, inner)
+    return word if 0 < len(word) <= LONGEST else "this tensor"
+
+
 __all__ = [
     "call_text",
     "entries_text",
+    "foreign_call",
     "index_problem",
     "name_of",
     "place_name",
     "restated",
+    "spoken_of",
     "user_frame",
     "user_line",
     "user_place",
