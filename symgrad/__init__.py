@@ -84,7 +84,7 @@ from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
-from symgrad.transforms import vmap
+from symgrad.vmap import vmap
 
 from symgrad import func, linalg, nn, optim, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip

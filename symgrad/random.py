@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.record import modes
 from symgrad.storage import device
 
 
@@ -69,6 +70,8 @@ default_generator = Generator().manual_seed(0)
 
 def stream_of(generator: Generator | None) -> np.random.Generator:
     """NumPy's generator behind ``generator``, or behind the default one."""
+    if modes.refuse_draws:
+        raise RuntimeError(modes.refuse_draws)
     return (default_generator if generator is None else generator).stream
 
 

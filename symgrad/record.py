@@ -33,6 +33,7 @@ class Modes(threading.local):
     anomaly = False
     check_nan = True
     tracing = False
+    refuse_draws = ""
 
 
 modes = Modes()

@@ -1,8 +1,7 @@
-"""Functions of functions: ``grad``, ``vjp``, ``jvp``, ``jacrev``, ``hessian``, ``vmap``.
+"""Derivatives of functions: ``grad``, ``vjp``, ``jvp``, ``linearize``, ``jacrev``, ``hessian``.
 
-They nest in any order.  Derivatives are gradients recorded with respect to copies of the arguments;
-Jacobians and ``vmap`` take the function's expression and write one for all rows or all examples, so
-no loop over them remains.
+They nest in any order, also with ``vmap``.  Gradients are recorded with respect to copies of the
+arguments; Jacobians take the function's expression and write one for all rows, without a loop.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from symgrad_codegen import arrays
 
 from symgrad.autodiff import pull_back
 from symgrad.batching import batched, repeated
-from symgrad.calls import call
 from symgrad.closed import Closed, record_of
 from symgrad.core.build import contract, delta, zeros
 from symgrad.core.expr import Expr, symbol
@@ -23,7 +21,6 @@ from symgrad.functional.table import FUNCTIONS
 from symgrad.gradients import tracked_nodes
 from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
 from symgrad.simplify import simplify
-from symgrad.storage import Storage
 from symgrad.tensor import Tensor, typename
 
 Transformed = Callable[..., Any]
@@ -106,7 +103,8 @@ def run(level: Level, function: Transformed, args: Sequence[Any], kwargs: dict[s
         modes.grad = before
 
 
-def _tensors(tree: Any, what: str) -> tuple[list[Tensor], Any]:
+def tensors_of(tree: Any, what: str) -> tuple[list[Tensor], Any]:
+    """The tensors of a container, and its structure; RuntimeError for any other value in it."""
     leaves, structure = arrays.tree_flatten(tree)
     for leaf in leaves:
         if not isinstance(leaf, Tensor):
@@ -131,7 +129,7 @@ class _Arguments:
         self.counts: list[int] = []
         leaves: list[Tensor] = []
         for k in self.places:
-            found, structure = _tensors(args[k], f"{what}: the argument {k}")
+            found, structure = tensors_of(args[k], f"{what}: the argument {k}")
             for t in found:
                 if not t.dtype.differentiable:
                     raise RuntimeError(
@@ -231,7 +229,7 @@ def vjp(func: Transformed, *primals: Any, has_aux: bool = False) -> Any:
     """(value, ``v ↦ vᵀ J``), and aux: ``v`` has the value's containers and shapes."""
     given = _Arguments("vjp", tuple(range(len(primals))), primals)
     value, aux = _with_aux(run(given.level, func, given.copied(), {}), has_aux, "vjp")
-    outputs, structure = _tensors(value, "vjp: the value of f")
+    outputs, structure = tensors_of(value, "vjp: the value of f")
 
     def pulled(cotangents: Any) -> Any:
         seeds, same = arrays.tree_flatten(cotangents)
@@ -264,12 +262,26 @@ def jvp(
     if not isinstance(primals, tuple) or not isinstance(tangents, tuple):
         raise RuntimeError("jvp(f, primals, tangents): Expected primals and tangents to be tuples")
     given = _Arguments("jvp", tuple(range(len(primals))), primals)
-    directions, _ = _tensors(tangents, "jvp: tangents")
+    directions, _ = tensors_of(tangents, "jvp: tangents")
     value, aux = _with_aux(run(given.level, func, given.copied(), {}), has_aux, "jvp")
-    outputs, structure = _tensors(value, "jvp: the value of f")
+    outputs, structure = tensors_of(value, "jvp: the value of f")
     made = [pushed(given.level, out, directions) for out in outputs]
     result = (_left(given.level, value), arrays.tree_unflatten(structure, made))
     return (*result, _left(given.level, aux)) if has_aux else result
+
+
+def linearize(func: Transformed, *primals: Any) -> tuple[Any, Transformed]:
+    """(value, ``v ↦ J v``) at the primals; the function runs once."""
+    given = _Arguments("linearize", tuple(range(len(primals))), primals)
+    value = run(given.level, func, given.copied(), {})
+    outputs, structure = tensors_of(value, "linearize: the value of f")
+
+    def along(*tangents: Any) -> Any:
+        directions, _ = tensors_of(tangents, "linearize: tangents")
+        made = [pushed(given.level, out, directions) for out in outputs]
+        return arrays.tree_unflatten(structure, made)
+
+    return _left(given.level, value), along
 
 
 def pushed(level: Level, out: Tensor, directions: Sequence[Tensor]) -> Tensor:
@@ -339,7 +351,7 @@ def jacrev(
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         given = _Arguments("jacrev", argnums, args)
         value, aux = _with_aux(run(given.level, func, given.copied(), kwargs), has_aux, "jacrev")
-        outputs, structure = _tensors(value, "jacrev: the value of f")
+        outputs, structure = tensors_of(value, "jacrev: the value of f")
         rows = [given.shaped(row) for row in jacobians(given.level, outputs)]
         result = arrays.tree_unflatten(structure, rows)
         return (result, _left(given.level, aux)) if has_aux else result
@@ -371,115 +383,7 @@ def hessian(func: Transformed, argnums: Any = 0) -> Transformed:
     return jacrev(jacrev(func, argnums), argnums)
 
 
-# ------------------------------------------------------------------ batches
-
-
-def _spread(dims: Any, tree: Any, what: str) -> list[int | None]:
-    """One dim for every tensor of a container, from a dim or a container of dims."""
-    if dims is None or isinstance(dims, int):
-        return [dims] * len(arrays.tree_flatten(tree)[0])
-    if isinstance(tree, dict) and isinstance(dims, dict) and dims.keys() == tree.keys():
-        return [d for k in sorted(tree) for d in _spread(dims[k], tree[k], what)]
-    if isinstance(tree, (list, tuple)) and len(dims) == len(tree):
-        return [d for ds, t in zip(dims, tree, strict=True) for d in _spread(ds, t, what)]
-    raise ValueError(
-        f"vmap: {what}={dims!r} does not fit the structure of "
-        f"{'inputs' if what == 'in_dims' else 'outputs'}"
-    )
-
-
-def _front(t: Tensor, dim: int) -> Tensor:
-    if not -t.ndim <= dim < t.ndim:
-        raise ValueError(
-            f"vmap: Got in_dim={dim} for an input of {t.ndim} dims, but expected it to satisfy "
-            f"-{t.ndim} <= in_dim < {t.ndim}"
-        )
-    return t if dim % t.ndim == 0 else call(FUNCTIONS["movedim"], (t, dim, 0), {})
-
-
-def vmap(
-    func: Transformed,
-    in_dims: Any = 0,
-    out_dims: Any = 0,
-    randomness: str = "error",
-    *,
-    chunk_size: int | None = None,
-) -> Transformed:
-    """``func``, written for one example, for a batch of them.
-
-    ``in_dims``: the axis of every argument that counts the examples, None for an argument that all
-    share; ``out_dims``: where that axis is in the results.  ``func`` runs once, on tensors without
-    values; the expression of the result gets one axis more.  What is drawn inside of ``func`` is
-    the same for all examples; ``chunk_size`` changes nothing.
-
-    >>> import symgrad as sg
-    >>> vmap(lambda a, b: a @ b)(sg.ones(3, 2), sg.arange(6.0).reshape(3, 2))
-    tensor([1., 5., 9.])
-
-    Raises ValueError where sizes of that axis differ, UnboundError where ``func`` reads a value.
-    """
-    del randomness, chunk_size
-
-    @functools.wraps(func, updated=())
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        leaves, structure = arrays.tree_flatten(args)
-        dims = _spread(in_dims, args, "in_dims")
-        given: list[Any] = []
-        fronts: list[Tensor] = []
-        stands: list[Leaf] = []
-        for leaf, dim in zip(leaves, dims, strict=True):
-            if dim is None or not isinstance(leaf, Tensor):
-                given.append(leaf)
-                continue
-            front = _front(leaf, dim)
-            node = front.node()
-            stand = Leaf(None, node.shape[1:], node.dtype, node.device)
-            stand.tracked = node.tracked
-            stand.name = leaf._name or f"argument {len(given)} of vmap"
-            fronts.append(front)
-            stands.append(stand)
-            given.append(Tensor(Storage(stand), stand.tracked))
-        sizes = [front.node().shape[0] for front in fronts]
-        if not sizes:
-            raise ValueError("vmap: no input has an axis to map over; give one an in_dim")
-        if any(s != sizes[0] for s in sizes):
-            raise ValueError(
-                "vmap: Expected all tensors to have the same size in the mapped dimension, got "
-                f"sizes {sizes} for the mapped dimension"
-            )
-        value = func(*arrays.tree_unflatten(structure, given), **kwargs)
-        outputs, out_structure = _tensors(value, "vmap: the value of f")
-        places = _spread(out_dims, value, "out_dims")
-        made = _mapped(outputs, stands, [f.node() for f in fronts], sizes[0])
-        moved = [_placed(t, dim) for t, dim in zip(made, places, strict=True)]
-        return arrays.tree_unflatten(out_structure, moved)
-
-    return wrapper
-
-
-def _placed(t: Tensor, dim: int | None) -> Tensor:
-    if dim is None:
-        raise ValueError("vmap: an out_dim of None is for results that do not depend on the batch")
-    return t if dim % t.ndim == 0 else call(FUNCTIONS["movedim"], (t, 0, dim), {})
-
-
-def _mapped(
-    outputs: Sequence[Tensor], stands: Sequence[Leaf], fronts: Sequence[Any], size: Any
-) -> list[Tensor]:
-    closed = Closed([t.node() for t in outputs], stands)
-    count = len(stands)
-    inside = {
-        x: symbol(f"x{k}", (size, *x.shape), x.dtype, number=-(k + 1))
-        for k, x in enumerate(closed.symbols[:count])
-    }
-    symbols = [*inside.values(), *closed.symbols[count:]]
-    nodes = dict(zip(symbols, [*fronts, *closed.captured], strict=True))
-    same = {x: x for x in closed.symbols[count:]}
-    found = batched(closed.exprs, inside, same, size)
-    return [Tensor.from_node(record_of("vmap", repeated(p, size), symbols, nodes)) for p in found]
-
-
 __all__ = [
     "Level", "grad", "grad_and_value", "hessian", "jacfwd", "jacobians", "jacrev",
-    "jvp", "pushed", "run", "vjp", "vmap",
+    "jvp", "pushed", "run", "vjp",
 ]  # fmt: skip

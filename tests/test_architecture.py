@@ -45,6 +45,7 @@ FLOORS: dict[str, float] = {
     "symgrad.autograd": 7.1,
     "symgrad.checks": 7.05,
     "symgrad.transforms": 7.05,
+    "symgrad.vmap": 7.06,
     "symgrad.custom": 7.05,
     "symgrad.tensor": 7,
     "symgrad.several": 7.1,

@@ -108,6 +108,10 @@ PROGRAMS = {
     "jvp of jvp": lambda t: t.func.jvp(
         lambda x: t.func.jvp(lambda y: (y**4).sum(), (x,), (t.ones(3),))[1], (x3(t),), (t.ones(3),)
     ),
+    "linearize": lambda t: pulled(t.func.linearize(lambda x: x.sin() * x[0], x3(t)), x3(t)),
+    "linearize of several": lambda t: t.func.linearize(
+        lambda a, b: {"p": a * b, "q": a.sum()}, x3(t), x3(t)
+    )[1](t.ones(3), x3(t)),
     "jacrev": lambda t: t.func.jacrev(lambda x: x.sin() * x[0])(x3(t)),
     "jacrev of a matrix": lambda t: t.func.jacrev(lambda a: a @ a.T)(batch(t)),
     "jacrev of a scalar": lambda t: t.func.jacrev(lambda a: a.square().sum())(batch(t)),
@@ -290,6 +294,9 @@ WRONG = {
     "structure": lambda t: t.vmap(lambda a, b: a, in_dims=(0,))(t.ones(3), t.ones(3)),
     "item": lambda t: t.vmap(lambda a: a * a.item())(t.ones(3)),
     "if": lambda t: t.vmap(lambda a: a if a > 0 else -a)(t.ones(3)),
+    "draw": lambda t: t.vmap(lambda a: a + t.rand(2))(t.ones(3)),
+    "dropout": lambda t: t.vmap(lambda a: t.nn.functional.dropout(a, 0.5))(t.ones(3, 2)),
+    "randomness": lambda t: t.vmap(lambda a: a, randomness="some")(t.ones(3)),
     "result": lambda t: t.vmap(lambda a: 3)(t.ones(3)),
     "missing name": lambda t: t.func.functional_call(net(t), {}, (batch(t),), strict=True),
     "hessian of a vector": lambda t: t.autograd.functional.hessian(lambda a: a, x3(t)),
@@ -329,3 +336,11 @@ def test_tied_weights_are_replaced_together():
     x = sg.tensor([[1.0, 2.0]])
     new = {"a.weight": sg.eye(2) * 3}
     assert sg.func.functional_call(Tied(), new, x).tolist() == [[9.0, 18.0]]
+
+
+def test_one_draw_for_all_examples_where_asked_for():
+    made = sg.vmap(lambda a: a * sg.rand(2), randomness="same")(sg.ones(3, 2))
+    assert made[0].tolist() == made[1].tolist() == made[2].tolist()
+    assert sg.rand(2).shape == (2,)
+    with pytest.raises(RuntimeError, match="draw a batch outside"):
+        sg.vmap(lambda a: a * sg.rand(2), randomness="different")(sg.ones(3, 2))

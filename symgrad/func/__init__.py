@@ -4,7 +4,8 @@
 """
 
 from symgrad.func.modules import functional_call, stack_module_state
-from symgrad.transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, vjp, vmap
+from symgrad.transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp
+from symgrad.vmap import vmap
 
 __all__ = [
     "functional_call",
@@ -14,6 +15,7 @@ __all__ = [
     "jacfwd",
     "jacrev",
     "jvp",
+    "linearize",
     "stack_module_state",
     "vjp",
     "vmap",
