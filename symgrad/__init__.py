@@ -84,6 +84,8 @@ from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
+from symgrad.trace_module import trace_module
+from symgrad.transforms import vmap
 from symgrad.vmap import vmap
 
 from symgrad import func, linalg, nn, optim, utils  # isort: skip
@@ -111,7 +113,9 @@ def is_tensor(value: object) -> Any:
 
 
 def trace(target: Any, *args: Any, **kwargs: Any) -> Any:
-    """A Python function as an expression; of a matrix, the sum of its diagonal (as PyTorch)."""
+    """A function or module as an expression; of a matrix, the sum of its diagonal (as PyTorch)."""
     if isinstance(target, Tensor):
         return creation.FUNCTIONS["trace"](target)
+    if isinstance(target, nn.Module):
+        return trace_module(target, *args, kwargs)
     return _trace(target, *args, **kwargs)

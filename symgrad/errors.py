@@ -4,6 +4,10 @@ Every message says four things: what was asked, the shapes or dtypes with the us
 why it cannot be, and what to try.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class SymgradError(Exception):
     """Base of every error that symgrad raises on purpose.
@@ -15,6 +19,9 @@ class SymgradError(Exception):
           model.py:12: r = X @ w - y
           Declare w with size d (sg.symbols("w:d")), or say d = k with sg.same("d", "k").
     """
+
+    sizes: tuple[Any, ...] = ()
+    """The sizes that differ, where two do."""
 
     def __init__(
         self, problem: str = "", remedy: str = "", call: str = "", place: str = ""

@@ -88,7 +88,7 @@ class TracedFunction:
     def __init__(self, function: Callable[..., Any], specs: Mapping[str, Any]) -> None:
         self.name = getattr(function, "__name__", "function")
         self.argument_names = _argument_names(function, specs)
-        self.containers = [a for a in self.argument_names if not _is_spec(specs[a])]
+        self.containers = [a for a in self.argument_names if _holds_parameters(specs[a])]
         self.structures: dict[str, Any] = {}
         paths: list[str] = []
         leaves: list[Spec] = []
@@ -436,6 +436,13 @@ def _argument_names(function: Callable[..., Any], specs: Mapping[str, Any]) -> l
 def _is_spec(value: Any) -> bool:
     return isinstance(value, (str, Spec, int)) or (
         isinstance(value, tuple) and all(isinstance(v, int) for v in value) and False
+    )
+
+
+def _holds_parameters(value: Any) -> bool:
+    """Is it a container, and not one of buffers?"""
+    return not _is_spec(value) and not all(
+        isinstance(s, Spec) and "buffer" in s.facts for s in arrays.tree_flatten(value)[0]
     )
 
 

@@ -200,7 +200,9 @@ def restated(
     telling = [t for w, t in owned.items() if f"{w} is " not in why and f"{w} has " not in why]
     if telling:
         why = f"{why.rstrip('.')} ({', '.join(telling)})"
-    return type(problem)(why, problem.remedy, call, user_line())
+    told = type(problem)(why, problem.remedy, call, user_line())
+    told.sizes = problem.sizes
+    return told
 
 
 def index_problem(problem: SymgradError, node: Any, index: Any) -> SymgradError:

@@ -28,6 +28,7 @@ FLOORS: dict[str, float] = {
     "symgrad.step": 8.4,
     "symgrad.symbolic": 8.3,
     "symgrad.trace": 8.2,
+    "symgrad.trace_module": 8.25,
     "symgrad.training": 8.1,
     "symgrad.nn": 8,
     "symgrad.optim": 8,

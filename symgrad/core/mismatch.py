@@ -111,7 +111,9 @@ def inner_sizes(a: Expr, b: Expr) -> ShapeError:
         turns.append(_wish(right, shape_b, axis_b, inner_a, symbolic)
                      or _wish(left, shape_a, 0 if turned_a else -1, inner_b, symbolic))  # fmt: skip
     general = "" if any(turns) else f"give both factors the same inner size, {inner_a} or {inner_b}"
-    return ShapeError(why, sentence(*turns, general, equate(inner_a, inner_b)))
+    problem = ShapeError(why, sentence(*turns, general, equate(inner_a, inner_b)))
+    problem.sizes = (inner_a, inner_b)
+    return problem
 
 
 def _torch_inner(a: Shape, b: Shape) -> str:
@@ -159,7 +161,9 @@ def broadcast(shapes: Sequence[Shape], axis: int, parts: Sequence[Expr] = ()) ->
             f"The size of tensor a ({one}) must match the size of tensor b ({other}) at "
             f"non-singleton dimension {rank + axis}"
         )
-    return ShapeError(why, _fitting(shapes, (k, j), axis, words, symbolic))
+    problem = ShapeError(why, _fitting(shapes, (k, j), axis, words, symbolic))
+    problem.sizes = (one, other)
+    return problem
 
 
 def _fitting(shapes: Sequence[Shape], pair: tuple[int, int], axis: int,

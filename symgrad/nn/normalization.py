@@ -217,8 +217,8 @@ class _BatchNorm(Module):
                 share = 1.0 / float(self.num_batches_tracked)
         batch = self.training or self.running_mean is None
         tracked = not self.training or self.track_running_stats
-        if self.training:
-            values = math.prod(int(s) for s in input.shape) // max(int(input.shape[1]), 1)
+        if self.training and all(isinstance(s, int) for s in input.shape):
+            values = math.prod(input.shape) // max(input.shape[1], 1)
             if values <= 1:
                 raise ValueError(
                     f"Expected more than 1 value per channel when training, got input size "
