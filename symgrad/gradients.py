@@ -31,8 +31,12 @@ def tracked_nodes(root: Any) -> list[Any]:
 
 def check(nodes: Sequence[Any], keep: bool) -> None:
     """PyTorch's two errors: saved values changed in place, and a graph used twice."""
+    saving: list[Any] = []
     for node in nodes:
-        if type(node) is not Record or not (saves := node.call.function.saves):
+        if type(node) is not Record:
+            continue
+        saves = node.call.function.saves
+        if not saves:
             continue
         if node.consumed:
             raise RuntimeError(
@@ -40,26 +44,32 @@ def check(nodes: Sequence[Any], keep: bool) -> None:
                 "tensors after they have already been freed). Specify retain_graph=True if you "
                 "need to backward through the graph a second time."
             )
+        saving.append(node)
+        operands = node.operands
         for saved in saves:
-            if type(saved) is int:
-                if saved < len(node.operands):
-                    _check_current(node, node.operands[saved])
-            elif saved == "result":
-                _check_current(node, node)
-            elif saved == "cross" and len(node.operands) > 1:
-                a, b = node.operands[-2:]
-                if b.tracked:
-                    _check_current(node, a)
-                if a.tracked:
-                    _check_current(node, b)
+            if saved == "result":
+                if node.outdated is not None:
+                    _check_current(node, node)
+            elif saved == "cross":
+                if len(operands) > 1:
+                    a, b = operands[-2:]
+                    if b.tracked:
+                        _check_current(node, a)
+                    if a.tracked:
+                        _check_current(node, b)
+            elif saved != "freed" and saved < len(operands):
+                _check_current(node, operands[saved])
     if not keep:
-        for node in nodes:
-            if type(node) is Record and node.call.function.saves:
-                node.consumed = True
+        for node in saving:
+            node.consumed = True
 
 
 def _check_current(node: Any, saved: Any) -> None:
     """RuntimeError where a node that an operation saved is no more what its storage holds."""
+    if saved.outdated is None and type(saved) is Leaf:
+        saved = saved.source or saved
+        if saved.outdated is None and type(saved) is Leaf:
+            return
     while True:
         if saved.outdated is not None:
             storage, version = saved.outdated
@@ -118,11 +128,11 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
     chosen = None if inputs is None else {id(i) for i in _listed(inputs)}
     for n in nodes:
         if type(n) is Leaf:
-            owner = n.owner() if n.owner is not None else None
+            owner = n.owner and n.owner()
             if owner is not None and (chosen is None or id(owner) in chosen):
                 targets.append(n)
                 owners.append(owner)
-        elif type(n) is not Gradient and n.handle is not None:
+        elif n.handle is not None:
             owner = n.handle()
             if owner is not None and (owner._retains or owner._hooks):
                 hooked.append((n, owner))
@@ -131,7 +141,11 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
         return
     whole = Gradient(node, seed, tuple(targets), create, keep)
     for k, owner in enumerate(owners):
-        accumulate(owner, Part(whole, k, targets[k]))
+        part = Part(whole, k, targets[k])
+        if owner._grad is None and owner._hooks is None:
+            owner._grad = part
+        else:
+            accumulate(owner, part)
 
 
 def _with_hooks(

@@ -72,6 +72,7 @@ class Node:
     __slots__ = ()
     kind: Kind
     function: Any = None
+    handle: Any = None
     place: tuple[Any, int] | None = None
     outdated: tuple[Any, int] | None
     """Once its storage holds another node: that storage (weakly) and its version before."""

@@ -13,6 +13,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from copy import deepcopy
 from itertools import chain
+from operator import is_
 from typing import Any, ClassVar
 
 import numpy as np
@@ -37,7 +38,9 @@ class _Options:
 
     def __init__(self, optimizer: Optimizer, group: Group) -> None:
         self.row = optimizer.row
-        self.given = [(k, v) for k, v in group.items() if k not in ("params", "param_names")]
+        self.names = list(group)
+        self.values = list(group.values())
+        self.fixed = not any(isinstance(v, Tensor) for v in self.values)
         self.hyper = optimizer.hyper(group)
         self.slots = tuple([slot.name for slot in self.row.slots_of(self.hyper)])
         self.switches = self.row.switches_of(self.hyper)
@@ -45,10 +48,12 @@ class _Options:
 
     def are(self, group: Group) -> bool:
         """Has nothing changed?  An option that is a tensor may change in place."""
-        for name, value in self.given:
-            if group.get(name) is not value or isinstance(value, Tensor):
-                return False
-        return True
+        return (
+            self.fixed
+            and all(map(is_, self.values, group.values()))
+            and len(group) == len(self.values)
+            and list(group) == self.names
+        )
 
     def scalars(self, step: int, like: Any) -> tuple[tuple[str, ...], Leaf]:
         """Names and values of the numbers of a step, for parameters like this node."""
@@ -274,20 +279,23 @@ class Optimizer:
             self._capture_group(group, options.hyper)
             return []
         names = options.slots
+        stateful = self.row.counts or names
         by_step: dict[int, tuple[list[Tensor], list[Any], list[Tensor]]] = {}
         for p in group["params"]:
             gradient = p._grad
             if gradient is None:
                 continue
-            state = self.state[p]
-            age = self._ages.get(p)
-            if age is not None and state.get("step") is age.tensor:
-                step = age.step + 1
-            else:
-                step = self._first_step(state)
-            for name in names:
-                if name not in state:
-                    self._begin(p, state, options.hyper)
+            step, state = 2, {}
+            if stateful:
+                state = self.state[p]
+                age = self._ages.get(p)
+                if age is not None and state.get("step") is age.tensor:
+                    step = age.step + 1
+                else:
+                    step = self._first_step(state)
+                for name in names:
+                    if name not in state:
+                        self._begin(p, state, options.hyper)
             alike = by_step.get(step)
             if alike is None:
                 alike = by_step[step] = ([], [], [])
