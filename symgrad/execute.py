@@ -66,16 +66,26 @@ class Plan:
 
 
 class Choice:
-    """What to compute in one situation: results that are returned, nodes that get a value (places
-    in the pattern), and inputs that may be used up.
+    """What to compute in one situation, in places of the pattern.
+
+    First come the results that are ``returned``, then the values of the nodes that are ``wanted``,
+    several of a Gradient (its width, else 0); parts that are ``derived`` take theirs from that.
+    ``donate``: the inputs that may be used up.
     """
 
-    __slots__ = ("donate", "plan", "returned", "run", "wanted")
+    __slots__ = ("derived", "donate", "plan", "returned", "run", "wanted")
 
-    def __init__(self, plan: Plan, wanted: list[int], donate: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        wanted: list[tuple[int, int]],
+        derived: list[int],
+        donate: tuple[int, ...],
+    ) -> None:
         self.plan = plan
         self.wanted = wanted
-        self.returned = len(plan.outputs) - len(wanted)
+        self.derived = derived
+        self.returned = len(plan.outputs) - sum(width or 1 for _, width in wanted)
         self.donate = donate
         self.run: Any = None
 
@@ -87,7 +97,10 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
     """
     asked = set(pattern.roots)
     wanted = [k for k in pattern.pending if k in asked or counts[k] > pattern.inner[k] + HELD]
-    roots = [k for k in pattern.roots if k not in wanted]
+    # Parts of gradients that are computed together take their values from those.
+    derived = [k for k in wanted if pattern.wholes.get(k) in pattern.widths.keys() & set(wanted)]
+    wanted = [k for k in wanted if k not in derived]
+    roots = [k for k in pattern.roots if k not in wanted and k not in derived]
     donate: list[int] = []
     if using and not pattern.keeps:
         shared = {
@@ -106,7 +119,8 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
         if len(pattern.plans) > CHOICES:
             pattern.plans.clear()
         plan = pattern.plans[outputs] = _plan(nodes, pattern.ends, outputs)
-    return Choice(plan, wanted, tuple(donate))
+    widths = [pattern.widths.get(k, 0) for k in wanted]
+    return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate))
 
 
 HELD = next(map(sys.getrefcount, [object()]))
@@ -176,10 +190,20 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
             found = choice.run(*values)
         if type(found) is not tuple:
             found = tuple(found) if isinstance(found, list) else (found,)
-        width = choice.returned
-        for k, value in zip(choice.wanted, found[width:], strict=True):
-            nodes[k].value = value
-        return found[:width]
+        for n in choice.donate:
+            nodes[pattern.ends[n]].value = None
+        at = choice.returned
+        for k, width in choice.wanted:
+            if width:
+                nodes[k].value = found[at : at + width]
+                at += width
+            else:
+                nodes[k].value = found[at]
+                at += 1
+        for k in choice.derived:
+            part = nodes[k]
+            part.value = part.operands[0].value[part.index]
+        return found[: choice.returned]
 
 
 def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
@@ -200,15 +224,16 @@ def _place(
     pattern: Pattern, nodes: Sequence[Any], values: list[Any], donate: Collection[int]
 ) -> None:
     """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
-    for n, k in enumerate(pattern.ends):
-        value, node = values[n], nodes[k]
-        if not isinstance(value, np.ndarray):
-            continue
+    kinds = list(map(type, values))
+    n = -1
+    for _ in range(kinds.count(np.ndarray)):
+        n = kinds.index(np.ndarray, n + 1)
+        node = nodes[pattern.ends[n]]
         if n in donate:
-            values[n] = arrays.to_device(value)
+            values[n] = arrays.to_device(values[n])
         elif type(node) is Leaf:
             if node.used:
-                values[n] = node.value = arrays.to_device(value)
+                values[n] = node.value = arrays.to_device(values[n])
             node.used = True
 
 

@@ -102,8 +102,10 @@ class Expansion:
         return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, slots, names, captured = node.statics
+        count, hyper, slots, names, captured, bundle = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
+        if bundle is not None:
+            given[count : count + 1] = [given[count][k] for k in bundle]
         width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
         states = given[2 * count : 2 * count + count * width]

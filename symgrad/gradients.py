@@ -141,11 +141,10 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
         return
     whole = Gradient(node, seed, tuple(targets), create, keep)
     for k, owner in enumerate(owners):
-        part = Part(whole, k, targets[k])
         if owner._grad is None and owner._hooks is None:
-            owner._grad = part
+            owner._grad = whole, k
         else:
-            accumulate(owner, part)
+            accumulate(owner, whole.part(k))
 
 
 def _with_hooks(
@@ -217,10 +216,10 @@ def accumulate(owner: Any, new: Any) -> None:
             changed = hook(shown)
             shown = changed if changed is not None else shown
         new = shown.node()
-    if owner._grad is None:
-        owner._grad = new
-        return
     old = owner.grad
+    if old is None:
+        owner._grad = owner.base.from_node(new)
+        return
     record = note(FUNCTIONS["add"], PLAIN[2], (old.node(), new), True)
     record.handle = weakref.ref(old)
     if modes.capture is not None:

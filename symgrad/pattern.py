@@ -68,7 +68,8 @@ class Pattern:
     """A graph that was met, as places of its nodes in the order of a walk.
 
     ``steps`` says for every place, the last one first, what has to be there and where its operands
-    are; ``inner`` how often the graph itself refers to each node.  ``choices`` and ``plans`` are
+    are; ``inner`` how often the graph itself refers to each node; ``widths`` how many values the
+    nodes with several have.  ``choices`` and ``plans`` are
     what :mod:`symgrad.execute` found out about the graph.
     """
 
@@ -79,6 +80,9 @@ class Pattern:
         self.ends: list[int] = []
         self.inner = [0] * self.size
         self.pending: list[int] = []
+        self.widths = {k: len(n.targets) for k, n in enumerate(order) if type(n) is Gradient}
+        self.wholes = {k: place[id(n.operands[0])] for k, n in enumerate(order)
+                       if type(n) is Part and id(n.operands[0]) in place}  # fmt: skip
         self.choices: dict[Any, Any] = {}
         self.plans: dict[tuple[int, ...], Any] = {}
         self.keeps = any(type(n) is Gradient and n.keeps for n in order)
@@ -93,7 +97,7 @@ class Pattern:
             reached.update(step[-1])
             if step[0] == END:
                 self.ends.append(k)
-            elif step[0] in (RECORD, PART) and node.value is None:
+            elif step[0] in (RECORD, PART, GRADIENT) and node.value is None:
                 self.pending.append(k)
         updates = [n for n in order if type(n) is Update]
         self.rebound = {place[id(o)] for n in updates for o in n.replaced}
@@ -122,7 +126,7 @@ class Pattern:
         if kind is Gradient:
             below += tuple([place[id(t)] for t in node.targets if id(t) in place])
             return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps,
-                    node.alive(), len(node.targets), below)  # fmt: skip
+                    node.alive(), node.value is not None, len(node.targets), below)  # fmt: skip
         return (UPDATE, k, node.row, node.statics, below)
 
     @cached_property
@@ -167,9 +171,10 @@ class Pattern:
                 index, known = facts
                 wrong, operands = [f"index != {index}", f"value {unknown(known)}"], f"{n}.operands"
             elif what == GRADIENT:
-                seeded, partial, tracked, keeps, alive, targets = facts
+                seeded, partial, tracked, keeps, alive, known, targets = facts
                 wrong = [f"seeded is not {seeded}", f"partial is not {partial}",
                          f"tracked is not {tracked}", f"keeps is not {keeps}",
+                         f"value {unknown(known)}",
                          f"parts.__len__() != {alive} and {n}.alive() != {alive}",
                          f"targets.__len__() != {targets}"]  # fmt: skip
                 operands = f"(*{n}.operands, *{n}.targets)"

@@ -97,11 +97,12 @@ class Leaf(Node):
     """Where recording starts: a value, or a symbol without one.
 
     ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor;
-    ``used``: has a compiled program read the value before?
+    ``used``: has a compiled program read the value before?  ``checked``: what a loss found out about
+    the class numbers in it.
     """
 
-    __slots__ = ("__weakref__", "kind", "name", "outdated", "owner", "source", "symbol", "tracked",
-                 "used", "value")  # fmt: skip
+    __slots__ = ("__weakref__", "checked", "kind", "name", "outdated", "owner", "source", "symbol",
+                 "tracked", "used", "value")  # fmt: skip
     operands: tuple[Any, ...] = ()
     depth = 0
 
@@ -121,6 +122,7 @@ class Leaf(Node):
         self.owner: Any = None
         self.outdated = None
         self.used = False
+        self.checked: Any = None
         self.name = ""
 
 
@@ -129,7 +131,7 @@ def leaf_like(node: Any, value: Any) -> Leaf:
     made = Leaf.__new__(Leaf)
     made.value = value
     made.kind = node.kind
-    made.symbol = made.source = made.owner = made.outdated = None
+    made.symbol = made.source = made.owner = made.outdated = made.checked = None
     made.tracked = made.used = False
     made.name = ""
     return made
@@ -138,7 +140,7 @@ def leaf_like(node: Any, value: Any) -> Leaf:
 def tracked_leaf(source: Any, owner: Any, name: str) -> Leaf:
     """The leaf by which derivatives know a tensor whose value is ``source``."""
     made = Leaf.__new__(Leaf)
-    made.value = made.symbol = made.outdated = None
+    made.value = made.symbol = made.outdated = made.checked = None
     made.kind = source.kind
     made.source = source
     made.owner = owner
@@ -199,7 +201,8 @@ class Record(Node):
 class Gradient(Node):
     """The gradients of one root with respect to several nodes: an operation with many outputs.
 
-    ``keeps``: may the graph be differentiated again (``retain_graph``)?
+    ``keeps``: may the graph be differentiated again (``retain_graph``)?  ``value``: the gradients,
+    once they are known together; a Part stands for one of them where it is asked for alone.
     """
 
     __slots__ = ("__weakref__", "depth", "keeps", "kind", "operands", "partial", "parts", "seeded",
@@ -218,6 +221,17 @@ class Gradient(Node):
         self.kind = root.kind
         self.depth = root.depth + 1
 
+    def part(self, index: int) -> Part:
+        """The node of one gradient."""
+        for ref in self.parts:
+            known = ref()
+            if known is not None and known.index == index:
+                return known
+        made = Part(self, index, self.targets[index])
+        if self.value is not None:
+            made.value = self.value[index]
+        return made
+
     def alive(self) -> int:
         """How many parts somebody holds."""
         return sum(part() is not None for part in self.parts)
@@ -227,6 +241,7 @@ class Update(Node):
     """One step of an optimizer on all its parameters: new parameters, then new states.
 
     The operands are parameters, gradients, the states of each parameter, and numbers of the step.
+    Where ``statics`` ends with the numbers of the gradients in one Gradient, that stands for all.
     """
 
     __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
@@ -245,8 +260,9 @@ class Update(Node):
     @property
     def replaced(self) -> tuple[Any, ...]:
         """The parameters and states, which get new values."""
-        count, _, slots, _, _ = self.statics
-        return self.operands[:count] + self.operands[2 * count : (2 + len(slots)) * count]
+        count, _, slots, _, _, bundle = self.statics
+        states = count + (count if bundle is None else 1)
+        return self.operands[:count] + self.operands[states : states + len(slots) * count]
 
 
 class Part(Node):

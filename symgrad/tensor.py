@@ -24,7 +24,7 @@ from symgrad.grad_fn import grad_fn_of
 from symgrad.gradients import backward
 from symgrad.leaf_symbols import expanded
 from symgrad.reading import Reading
-from symgrad.record import Leaf, Node, Record, leaf_like, modes, tracked_leaf
+from symgrad.record import Leaf, Record, leaf_like, modes, tracked_leaf
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.storage import Size, Storage, device, device_name, jax_device
 from symgrad.views import Viewing, view_of
@@ -45,7 +45,7 @@ class Tensor(Viewing):
         self._storage = storage
         self._tracked = tracked
         self._view = view
-        self._grad: Any = None  # a tensor, or the node of one that nobody asked for yet
+        self._grad: Any = None  # a tensor, or a Gradient and the number of this one in it
         self._leaf: Any = None
         self._hooks: Any = None
         self._name = ""
@@ -145,8 +145,9 @@ class Tensor(Viewing):
     def grad(self) -> Tensor | None:
         """The gradient that ``backward()`` left here."""
         held = self._grad
-        if held is not None and isinstance(held, Node):
-            held = self._grad = Tensor.from_node(held)
+        if type(held) is tuple:
+            whole, index = held
+            held = self._grad = Tensor.from_node(whole.part(index))
         return held
 
     @grad.setter

@@ -21,7 +21,7 @@ from symgrad.tensor import Tensor
 class Job:
     """One step of a row on parameters of equal options and age.
 
-    ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the names of
+    ``gradients``: what the parameters' ``_grad`` hold; ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the names of
     the ``numbers`` of this step.
     """
 
@@ -49,13 +49,18 @@ class Job:
 
     def record(self) -> Update:
         """The pending step."""
+        given = self.gradients
+        whole = given[0][0] if type(given[0]) is tuple else None
+        bundle = None
+        if whole is not None and whole.value is None and all(g[0] is whole for g in given):
+            bundle = tuple([k for _, k in given])
         operands = (
             *[p._storage.now() for p in self.params],
-            *self.gradients,
+            *([p.grad.node() for p in self.params] if bundle is None else [whole]),
             *[t._storage.now() for t in self.states],
             self.numbers,
         )
-        statics = (len(self.params), self.switches, self.slots, self.scalars, False)
+        statics = (len(self.params), self.switches, self.slots, self.scalars, False, bundle)
         return Update(self.row, statics, operands)
 
 
@@ -74,9 +79,13 @@ def apply_updates(jobs: Sequence[Job]) -> None:
             if getrefcount(old) == ALONE:
                 old.value = new
                 storage.version += 1
+                continue
+            made = leaf_like(old, new)
+            made.name = target._name
+            if old.value is None:  # used up: no derivative reads it again
+                storage.node = made
+                storage.version += 1
             else:
-                made = leaf_like(old, new)
-                made.name = target._name
                 storage.rebind(made)
 
 
@@ -108,7 +117,8 @@ def captured_update(
         capture.rebinds(t._storage)
     counted = [step._storage.node] if step is not None else []
     options = tuple((k, v) for k, v in hyper.items() if k != "lr")
-    statics = (len(params), options, tuple(slots), ("lr", "step") if counted else ("lr",), True)
+    names = ("lr", "step") if counted else ("lr",)
+    statics = (len(params), options, tuple(slots), names, True, None)
     operands = (
         *(p._storage.node for p in params),
         *(p.grad.node() for p in params if p.grad is not None),

@@ -24,7 +24,7 @@ from symgrad.random import stream_of
 from symgrad.record import Leaf, modes
 from symgrad.storage import device_name, jax_device
 from symgrad.surface import function_of
-from symgrad.tensor import Tensor
+from symgrad.tensor import Tensor, call
 
 _ROOMS = (activation, margin, normalization)  # importing them fills the table
 
@@ -163,7 +163,6 @@ nll_loss = _weighted_loss("nll_loss")
 binary_cross_entropy = _weighted_loss("binary_cross_entropy")
 binary_cross_entropy_with_logits = _weighted_loss("binary_cross_entropy_with_logits")
 hinge_embedding_loss = _loss("hinge_embedding_loss")
-_cross_entropy = _weighted_loss("cross_entropy")
 _squared = _loss("mse_loss")
 _divergence = _loss("kl_div")
 
@@ -172,18 +171,35 @@ def cross_entropy(
     input: Tensor,
     target: Tensor,
     weight: Tensor | None = None,
-    *,
+    size_average: bool | None = None,
     ignore_index: int = -100,
-    **options: Any,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """``logsumexp(z) − z[y]``: logits ``(N, C, …)``, class numbers ``(N, …)`` or probabilities.
 
     **Raises:** IndexError where a class number that is known now is out of range.
     """
-    if not target.dtype.differentiable:
+    options: dict[str, Any] = {}
+    if weight is not None:
+        options["weight"] = weight
+    if ignore_index != -100:
+        options["ignore_index"] = ignore_index
+    if size_average is not None or reduce is not None:
+        reduction = reduction_of(size_average, reduce, reduction)
+    if reduction != "mean":
+        options["reduction"] = reduction
+    if label_smoothing:
+        options["label_smoothing"] = label_smoothing
+    if not target._now().dtype.differentiable:
         shape = input._now().shape
-        options["masked"] = _ignores(target, shape[1 if len(shape) > 1 else 0], ignore_index)
-    return _cross_entropy(input, target, weight, ignore_index=ignore_index, **options)
+        if _ignores(target, shape[1 if len(shape) > 1 else 0], ignore_index):
+            options["masked"] = True
+    return call(_CROSS_ENTROPY, (input, target), options)
+
+
+_CROSS_ENTROPY = FUNCTIONS["cross_entropy"]
 
 
 def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
@@ -198,17 +214,16 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
     known = getattr(node, "value", None) if held is None else held
     if known is None or node.device != "cpu" or modes.capture is not None:
         return True
-    values = known if isinstance(known, np.ndarray) else arrays.to_numpy(known)
-    if values.size == 0:
-        return False
-    least, most = np.minimum.reduce(values, None), np.maximum.reduce(values, None)
-    if (
-        isinstance(classes, int)
-        and least >= 0
-        and most < classes
-        and (not least <= ignore_index <= most)
-    ):
-        return False
+    if held is not None or type(node) is not Leaf:
+        return _some_ignored(arrays.to_numpy(known), classes, ignore_index)
+    if node.checked is None or node.checked[:2] != (classes, ignore_index):
+        found = _some_ignored(arrays.to_numpy(known), classes, ignore_index)
+        node.checked = classes, ignore_index, found
+    return node.checked[2]
+
+
+def _some_ignored(values: np.ndarray[Any, Any], classes: Any, ignore_index: int) -> bool:
+    """Whether ``ignore_index`` is among class numbers; IndexError where one is out of range."""
     ignored = values == ignore_index
     if isinstance(classes, int):
         wrong = values[~ignored & ((values < 0) | (values >= classes))]

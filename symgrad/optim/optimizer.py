@@ -300,7 +300,7 @@ class Optimizer:
             if alike is None:
                 alike = by_step[step] = ([], [], [])
             alike[0].append(p)
-            alike[1].append(gradient.node() if isinstance(gradient, Tensor) else gradient)
+            alike[1].append(gradient)
             for name in names:
                 alike[2].append(state[name])
         return [
