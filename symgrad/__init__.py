@@ -85,7 +85,6 @@ from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
 from symgrad.trace_module import trace_module
-from symgrad.transforms import vmap
 from symgrad.vmap import vmap
 
 from symgrad import func, linalg, nn, optim, utils  # isort: skip
