@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from symgrad import amp, autograd, cpu, creation, cuda, random
+from symgrad import amp, autograd, backends, cpu, creation, cuda, random
 from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from symgrad.autograd import (
     enable_grad,
@@ -12,6 +12,12 @@ from symgrad.autograd import (
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
+)
+from symgrad.backends import (
+    get_float32_matmul_precision,
+    get_num_threads,
+    set_float32_matmul_precision,
+    set_num_threads,
 )
 from symgrad.branch import cond
 from symgrad.core.dtypes import DType as dtype

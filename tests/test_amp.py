@@ -330,3 +330,40 @@ def test_a_compiled_step_scales_skips_and_grows(make):
     assert compiled[0] == pytest.approx(eager[0], rel=1e-5)
     assert compiled[1] == eager[1]
     assert sum(compiled[2]) == 1
+
+
+@pytest.mark.parametrize("cast", [None, "float32"])
+def test_custom_functions_cast_their_inputs(cast):
+    def run(t):
+        amp = t.amp
+        seen = []
+
+        class Product(t.autograd.Function):
+            @staticmethod
+            @amp.custom_fwd(device_type="cpu", cast_inputs=cast and getattr(t, cast))
+            def forward(ctx, a, b):
+                ctx.save_for_backward(a, b)
+                out = a @ b
+                seen.append((str(a.dtype), str(out.dtype)))
+                return out
+
+            @staticmethod
+            @amp.custom_bwd(device_type="cpu")
+            def backward(ctx, g):
+                a, b = ctx.saved_tensors
+                found = g.to(a.dtype) @ b.T, a.T @ g.to(a.dtype)
+                seen.append(str(found[0].dtype))
+                return found
+
+        x = (t.arange(4.0).reshape(2, 2) / 3).requires_grad_()
+        with t.autocast("cpu", dtype=t.bfloat16):
+            out = Product.apply(x, x.detach().bfloat16() if cast else x.detach())
+        out.float().sum().backward()
+        assert x.grad is not None
+        slope = x.grad.tolist()
+        return seen[0], seen[-1], str(out.dtype), slope
+
+    ours, theirs = run(sg), run(torch)
+    assert ours[:3] == theirs[:3]
+    for a, b in zip(ours[3], theirs[3], strict=True):
+        assert a == pytest.approx(b, rel=2e-2)

@@ -37,6 +37,7 @@ FLOORS: dict[str, float] = {
     "symgrad.linalg": 8,
     "symgrad.cuda": 8,
     "symgrad.cpu": 8,
+    "symgrad.backends": 8.05,
     "symgrad.amp": 7.6,
     "symgrad.serialization": 7.4,
     "symgrad.update": 7.3,

@@ -170,10 +170,14 @@ def test_optional_features_can_be_asked_for(tmp_path):
         except ImportError:
             print("no distributed")
         print("zeros" in dir(torch), callable(torch.optim.Adam))
+        torch.backends.cudnn.benchmark = True
+        torch.set_float32_matmul_precision("high")
+        torch.set_num_threads(2)
+        print(torch.backends.mps.is_available(), torch.get_num_threads())
         import helper
         """,
     )
-    assert done.stdout.splitlines() == ["True False True", "no distributed", "True True"]
+    assert done.stdout.splitlines() == ["True False True", "no distributed", "True True", "False 2"]
     assert "No module named 'helper'" in done.stderr
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from symgrad import amp
 from symgrad.core.dtypes import DType, float16
 
@@ -31,4 +33,7 @@ class GradScaler(amp.GradScaler):
         )
 
 
-__all__ = ["GradScaler", "autocast"]
+custom_fwd = functools.partial(amp.custom_fwd, device_type="cuda")
+custom_bwd = functools.partial(amp.custom_bwd, device_type="cuda")
+
+__all__ = ["GradScaler", "autocast", "custom_bwd", "custom_fwd"]
