@@ -29,6 +29,7 @@ from symgrad.core.sizes import letter
 from symgrad.ops import elementwise as maps
 from symgrad.ops import gather, join, matrix, random, sequence, structure
 from symgrad.ops.axis import along
+from symgrad.ops.convolution import convolution, window
 from symgrad.ops.index import onehot
 from symgrad.ops.outputs import project
 
@@ -254,6 +255,14 @@ ROWS: dict[str, Row] = {
         lambda a, b: [product(unsqueeze(a, [0]), onehot(b, M, a.dtype)),
                       matmul(onehot(b, M, a.dtype), unsqueeze(a, [1]))],
         ((("m",), "real"), (("n",), "below 4")),
+    ),
+    # windows
+    "convolution": Row(
+        lambda a, b: [convolution(structure.slice_axis(a, 1, 0, 2), b, window(2, padding=[(1, 1)] * 2)),
+                      convolution(structure.slice_axis(a, 1, 1, 3), b,
+                                  window(2, (2, 1), [(-1, 2), (0, 3)], (2, 1), (1, 2))),
+                      convolution(a, b, window(2, (3, 2), [(2, 2), (2, 2)]), 2)],
+        (((2, 4, 5, 4), "real"), ((4, 2, 3, 3), "real")),
     ),
     # matrices
     "inv": square(matrix.inv),

@@ -2,17 +2,19 @@
 
 from symgrad.functional import (
     arrange,
+    convolution,
     elementwise,
     indexing,
     losses,
     matrices,
     order,
+    padding,
     scalar,
     shape,
 )
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
-    "FUNCTIONS", "Function", "arrange", "elementwise", "indexing", "losses", "matrices", "order",
-    "scalar", "shape",
+    "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "losses",
+    "matrices", "order", "padding", "scalar", "shape",
 ]  # fmt: skip

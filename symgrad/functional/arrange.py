@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.core import dtypes
-from symgrad.core.build import broadcast_to, cast, constant, contract
+from symgrad.core.build import broadcast_to, cast, contract
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
@@ -212,19 +212,6 @@ def view_as(a: Expr, other: Expr) -> Expr:
 def reshape_as(a: Expr, other: Expr) -> Expr:
     """The numbers in the shape of another tensor."""
     return structure.reshape(a, other.shape)
-
-
-@public("pad", grad_fn="ConstantPadNdBackward0", method=False)
-def pad(a: Expr, pad: Any, mode: str = "constant", value: Any = None) -> Expr:
-    """Numbers around the last axes: ``pad`` is (left, right, top, bottom, …)."""
-    if mode != "constant":
-        raise NotImplementedError(f"pad(mode={mode!r}): constant is there; others come later")
-    pairs = [(pad[k], pad[k + 1]) for k in range(0, len(pad), 2)][::-1]
-    made = structure.pad(a, pairs)
-    if not value:
-        return made
-    inside = structure.pad(cast(constant(1, a.dtype, a.shape), a.dtype), pairs)
-    return made + (1 - inside) * value
 
 
 @public()

@@ -37,6 +37,14 @@ from symgrad.nn.container import (
     ParameterList,
     Sequential,
 )
+from symgrad.nn.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from symgrad.nn.dropout import Dropout, Dropout2d
 from symgrad.nn.linear import Embedding, Flatten, Identity, Linear, Unflatten
 from symgrad.nn.loss import (
@@ -75,6 +83,12 @@ __all__ = [
     "BatchNorm3d",
     "Buffer",
     "ConstantPad2d",
+    "Conv1d",
+    "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
+    "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossEntropyLoss",
     "Dropout",
     "Dropout2d",

@@ -265,6 +265,12 @@ _linear = _row("linear")
 _embedding = _row("embedding")
 _one_hot = _row("one_hot")
 pad = _row("pad")
+conv1d = _row("conv1d")
+conv2d = _row("conv2d")
+conv3d = _row("conv3d")
+conv_transpose1d = _row("conv_transpose1d")
+conv_transpose2d = _row("conv_transpose2d")
+conv_transpose3d = _row("conv_transpose3d")
 _layer_norm = _row("layer_norm")
 rms_norm = _row("rms_norm")
 _batch_norm_train = _row("batch_norm_train")
@@ -458,8 +464,6 @@ def scaled_dot_product_attention(
 
 
 # ------------------------------------------------------------------ shapes of images
-
-pad = _row("pad")
 
 
 def interpolate(

@@ -2,6 +2,7 @@
 
 from symgrad.ops import (
     axis,
+    convolution,
     elementwise,
     gather,
     index,
@@ -15,6 +16,7 @@ from symgrad.ops import (
 
 __all__ = [
     "axis",
+    "convolution",
     "elementwise",
     "gather",
     "index",
