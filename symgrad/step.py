@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -126,25 +127,34 @@ class _Variant:
                 self.sources.append((1 if given_up else 4, storage))
         self.executable: Executable = plan.executable(tuple(donate))
         self._call = self.executable if self.executable.wide else self.executable.jitted
-        # What the program replaces comes first in the list of what it reads, in the same order.
-        self._replaced = [s for kind, s in self.sources if kind == 1]
-        self._owned = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
-        self._read = [(k, kind, s) for k, (kind, s) in enumerate(self.sources) if kind != 1]
+        # What the program replaces is gathered first, then the rest, then both in their order.
+        owned = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+        rest = [k for k, (kind, _) in enumerate(self.sources) if kind != 1]
+        self._replaced = [self.sources[k][1] for k in owned]
+        self._alone = [ALONE] * len(owned)
+        self._read = [self.sources[k] for k in rest]
+        gathered = [*owned, *rest]
+        self._arrange = _picker([gathered.index(k) for k in range(len(gathered))])
         count = len(self.outputs)
-        known = {id(s): p for s, p in zip(self.rebound, self.places[count:], strict=True)}
-        self._new = [known[id(s)] for s in self._replaced]
+        place_of = {id(s): p for s, p in zip(self.rebound, self.places[count:], strict=True)}
+        self._new = _picker([place_of[id(s)] for s in self._replaced])
         self._others = [
             (s, p)
             for s, p in zip(self.rebound, self.places[count:], strict=True)
             if all(s is not r for r in self._replaced)
         ]
         self._kinds = [t._now() for t in self.outputs]
+        self._single = isinstance(result, Tensor)
         self.optimizers = {id(o): o for o, _, _ in capture.rates.values()}
-        self.options = [
-            (g, [(k, v) for k, v in g.items() if k not in ("params", "lr")])
-            for _, g, _ in capture.rates.values()
-        ]
-        self.modules = capture.modules
+        # every option of a group but the learning rate, which is an input of the program
+        self.options: list[tuple[dict[str, Any], int, list[Any]]] = []
+        for _, group, _ in capture.rates.values():
+            at = list(group).index("lr")
+            known = list(group.values())
+            known[at] = None
+            self.options.append((group, at, known))
+        self.modules = [module for module, _ in capture.modules]
+        self.training = [training for _, training in capture.modules]
         for storage, node in capture.before.values():
             storage.node = node
         for t in capture.tensors:
@@ -156,66 +166,93 @@ class _Variant:
 
     def fits(self) -> bool:
         """Are the modes and options those of the capture?"""
-        for module, training in self.modules:
-            if module.training is not training:
+        if list(map(_training, self.modules)) != self.training:
+            return False
+        for group, at, known in self.options:
+            now = list(group.values())
+            now[at] = None
+            if now != known:
                 return False
-        for group, known in self.options:
-            for k, v in known:
-                if group[k] is not v and group[k] != v:
-                    return False
         return True
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
-        for t in self.owners:
-            t._leaf = None
-        values: list[Any] = [None] * len(self.sources)
         replaced = self._replaced
-        leaves = [s.node for s in replaced]
+        leaves = list(map(_node, replaced))
         counts = list(map(sys.getrefcount, leaves))
-        for k, storage, leaf, count in zip(self._owned, replaced, leaves, counts):  # noqa: B905
-            value = leaf.value
-            if (
-                count != ALONE
-                or value is None
-                or storage.shared is not None
-                or isinstance(value, np.ndarray)
-            ):
-                value = arrays.to_device(_known(storage))
-            values[k] = value
-        for k, kind, source in self._read:
+        if counts != self._alone:
+            for t in self.owners:  # by these a forward pass knew them
+                t._leaf = None
+            counts = list(map(sys.getrefcount, leaves))
+        values = list(map(_value, leaves))
+        free = (
+            counts == self._alone
+            and _LEAF.issuperset(map(type, leaves))
+            and _HOST.isdisjoint(map(type, values))
+        )
+        if not free:
+            for k, storage in enumerate(replaced):
+                if counts[k] != ALONE or type(values[k]) in _HOST:
+                    values[k] = arrays.to_device(_known(storage))
+        for kind, source in self._read:
             if kind == 0:
-                values[k] = _given(tensors[source])
+                t = tensors[source]
+                array = t._storage.node.value
+                if array is None or type(array) is np.ndarray or t._view is not None:
+                    array = _given(t)
+                values.append(array)
             elif kind == 2:
-                values[k] = source.value()
+                values.append(source.value())
             elif kind == 4:
-                values[k] = _known(source)
+                values.append(_known(source))
             else:
-                values[k] = source
-        found = self._call(*values)
+                values.append(source)
+        found = self._call(*self._arrange(values))
         if type(found) is not tuple:
             found = (found,)
-        for storage, leaf, count, place in zip(replaced, leaves, counts, self._new):  # noqa: B905
-            if storage.shared is not None:
-                np.copyto(storage.shared, np.asarray(found[place]))
+        new = self._new(found)
+        if free:
+            for storage, leaf, array in zip(replaced, leaves, new):  # noqa: B905 - of one length
+                leaf.value = array
                 storage.version += 1
-            elif count == ALONE and type(leaf) is Leaf:
-                leaf.value = found[place]
-                storage.version += 1
-            else:
-                storage.rebind(leaf_like(leaf, found[place]))
+        else:
+            self._rebind(leaves, counts, new)
         for storage, place in self._others:
             storage.rebind(leaf_like(storage.node, found[place]))
         for optimizer in self.counters:
             optimizer._ages.clear()
-        made = [
+        if self._single:
+            return Tensor(Storage(leaf_like(self._kinds[0], found[self.places[0]])))
+        supply = iter(
             Tensor(Storage(leaf_like(node, found[p])))
             for node, p in zip(self._kinds, self.places)  # noqa: B905 - outputs come first
-        ]
-        if isinstance(self.result, Tensor):
-            return made[0]
-        supply = iter(made)
+        )
         return _mapped(self.result, lambda _: next(supply))
+
+    def _rebind(self, leaves: Sequence[Any], counts: Sequence[int], new: Sequence[Any]) -> None:
+        """New values where some storages share memory or their leaves with something else."""
+        for storage, leaf, count, array in zip(self._replaced, leaves, counts, new, strict=True):
+            if storage.shared is not None:
+                np.copyto(storage.shared, np.asarray(array))
+                storage.version += 1
+            elif count == ALONE and type(leaf) is Leaf:
+                leaf.value = array
+                storage.version += 1
+            else:
+                storage.rebind(leaf_like(leaf, array))
+
+
+_node, _value, _training = attrgetter("node"), attrgetter("value"), attrgetter("training")
+_LEAF = {Leaf}
+_HOST = {np.ndarray, type(None)}
+"""Types of values that are not on a device: memory of the user, results of cold graphs, pending."""
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """The function that takes some places of a sequence."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: [values[k] for k in places]
 
 
 class _Draw:
