@@ -34,6 +34,7 @@ class Modes(threading.local):
     check_nan = True
     tracing = False
     refuse_draws = ""
+    changed: list[Any] | None = None
 
 
 modes = Modes()

@@ -118,6 +118,8 @@ class Storage:
 
     def rebind(self, node: Any) -> None:
         """Hold another node from now on; what saved the old one for a derivative can see it."""
+        if modes.changed is not None:
+            modes.changed.append((weakref.ref(self), self.node))
         if node is not self.node:
             self.node.outdated = weakref.ref(self), self.version
             self.node = node

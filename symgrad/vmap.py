@@ -17,7 +17,7 @@ from symgrad.calls import call
 from symgrad.closed import Closed, record_of
 from symgrad.core.expr import symbol
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import Leaf, modes
+from symgrad.record import Leaf, modes, walk
 from symgrad.storage import Storage
 from symgrad.tensor import Tensor
 from symgrad.transforms import tensors_of
@@ -112,7 +112,7 @@ def vmap(
                 "vmap: Expected all tensors to have the same size in the mapped dimension, got "
                 f"sizes {sizes} for the mapped dimension"
             )
-        value = _run(func, arrays.tree_unflatten(structure, given), kwargs, randomness)
+        value = _run(func, arrays.tree_unflatten(structure, given), kwargs, randomness, stands)
         outputs, out_structure = tensors_of(value, "vmap: the value of f")
         places = _spread(out_dims, value, "out_dims")
         made = _mapped(outputs, stands, [f.node() for f in fronts], sizes[0])
@@ -122,12 +122,40 @@ def vmap(
     return wrapper
 
 
-def _run(func: Transformed, args: Any, kwargs: dict[str, Any], randomness: str) -> Any:
-    before, modes.refuse_draws = modes.refuse_draws, _REFUSED[randomness]
+def _run(
+    func: Transformed, args: Any, kwargs: dict[str, Any], randomness: str, stands: Sequence[Leaf]
+) -> Any:
+    """The function on its stand-ins; RuntimeError where it draws or leaves a change behind."""
+    before = modes.refuse_draws, modes.changed
+    changed: list[Any] = []
+    modes.refuse_draws, modes.changed = _REFUSED[randomness], changed
     try:
-        return func(*args, **kwargs)
+        value = func(*args, **kwargs)
     finally:
-        modes.refuse_draws = before
+        modes.refuse_draws, modes.changed = before
+    _check_changes(changed, value, stands)
+    return value
+
+
+def _check_changes(changed: Sequence[Any], value: Any, stands: Sequence[Leaf]) -> None:
+    """What outlives the function must not hold values of single examples."""
+    known = {id(n) for n in stands}
+    results = {id(t._storage) for t in arrays.tree_flatten(value)[0] if isinstance(t, Tensor)}
+    wrong: Any = None
+    for held, old in reversed(changed):
+        storage = held()
+        if storage is None or (id(storage) in results and id(old) not in known):
+            continue
+        if any(id(n) in known for n in walk([storage.node], lambda n: id(n) in known)):
+            wrong = old
+            storage.node = old
+    if wrong is not None:
+        raise RuntimeError(
+            f"vmap: the function changes a tensor of shape {list(wrong.shape)} in place, and its "
+            "new value would differ from example to example. Only tensors made inside of the "
+            "function can be changed there; return the new value instead (a BatchNorm in training "
+            "mode changes its running statistics: call .eval(), or set track_running_stats=False)."
+        )
 
 
 def _placed(t: Tensor, dim: int | None) -> Tensor:

@@ -344,3 +344,25 @@ def test_one_draw_for_all_examples_where_asked_for():
     assert sg.rand(2).shape == (2,)
     with pytest.raises(RuntimeError, match="draw a batch outside"):
         sg.vmap(lambda a: a * sg.rand(2), randomness="different")(sg.ones(3, 2))
+
+
+def test_changes_in_place_stay_inside():
+    def program(t):
+        def f(x):
+            b = t.zeros(3) + 0 * x
+            b += x
+            b[0] = 5.0
+            return b
+
+        return t.vmap(f)(t.arange(6.0).reshape(2, 3))
+
+    same(program(sg), program(torch), "in place")
+    norm = sg.nn.BatchNorm1d(3)
+    buffer = sg.zeros(3)
+    x = sg.ones(4, 5, 3)
+    for change in (norm, lambda v: buffer.add_(v[0]).sum(), lambda v: v.mul_(2)):
+        with pytest.raises(RuntimeError, match="changes a tensor of shape"):
+            sg.vmap(change)(x)
+    assert norm.running_mean.tolist() == [0.0] * 3
+    assert buffer.tolist() == [0.0] * 3
+    assert tuple(sg.vmap(norm.eval())(x).shape) == (4, 5, 3)
