@@ -150,6 +150,31 @@ def _put_add(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     return scatter_add(rows, _spread(flat, before, after), axis, length)
 
 
+def _convolution(node: Expr, args: Sequence[Part], size: Size) -> Expr:
+    """The batch joins the rows of x; where the filters differ too, each example is a group."""
+    (x, _), (w, w_inside) = args
+    how, groups = node.params
+    rows, channels, *spatial = node.args[0].shape
+    filters, depth, *window = node.args[1].shape
+    places = node.shape[2:]
+    if not w_inside:
+        joined = reshape(x, (size_product((size, rows)), channels, *spatial))
+        found = apply(node.op, (joined, w), node.params)
+        return reshape(found, (size, rows, filters, *places))
+    if not isinstance(size, int):
+        raise SymgradError(
+            f"vmap: a convolution whose filters differ from example to example needs a number of "
+            f"examples, not {size}"
+        )
+    x = repeated(args[0], size)
+    x = reshape(
+        permute(x, [1, 0, *range(2, x.ndim)]), (rows, size_product((size, channels)), *spatial)
+    )
+    w = reshape(w, (size_product((size, filters)), depth, *window))
+    found = reshape(apply(node.op, (x, w), (how, groups * size)), (rows, size, filters, *places))
+    return permute(found, [1, 0, *range(2, found.ndim)])
+
+
 FAMILIES: Mapping[str, Rule] = {
     "contraction": _contraction,
     "sum": _sum,
@@ -172,5 +197,6 @@ RULES: Mapping[str, Rule] = {
     "triangular_solve": _solve,
     "take": _take,
     "put_add": _put_add,
+    "convolution": _convolution,
 }
 """Operations that differ from their family."""

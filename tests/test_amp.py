@@ -20,6 +20,11 @@ CALLS = {
     "mv": lambda t, x: t.mv(x, x.sum(0).to(x.dtype)),
     "addmm": lambda t, x: t.addmm(t.ones(3, 3), x, x),
     "einsum": lambda t, x: t.einsum("ij,jk->ik", x, t.ones(3, 3)),
+    "conv2d": lambda t, x: t.nn.functional.conv2d(x.reshape(1, 1, 3, 3), t.ones(2, 1, 2, 2)),
+    "conv1d": lambda t, x: t.nn.functional.conv1d(x.reshape(1, 3, 3), t.ones(2, 3, 2), t.ones(2)),
+    "conv_transpose1d": lambda t, x: t.nn.functional.conv_transpose1d(
+        x.reshape(1, 3, 3), t.ones(3, 2, 2)
+    ),
     "prelu": lambda t, x: t.nn.functional.prelu(x, t.ones(1)),
     "softmax": lambda t, x: t.softmax(x, 0),
     "log_softmax": lambda t, x: t.log_softmax(x, 0),

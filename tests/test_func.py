@@ -165,6 +165,15 @@ PROGRAMS = {
     "gradients of every example": lambda t: t.vmap(t.func.grad(loss(t)), (None, 0, 0))(
         weights(t), batch(t), t.tensor([0, 1, 1, 0])
     ),
+    "gradients of every image": lambda t: t.vmap(
+        t.func.grad(
+            lambda w, x: t.nn.functional.conv2d(x, w, padding=1, groups=2).relu().sum().sin()
+        ),
+        (None, 0),
+    )(t.arange(36.0).reshape(4, 1, 3, 3) / 20 - 1, t.arange(200.0).reshape(4, 2, 5, 5).cos()),
+    "filters of every example": lambda t: t.vmap(t.nn.functional.conv1d)(
+        t.arange(24.0).reshape(2, 1, 2, 6), t.arange(24.0).reshape(2, 3, 2, 2).sin()
+    ),
     "jacobian of every example": lambda t: t.vmap(t.func.jacrev(lambda x: x.sin() * x.sum()))(
         batch(t)
     ),
