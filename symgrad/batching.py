@@ -175,6 +175,12 @@ def _convolution(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     return permute(found, [1, 0, *range(2, found.ndim)])
 
 
+def _call(node: Expr, args: Sequence[Part], size: Size) -> Expr:
+    """A function by the user: its first parameter knows how to be called on a batch."""
+    whole = tuple(repeated(p, size) for p in args)
+    return apply(node.op, whole, (node.params[0].over_batch(node, size),))
+
+
 FAMILIES: Mapping[str, Rule] = {
     "contraction": _contraction,
     "sum": _sum,
@@ -185,6 +191,7 @@ FAMILIES: Mapping[str, Rule] = {
     "projection": _same,
     "matrix": _same,
     "structure": _same,
+    "call": _call,
 }
 """Rules of whole families."""
 

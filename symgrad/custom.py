@@ -10,11 +10,12 @@ from typing import Any
 
 from symgrad_codegen.program import POSTFIX, Template
 
+from symgrad.batching import batched, repeated
 from symgrad.core.build import cast, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply, symbol
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import Size, shape_text
 from symgrad.core.traverse import leaves, substitute
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import Function as Row
@@ -101,6 +102,10 @@ class Call:
             parts.append(None if part is None else self._placed(part.expr(), table, arg.dtype))
         return (*parts, *[None] * len(saved))
 
+    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+        """This call for a batch of examples, of which ``node`` is one."""
+        return BatchCall(self, node, size)
+
     def _placed(self, part: Expr, table: dict[Expr, Expr], dtype: DType) -> Expr:
         unknown = [e for e in leaves([part]) if e not in table]
         if unknown:
@@ -110,6 +115,52 @@ class Call:
                 "ctx.save_for_backward in forward, or use Python numbers"
             )
         return cast(substitute([part], table)[0], dtype)
+
+
+class BatchCall:
+    """A call for a batch: the user's backward is written for one example, and given one axis more.
+
+    ``inner`` is the call of one example, ``example`` its node.
+    """
+
+    def __init__(self, inner: Any, example: Expr, size: Size) -> None:
+        self.inner, self.size = inner, size
+        self.row = inner.row
+        self.kinds = tuple((a.shape, a.dtype) for a in example.args)
+
+    def __repr__(self) -> str:
+        return f"{self.inner!r}[{self.size}; {self.kinds!r}]"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BatchCall) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.inner, self.size, self.kinds
+
+    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+        """This call for a batch of batches."""
+        return BatchCall(self, node, size)
+
+    def pull_back(self, node: Expr, adjoint: Expr) -> tuple[Expr | None, ...]:
+        """One adjoint per argument, over the batch."""
+        if adjoint.ndim != node.ndim:
+            raise DerivativeError(
+                f"{self.inner!r}: its backward takes one gradient at a time; this derivative asks "
+                "for several at once"
+            )
+        stand_ins = [
+            symbol(f"example{k}", shape, dtype, number=-4)
+            for k, (shape, dtype) in enumerate(self.kinds)
+        ]
+        one = apply(CUSTOM, tuple(stand_ins), (self.inner,))
+        incoming = symbol("gradient", one.shape, one.dtype, number=-4)
+        parts = self.inner.pull_back(one, incoming)
+        fronts = {**dict(zip(stand_ins, node.args, strict=True)), incoming: adjoint}
+        found = iter(batched([p for p in parts if p is not None], fronts, {}, self.size))
+        return tuple(None if p is None else repeated(next(found), self.size) for p in parts)
 
 
 CUSTOM = Op(

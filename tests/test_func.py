@@ -375,3 +375,35 @@ def test_changes_in_place_stay_inside():
     assert norm.running_mean.tolist() == [0.0] * 3
     assert buffer.tolist() == [0.0] * 3
     assert tuple(sg.vmap(norm.eval())(x).shape) == (4, 5, 3)
+
+
+class Cubed(sg.autograd.Function):
+    """x³ with a derivative that is wrong on purpose, so that it can be told from ours."""
+
+    @staticmethod
+    def forward(ctx, x, w):
+        ctx.save_for_backward(x, w)
+        return x**3 * w
+
+    @staticmethod
+    def backward(ctx, g):
+        x, w = ctx.saved_tensors
+        return 10 * g * x * w, (g * x).sum()
+
+
+def test_functions_by_the_user_over_a_batch():
+    x = batch(sg).requires_grad_()
+    w = sg.tensor(2.0, requires_grad=True)
+    made = sg.vmap(lambda v: Cubed.apply(v, w).sum())(x)
+    assert made.tolist() == pytest.approx((x**3 * w).sum(1).tolist(), rel=1e-5)
+    made.sum().backward()
+    assert x.grad is not None
+    assert w.grad is not None
+    same(x.grad, 20 * x.detach(), "x")
+    same(w.grad, x.detach().sum(), "w")
+    inside = sg.vmap(sg.func.grad(lambda v: Cubed.apply(v, w.detach()).sum()))(x.detach())
+    same(inside, 20 * x.detach(), "inside")
+    twice = sg.vmap(sg.vmap(lambda v: Cubed.apply(v, w)))(x)
+    same(sg.autograd.grad(twice.sum(), [x])[0], 20 * x.detach(), "twice")
+    rows = sg.func.jacrev(lambda v: Cubed.apply(v, w.detach()))(x[0].detach())
+    same(rows, sg.diag(20 * x[0].detach()), "rows")
