@@ -381,12 +381,12 @@ class Cubed(sg.autograd.Function):
     """x³ with a derivative that is wrong on purpose, so that it can be told from ours."""
 
     @staticmethod
-    def forward(ctx, x, w):
+    def forward(ctx, x, w):  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(x, w)
         return x**3 * w
 
     @staticmethod
-    def backward(ctx, g):
+    def backward(ctx, g):  # pyright: ignore[reportIncompatibleMethodOverride]
         x, w = ctx.saved_tensors
         return 10 * g * x * w, (g * x).sum()
 
