@@ -32,6 +32,7 @@ from symgrad.ops.axis import along
 from symgrad.ops.convolution import convolution, window
 from symgrad.ops.index import onehot
 from symgrad.ops.outputs import project
+from symgrad.ops.window import window_argmax, window_max, window_sum
 
 SIZES = {"n": 3, "m": 4, "k": 2}
 Array = np.ndarray[Any, Any]
@@ -263,6 +264,21 @@ ROWS: dict[str, Row] = {
                                   window(2, (2, 1), [(-1, 2), (0, 3)], (2, 1), (1, 2))),
                       convolution(a, b, window(2, (3, 2), [(2, 2), (2, 2)]), 2)],
         (((2, 4, 5, 4), "real"), ((4, 2, 3, 3), "real")),
+    ),
+    "window_sum": Row(
+        lambda a: [window_sum(a, (2, 3), window(2, (2, 1), [(0, 1), (1, 1)])),
+                   window_sum(a, (2, 2), window(2, (1, 2), [(1, -1), (0, 2)], (2, 1), (1, 2)))],
+        ((("n", 5, 4), "real"),),
+    ),
+    "window_max": Row(
+        lambda a: [window_max(a, (2, 2), window(2, (2, 2))),
+                   window_max(a, (3, 2), window(2, (1, 2), [(1, 1), (0, 1)]))],
+        ((("n", 5, 4), "real"),),
+    ),
+    "window_argmax": Row(
+        lambda a, b: [window_argmax(e, (3, 2), window(2, (1, 2), [(1, 1), (0, 1)], None, (1, 2)))
+                      for e in (a, b)],
+        ((("n", 5, 4), "real"), ((2, 5, 4), "below 2")), "none",
     ),
     # matrices
     "inv": square(matrix.inv),

@@ -9,6 +9,8 @@ from symgrad.functional import (
     matrices,
     order,
     padding,
+    pooling,
+    resampling,
     scalar,
     shape,
 )
@@ -16,5 +18,5 @@ from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
     "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "losses",
-    "matrices", "order", "padding", "scalar", "shape",
+    "matrices", "order", "padding", "pooling", "resampling", "scalar", "shape",
 ]  # fmt: skip

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from symgrad.core.build import constant, contract, product, reduce_sum
+from symgrad.core.build import constant, contract, power, product, reduce_sum
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, size_product
+from symgrad.errors import ShapeError
 from symgrad.functional.table import public
+from symgrad.ops.convolution import window
+from symgrad.ops.window import window_sum
 
 
 def _spread(e: Expr, axes: Sequence[int], like: Expr) -> Expr:
@@ -90,3 +93,19 @@ def rms_norm(
 
 
 _SPACING = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
+
+
+@public(saves=(0,), method=False)
+def local_response_norm(
+    input: Expr, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> Expr:
+    """``x / (k + α · mean of x² over size neighbouring channels)^β`` (Krizhevsky et al., 2012)."""
+    if input.ndim < 3:
+        raise ShapeError(
+            f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)"
+        )
+    rank = input.ndim - 1
+    around = [(size // 2, (size - 1) // 2), *[(0, 0)] * (rank - 1)]
+    how = window(rank, None, around)
+    sums = window_sum(input * input, (size, *(1,) * (rank - 1)), how)
+    return input * power(sums * (alpha / size) + k, -beta)

@@ -32,9 +32,21 @@ class Dropout(_Dropout):
         return F.dropout(input, self.p, self.training, self.inplace)
 
 
+class Dropout1d(_Dropout):
+    """Dropout of whole channels: x ``(N, C, L)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Each channel as a whole."""
+        return F.dropout1d(input, self.p, self.training, self.inplace)
+
+
 class Dropout2d(_Dropout):
     """Dropout of whole channels: x ``(N, C, H, W)``, one draw for each of the ``N C`` maps."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Each channel as a whole."""
         return F.dropout2d(input, self.p, self.training, self.inplace)
+
+
+class Dropout3d(Dropout2d):
+    """Dropout of whole channels: x ``(N, C, D, H, W)``."""

@@ -20,6 +20,7 @@ from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
+from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
 from symgrad.random import stream_of
 from symgrad.record import Leaf, modes
 from symgrad.storage import device_name, jax_device
@@ -264,13 +265,6 @@ def kl_div(input: Tensor, target: Tensor, **options: Any) -> Tensor:
 _linear = _row("linear")
 _embedding = _row("embedding")
 _one_hot = _row("one_hot")
-pad = _row("pad")
-conv1d = _row("conv1d")
-conv2d = _row("conv2d")
-conv3d = _row("conv3d")
-conv_transpose1d = _row("conv_transpose1d")
-conv_transpose2d = _row("conv_transpose2d")
-conv_transpose3d = _row("conv_transpose3d")
 _layer_norm = _row("layer_norm")
 rms_norm = _row("rms_norm")
 _batch_norm_train = _row("batch_norm_train")
@@ -355,6 +349,37 @@ def batch_norm(
     return _batch_norm_train(input, weight, bias, eps)
 
 
+def instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each sample: x ``(N, C, …)``."""
+    if not use_input_stats:
+        return _batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
+    count, channels, *rest = (int(s) for s in input.shape)
+    if math.prod(rest) <= 1:
+        raise ValueError(
+            f"Expected more than 1 spatial element when training, got input size "
+            f"{[count, channels, *rest]}"
+        )
+    if running_mean is not None and running_var is not None:
+        axes = list(range(2, input.ndim))
+        with no_grad():
+            seen = input.detach()
+            for running, found in (
+                (running_mean, seen.mean(axes).mean(0)),
+                (running_var, seen.var(axes).mean(0)),
+            ):
+                running.copy_(running * (1 - momentum) + found.to(running.dtype) * momentum)
+    return group_norm(input, channels, weight, bias, eps)
+
+
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -404,12 +429,23 @@ def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool 
     return _dropout(input, p, training, inplace, tuple(input.shape))
 
 
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+) -> Tensor:
+    """Dropout of whole channels: x ``(N, C, L)`` or ``(C, L)``."""
+    shape = tuple(input.shape)
+    return _dropout(input, p, training, inplace, (*shape[:-1], 1))
+
+
 def dropout2d(
     input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """Dropout of whole maps: x ``(N, C, H, W)``."""
     shape = tuple(input.shape)
     return _dropout(input, p, training, inplace, shape[:2] + (1,) * (len(shape) - 2))
+
+
+dropout3d = dropout2d
 
 
 def _dropout(input: Tensor, p: float, training: bool, inplace: bool, shape: Any) -> Tensor:
@@ -461,36 +497,3 @@ def scaled_dot_product_attention(
         else:
             scores = scores + attn_mask
     return dropout(softmax(scores, -1), dropout_p, dropout_p > 0) @ value
-
-
-# ------------------------------------------------------------------ shapes of images
-
-
-def interpolate(
-    input: Tensor,
-    size: int | tuple[int, ...] | None = None,
-    scale_factor: float | tuple[float, ...] | None = None,
-    mode: str = "nearest",
-) -> Tensor:
-    """Images ``(N, C, …)`` at another size: each output pixel is the nearest input pixel."""
-    if mode != "nearest":
-        raise NotImplementedError(
-            f"interpolate(mode={mode!r}): nearest is there; others come later"
-        )
-    if (size is None) == (scale_factor is None):
-        raise ValueError("only one of size or scale_factor should be defined")
-    old = [int(s) for s in input.shape[2:]]
-
-    def each(value: Any) -> tuple[Any, ...]:
-        return tuple(value) if isinstance(value, (tuple, list)) else (value,) * len(old)
-
-    if size is not None:
-        new = [int(s) for s in each(size)]
-    else:
-        new = [math.floor(s * f) for s, f in zip(old, each(scale_factor), strict=True)]
-    for axis, (before, after) in enumerate(zip(old, new, strict=True), start=2):
-        places = Tensor.from_value(
-            np.arange(after) * before // after, creation.CAST_DTYPES["int64"]
-        )
-        input = input.index_select(axis, places)
-    return input

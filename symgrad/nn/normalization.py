@@ -243,6 +243,68 @@ class _BatchNorm(Module):
         )
 
 
+class LocalResponseNorm(Module):
+    """``x / (k + α · mean of x² over size neighbouring channels)^β`` (Krizhevsky et al., 2012)."""
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size = size
+        self.alpha = alpha
+        self.beta = beta
+        self.k = k
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Divided by what the neighbours hold."""
+        return F.local_response_norm(input, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        """The neighbourhood and the constants."""
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
+
+
+class _InstanceNorm(_BatchNorm):
+    """Normalise each channel of each sample over the other axes."""
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.1, affine: bool = False,
+        track_running_stats: bool = False, device: Any = None, dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise each channel of each sample."""
+        if input.ndim not in self._ranks:
+            raise ValueError(f"expected {self._said} input (got {input.ndim}D input)")
+        alone = input.ndim == min(self._ranks)
+        made = F.instance_norm(
+            input.unsqueeze(0) if alone else input, self.running_mean, self.running_var,
+            self.weight, self.bias, self.training or not self.track_running_stats,
+            0.0 if self.momentum is None else self.momentum, self.eps,
+        )  # fmt: skip
+        return made.squeeze(0) if alone else made
+
+
+class InstanceNorm1d(_InstanceNorm):
+    """Normalise each channel of each signal ``(N, C, L)`` (Ulyanov et al., 2016)."""
+
+    _ranks = (2, 3)
+    _said = "2D or 3D"
+
+
+class InstanceNorm2d(_InstanceNorm):
+    """Normalise each channel of each image ``(N, C, H, W)``."""
+
+    _ranks = (3, 4)
+    _said = "3D or 4D"
+
+
+class InstanceNorm3d(_InstanceNorm):
+    """Normalise each channel of each volume ``(N, C, D, H, W)``."""
+
+    _ranks = (4, 5)
+    _said = "4D or 5D"
+
+
 class BatchNorm1d(_BatchNorm):
     """Batch normalisation of ``(N, C)`` or ``(N, C, L)`` (Ioffe and Szegedy, 2015).
 

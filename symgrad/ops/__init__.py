@@ -12,6 +12,7 @@ from symgrad.ops import (
     random,
     sequence,
     structure,
+    window,
 )
 
 __all__ = [
@@ -26,4 +27,5 @@ __all__ = [
     "random",
     "sequence",
     "structure",
+    "window",
 ]

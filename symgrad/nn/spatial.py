@@ -1,0 +1,140 @@
+"""The part of ``torch.nn.functional`` that moves windows over signals, images and volumes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from symgrad.functional import FUNCTIONS
+from symgrad.functional.convolution import each
+from symgrad.surface import function_of
+from symgrad.tensor import Tensor
+
+
+def _row(name: str) -> Callable[..., Any]:
+    return function_of(FUNCTIONS[name])
+
+
+pad = _row("pad")
+conv1d = _row("conv1d")
+conv2d = _row("conv2d")
+conv3d = _row("conv3d")
+conv_transpose1d = _row("conv_transpose1d")
+conv_transpose2d = _row("conv_transpose2d")
+conv_transpose3d = _row("conv_transpose3d")
+avg_pool1d = _row("avg_pool1d")
+avg_pool2d = _row("avg_pool2d")
+avg_pool3d = _row("avg_pool3d")
+adaptive_avg_pool1d = _row("adaptive_avg_pool1d")
+adaptive_avg_pool2d = _row("adaptive_avg_pool2d")
+adaptive_avg_pool3d = _row("adaptive_avg_pool3d")
+lp_pool1d = _row("lp_pool1d")
+lp_pool2d = _row("lp_pool2d")
+lp_pool3d = _row("lp_pool3d")
+unfold = _row("im2col")
+fold = _row("col2im")
+interpolate = _row("interpolate")
+pixel_shuffle = _row("pixel_shuffle")
+pixel_unshuffle = _row("pixel_unshuffle")
+channel_shuffle = _row("channel_shuffle")
+local_response_norm = _row("local_response_norm")
+
+
+def _with_indices(name: str) -> Callable[..., Any]:
+    """The row, and with ``return_indices`` also where the largest entries are."""
+    values, places = _row(name), _row(f"{name}_indices")
+
+    def function(input: Tensor, *options: Any, return_indices: bool = False, **named: Any) -> Any:
+        """The largest entries; with ``return_indices`` (entries, their places)."""
+        if (name.startswith("max") and len(options) == 6) or (
+            name.startswith("adaptive") and len(options) == 2
+        ):
+            *options, return_indices = options  # type: ignore[assignment]
+        made = values(input, *options, **named)
+        return (made, places(input, *options, **named)) if return_indices else made
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+max_pool1d = _with_indices("max_pool1d")
+max_pool2d = _with_indices("max_pool2d")
+max_pool3d = _with_indices("max_pool3d")
+adaptive_max_pool1d = _with_indices("adaptive_max_pool1d")
+adaptive_max_pool2d = _with_indices("adaptive_max_pool2d")
+adaptive_max_pool3d = _with_indices("adaptive_max_pool3d")
+
+
+def _unpooled(rank: int) -> Callable[..., Tensor]:
+    run = _row(f"max_unpool{rank}d_to")
+
+    def function(
+        input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
+        output_size: Any = None,
+    ) -> Tensor:  # fmt: skip
+        """Zeros, with the entries at the places where max pooling found them."""
+        lengths = each(kernel_size, rank, "max_unpool")
+        strides = each(stride, rank, "max_unpool") if stride is not None else lengths
+        pads = each(padding, rank, "max_unpool")
+        sizes = [int(s) for s in input.shape[-rank:]]
+        if output_size is None:
+            wanted = [
+                (size - 1) * s - 2 * p + k
+                for size, k, s, p in zip(sizes, lengths, strides, pads, strict=True)
+            ]
+        else:
+            wanted = [int(s) for s in output_size][-rank:]
+        return run(input, indices, tuple(wanted))
+
+    function.__name__ = function.__qualname__ = f"max_unpool{rank}d"
+    return function
+
+
+max_unpool1d = _unpooled(1)
+max_unpool2d = _unpooled(2)
+max_unpool3d = _unpooled(3)
+
+
+def upsample(
+    input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
+    align_corners: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """The old name of interpolate."""
+    return interpolate(input, size, scale_factor, mode, align_corners)
+
+
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "fold",
+    "interpolate",
+    "local_response_norm",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
+    "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "unfold",
+    "upsample",
+]

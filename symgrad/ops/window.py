@@ -1,0 +1,242 @@
+"""Windows over the last axes: sums, largest entries, and where these are.
+
+All follow a :class:`~symgrad.ops.convolution.Window`.  The adjoint of a window sum is a window sum
+again (strides and spacing exchanged); that of a largest entry adds to the first place that has it,
+as PyTorch does.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import is_zero, zeros
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Shape, size_product
+from symgrad.errors import ShapeError
+from symgrad.ops.convolution import (
+    Window,
+    extent,
+    known,
+    padded_text,
+    spread,
+    window,
+    windows_text,
+)
+from symgrad.ops.gather import gather, scatter_add
+from symgrad.ops.row import POSTFIX, Template
+from symgrad.ops.structure import Inferred, Operands, dtype_text, reshape
+
+Lengths = tuple[int, ...]
+
+
+def _places(e: Expr, lengths: Lengths, how: Window, what: str) -> Shape:
+    rank = how.rank
+    front = e.shape[: e.ndim - rank]
+    return (
+        *front,
+        *(extent(e.shape[k - rank], lengths[k], k, how, what) for k in range(rank)),
+    )
+
+
+def _infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    lengths, how = params
+    return _places(args[0], lengths, how, "pooling"), args[0].dtype
+
+
+def _index_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    return _infer(args, params)[0], dtypes.int64
+
+
+def _tuple(values: Any) -> str:
+    listed = ", ".join(map(str, values))
+    return f"({listed},)" if len(tuple(values)) == 1 else f"({listed})"
+
+
+def _full(node: Expr, values: Any, one: Any = 1) -> str:
+    """A value per axis: ``one`` for the leading axes."""
+    return _tuple([*(one,) * (node.ndim - node.params[1].rank), *values])
+
+
+def _movement(node: Expr) -> str:
+    """The arguments of ``jax.lax.reduce_window`` after the function: window, strides, padding."""
+    lengths, how = node.params
+    text = f"{_full(node, lengths)}, {_full(node, how.strides)}"
+    text += f", {_full(node, how.padding, (0, 0))}"
+    if set(how.base) != {1}:
+        text += f", base_dilation={_full(node, how.base)}"
+    if set(how.dilation) != {1}:
+        text += f", window_dilation={_full(node, how.dilation)}"
+    return text
+
+
+def _numpy_windows(node: Expr, fill: str, operand: str = "{0}") -> str:
+    lengths, how = node.params
+    x = node.args[0]
+    padded = padded_text(operand, x.shape, how, Operands(1), fill)
+    wide = [str(spread(n, d)) for n, d in zip(lengths, how.dilation, strict=True)]
+    return windows_text(padded, wide, how)
+
+
+def _within(node: Expr) -> str:
+    """The axes within the window, as text."""
+    return _tuple(range(-node.params[1].rank, 0))
+
+
+# ------------------------------------------------------------------ sums
+
+
+def _sum_template(node: Expr) -> Template:
+    jax_dtype, _ = dtype_text(node.dtype)
+    jax = f"jax.lax.reduce_window({{0}}, {jax_dtype}(0), jax.lax.add, {_movement(node)})"
+    numpy = f"{_numpy_windows(node, '0')}.sum(axis={_within(node)})"
+    return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX,))
+
+
+def _sum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    lengths, how = node.params
+    x = node.args[0]
+    rank = how.rank
+    padding: list[tuple[int, int]] = []
+    for k in range(rank):
+        reach = how.dilation[k] * (lengths[k] - 1)
+        before = reach - how.padding[k][0]
+        size, seen = x.shape[k - rank], node.shape[k - rank]
+        if isinstance(size, int) and isinstance(seen, int):
+            long, out = spread(size, how.base[k]), spread(seen, how.strides[k])
+            padding.append((before, long - out + reach - before))  # type: ignore[operator]
+        else:  # of letters only windows that keep the size
+            padding.append((before, reach - before))
+    return (window_sum(g, lengths, window(rank, how.base, padding, how.strides, how.dilation)),)
+
+
+Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum",
+   latex=r"\operatorname{windowsum}")  # fmt: skip
+
+
+def window_sum(e: Expr, lengths: Lengths, how: Window) -> Expr:
+    """Sums over windows of the last axes: ``y[p] = Σₖ x̂[s p + d k]``."""
+    if is_zero(e):
+        return zeros(_places(e, lengths, how, "pooling"), e.dtype)
+    return apply(OPS["window_sum"], (e,), (tuple(lengths), how))
+
+
+# ------------------------------------------------------------------ largest entries
+
+
+def _lowest(node: Expr) -> tuple[str, str]:
+    """The least number of a dtype in both languages."""
+    dtype = node.args[0].dtype
+    jax, numpy = dtype_text(dtype)
+    if dtype.differentiable:
+        return f"{jax}(-jnp.inf)", "-np.inf"
+    return f"jnp.iinfo({jax}).min", f"np.iinfo({numpy}).min"
+
+
+def _max_template(node: Expr) -> Template:
+    jax, numpy = _lowest(node)
+    return Template(
+        (
+            ("jax", f"jax.lax.reduce_window({{0}}, {jax}, jax.lax.max, {_movement(node)})"),
+            ("numpy", f"{_numpy_windows(node, numpy)}.max(axis={_within(node)})"),
+        ),
+        POSTFIX,
+        (POSTFIX,),
+    )
+
+
+def _flat(node: Expr) -> str:
+    """The numbers 0, 1, … of the last axes, in their shape."""
+    sizes = node.args[0].shape[-node.params[1].rank :]
+    total = size_product(sizes)
+    return f"XP.arange({total}).reshape({_tuple(sizes)})"
+
+
+def _argmax_template(node: Expr) -> Template:
+    """The first place that has the largest entry; NaN counts as largest."""
+    lengths, how = node.params
+    x = node.args[0]
+    rank = how.rank
+    sizes = x.shape[-rank:]
+    count = size_product(lengths)
+    places = _flat(node)
+    lowest, low = _lowest(node)
+    jax = (
+        f"jax.lax.reduce_window(({{0}}, jnp.broadcast_to({places.replace('XP', 'jnp')}, "
+        f"{{0}}.shape)), ({lowest}, jnp.int64({size_product(sizes)})), lambda a, b: "
+        "jax.tree.map(lambda s, t: jnp.where((a[0] > b[0]) | jnp.isnan(a[0]) & ~jnp.isnan(b[0]) | "
+        "((a[0] == b[0]) | jnp.isnan(a[0]) & jnp.isnan(b[0])) & (a[1] < b[1]), s, t), a, b), "
+        f"{_movement(node)})[1]"
+    )
+    seen = _numpy_windows(node, low)
+    flat = [*(known(s, 0, k) for k, s in enumerate(x.shape[:-rank]))]
+    shape = [*flat, *map(str, node.shape[-rank:]), str(count)]
+    numbered = windows_text(
+        padded_text(places.replace("XP", "np"), sizes, how, Operands(1), "-1"),
+        [str(spread(n, d)) for n, d in zip(lengths, how.dilation, strict=True)],
+        how,
+    )
+    ones = _tuple([*("1" for _ in flat), *map(str, node.shape[-rank:]), str(count)])
+    numpy = (
+        f"np.take_along_axis({numbered}.reshape({ones}), "
+        f"{seen}.reshape({_tuple(shape)}).argmax(axis=-1)[..., None], axis=-1)[..., 0]"
+    )
+    return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX,))
+
+
+def _max_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """x̄ receives ḡ at the first place in each window that has the largest entry."""
+    lengths, how = node.params
+    x = node.args[0]
+    return (put_back(g, window_argmax(x, lengths, how), x.shape[-how.rank :]),)
+
+
+Op("window_max", "window", infer=_infer, vjp=_max_vjp, template=_max_template, text="windowmax",
+   latex=r"\operatorname{windowmax}")  # fmt: skip
+Op("window_argmax", "window", infer=_index_infer, template=_argmax_template, text="windowargmax",
+   latex=r"\operatorname{windowargmax}", traits=frozenset({"nondifferentiable"}))  # fmt: skip
+
+
+def _plain(e: Expr, how: Window, what: str) -> None:
+    if set(how.base) != {1}:
+        raise ShapeError(f"{what}: the largest of entries that lie apart is not defined")
+    if any(not isinstance(s, int) for s in e.shape[-how.rank :]):
+        raise ShapeError(
+            f"{what}: the axes that the window moves along need numbers as their sizes, not "
+            f"{e.shape[-how.rank :]}"
+        )
+
+
+def window_max(e: Expr, lengths: Lengths, how: Window) -> Expr:
+    """The largest entry of each window of the last axes; padding never wins."""
+    _plain(e, how, "max pooling")
+    return apply(OPS["window_max"], (e,), (tuple(lengths), how))
+
+
+def window_argmax(e: Expr, lengths: Lengths, how: Window) -> Expr:
+    """Where each window has its first largest entry: a place in the last axes taken as one."""
+    _plain(e, how, "max pooling")
+    return apply(OPS["window_argmax"], (e,), (tuple(lengths), how))
+
+
+def take_at(e: Expr, index: Expr, rank: int) -> Expr:
+    """Entries of the last ``rank`` axes, taken as one, at ``index`` (its last ``rank`` axes too)."""
+    front = e.shape[: e.ndim - rank]
+    flat = reshape(e, (*front, size_product(e.shape[e.ndim - rank :])))
+    total = size_product(index.shape[index.ndim - rank :])
+    places = reshape(index, (*index.shape[: index.ndim - rank], total))
+    return reshape(gather(flat, places, -1), (*front, *index.shape[index.ndim - rank :]))
+
+
+def put_back(e: Expr, index: Expr, sizes: Shape) -> Expr:
+    """The adjoint of ``take_at``: zeros of the last ``sizes`` with the entries added at ``index``."""
+    rank = len(sizes)
+    front = e.shape[: e.ndim - rank]
+    total = size_product(e.shape[e.ndim - rank :])
+    places = reshape(index, (*index.shape[: index.ndim - rank], total))
+    added = scatter_add(reshape(e, (*front, total)), places, -1, size_product(sizes))
+    return reshape(added, (*front, *sizes))
+
+
+__all__ = ["put_back", "take_at", "window_argmax", "window_max", "window_sum"]
