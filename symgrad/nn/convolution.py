@@ -45,7 +45,9 @@ class _Convolution(Module):
         self.out_channels = out_channels
         self.kernel_size = each(kernel_size, self.rank, "kernel_size")
         self.stride = each(stride, self.rank, "stride")
-        self.padding = padding if isinstance(padding, str) else each(padding, self.rank, "padding")
+        self.padding: Any = (
+            padding if isinstance(padding, str) else each(padding, self.rank, "padding")
+        )
         self.dilation = each(dilation, self.rank, "dilation")
         self.output_padding = each(output_padding, self.rank, "output_padding")
         self.groups = groups
