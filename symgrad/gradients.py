@@ -11,88 +11,14 @@ import numpy as np
 from symgrad.anomaly import inspect
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import PLAIN, Gradient, Leaf, Part, Record, modes, note
-
-
-def tracked_nodes(root: Any) -> list[Any]:
-    """Tracked nodes under a node, itself first."""
-    order: list[Any] = [root]
-    done: set[Any] = {root}
-    stack = [root]
-    while stack:
-        for o in stack.pop().operands:
-            if o.tracked and o not in done:
-                done.add(o)
-                order.append(o)
-                if o.operands:
-                    stack.append(o)
-    return order
-
-
-def check(nodes: Sequence[Any], keep: bool) -> None:
-    """PyTorch's two errors: saved values changed in place, and a graph used twice."""
-    saving: list[Any] = []
-    for node in nodes:
-        if type(node) is not Record:
-            continue
-        saves = node.call.function.saves
-        if not saves:
-            continue
-        if node.consumed:
-            raise RuntimeError(
-                "Trying to backward through the graph a second time (or directly access saved "
-                "tensors after they have already been freed). Specify retain_graph=True if you "
-                "need to backward through the graph a second time."
-            )
-        saving.append(node)
-        operands = node.operands
-        for saved in saves:
-            if saved == "result":
-                if node.outdated is not None:
-                    _check_current(node, node)
-            elif saved == "cross":
-                if len(operands) > 1:
-                    a, b = operands[-2:]
-                    if b.tracked:
-                        _check_current(node, a)
-                    if a.tracked:
-                        _check_current(node, b)
-            elif saved != "freed" and saved < len(operands):
-                _check_current(node, operands[saved])
-    if not keep:
-        for node in saving:
-            node.consumed = True
-
-
-def _check_current(node: Any, saved: Any) -> None:
-    """RuntimeError where a node that an operation saved is no more what its storage holds."""
-    if saved.outdated is None and type(saved) is Leaf:
-        saved = saved.source or saved
-        if saved.outdated is None and type(saved) is Leaf:
-            return
-    while True:
-        if saved.outdated is not None:
-            storage, version = saved.outdated
-            held = storage()
-            if held is not None and held.version != version:
-                raise RuntimeError(
-                    "one of the variables needed for gradient computation has been modified by an "
-                    f"inplace operation: a tensor of shape {list(saved.shape)} saved by "
-                    f"{node.function.name} is at version {held.version}; expected version "
-                    f"{version} instead. Write the result to a new tensor instead."
-                )
-        if type(saved) is Leaf and saved.source is not None:
-            saved = saved.source
-        elif saved is not node and type(saved) is Record and saved.call.function.view is not None:
-            saved = saved.operands[0]  # a view changes with its base
-        else:
-            return
+from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
+from symgrad.tracked import check, remember, tracked_leaves, tracked_nodes
 
 
 def seed_of(t: Any, gradient: Any) -> Any:
     """The node of the incoming gradient, None for a scalar's 1."""
     if gradient is None:
-        if t.numel() != 1:
+        if t._now().shape and t.numel() != 1:
             raise DerivativeError(
                 "grad can be implicitly created only for scalar outputs; this tensor has shape "
                 f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
@@ -118,33 +44,41 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
     """Add the gradients of ``t`` to ``.grad`` of its tracked leaves."""
     node = needs_tracking(t)
     seed = seed_of(t, gradient)
-    nodes = tracked_nodes(node)
-    check(nodes, keep)
-    if modes.anomaly and modes.check_nan:
-        inspect(node, seed)
-    targets: list[Any] = []
+    leaves = tracked_leaves(node, keep) if inputs is None and not modes.anomaly else None
+    if leaves is None:
+        nodes = tracked_nodes(node)
+        check(nodes, keep)
+        if modes.anomaly and modes.check_nan:
+            inspect(node, seed)
+        hooked = [(n, owner) for n in nodes if (owner := _hooked(n)) is not None]
+        leaves = [n for n in nodes if type(n) is Leaf]
+        if inputs is not None:
+            chosen = {id(i) for i in _listed(inputs)}
+            leaves = [n for n in leaves if id(n.owner and n.owner()) in chosen]
+        if hooked:
+            wanted = [(n, owner) for n in leaves if n.owner and (owner := n.owner()) is not None]
+            _with_hooks(node, seed, wanted, hooked, create)
+            return
+        remember(nodes)
     owners: list[Any] = []
-    hooked: list[tuple[Any, Any]] = []
-    chosen = None if inputs is None else {id(i) for i in _listed(inputs)}
-    for n in nodes:
-        if type(n) is Leaf:
-            owner = n.owner and n.owner()
-            if owner is not None and (chosen is None or id(owner) in chosen):
-                targets.append(n)
-                owners.append(owner)
-        elif n.handle is not None:
-            owner = n.handle()
-            if owner is not None and (owner._retains or owner._hooks):
-                hooked.append((n, owner))
-    if hooked:
-        _with_hooks(node, seed, list(zip(targets, owners, strict=True)), hooked, create)
-        return
+    targets: list[Any] = []
+    for n in leaves:
+        owner = n.owner and n.owner()
+        if owner is not None:
+            owners.append(owner)
+            targets.append(n)
     whole = Gradient(node, seed, tuple(targets), create, keep)
     for k, owner in enumerate(owners):
         if owner._grad is None and owner._hooks is None:
             owner._grad = whole, k
         else:
             accumulate(owner, whole.part(k))
+
+
+def _hooked(node: Any) -> Any:
+    """The tensor of an intermediate node that waits for its gradient."""
+    owner = None if type(node) is Leaf or node.handle is None else node.handle()
+    return owner if owner is not None and (owner._retains or owner._hooks) else None
 
 
 def _with_hooks(

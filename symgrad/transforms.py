@@ -18,10 +18,10 @@ from symgrad.closed import Closed, record_of
 from symgrad.core.build import contract, delta, zeros
 from symgrad.core.expr import Expr, symbol
 from symgrad.functional.table import FUNCTIONS
-from symgrad.gradients import tracked_nodes
 from symgrad.record import PLAIN, Gradient, Leaf, Part, modes, note
 from symgrad.simplify import simplify
 from symgrad.tensor import Tensor, typename
+from symgrad.tracked import tracked_nodes
 
 Transformed = Callable[..., Any]
 

@@ -60,6 +60,7 @@ FLOORS: dict[str, float] = {
     "symgrad.anomaly": 6.25,
     "symgrad.grad_fn": 6.3,
     "symgrad.pattern": 6.1,
+    "symgrad.tracked": 6.1,
     "symgrad.execute": 6.2,
     "symgrad.expand": 6.1,
     "symgrad.leaf_symbols": 6.45,
@@ -107,6 +108,7 @@ DANGEROUS: dict[tuple[str, str], str] = {
     ("symgrad.running", "import_module"): "finds our modules by the table of PyTorch's names",
     ("symgrad_codegen.compile", "exec"): "running the generated text is its purpose",
     ("symgrad.pattern", "exec"): "compares graphs by a function of places and constants",
+    ("symgrad.tracked", "exec"): "compares graphs by a function of places and constants",
     ("symgrad_codegen.eager", "eval"): "turns templates, rows of our own tables, into functions",
 }
 """(module, word) → why that module may use exec, eval, pickle, sympify and their kind."""
