@@ -196,7 +196,7 @@ def _written_out(nodes: Sequence[Any]) -> Recognise:
 def _outdated(names: dict[int, str], constants: dict[str, Any], node: Any, saved: Any) -> str:
     """Whether something in the chain of a saved node was changed, or is no longer of its kind."""
     chain = _chain(node, saved)
-    word = names.get(id(saved))
+    word = names[id(saved)]
     tests: list[str] = []
     for link, below in zip(chain, [*chain[1:], None], strict=True):
         tests.append(f"{word}.outdated is not None")
