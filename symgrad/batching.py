@@ -191,6 +191,7 @@ FAMILIES: Mapping[str, Rule] = {
     "projection": _same,
     "matrix": _same,
     "structure": _same,
+    "window": _same,
     "call": _call,
 }
 """Rules of whole families."""
