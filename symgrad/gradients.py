@@ -182,23 +182,35 @@ def grad(
         check(nodes, keep)
         if modes.anomaly and modes.check_nan:
             inspect(node, seed)
-        reachable = {id(n) for n in nodes}
-        targets = [i.node() for i in ins]
-        for i, n in zip(ins, targets, strict=True):
-            if not n.tracked:
-                raise RuntimeError("One of the differentiated Tensors does not require grad")
-            if id(n) not in reachable and not allow_unused:
+        targets: list[tuple[int, Any]] = []
+        for k, i in enumerate(ins):
+            found = _places(i, nodes)
+            if not found and not allow_unused:
                 raise RuntimeError(
                     "One of the differentiated Tensors appears to not have been used in the graph. "
                     "Set allow_unused=True if this is the desired behavior."
                 )
-            del i
-        whole = Gradient(node, seed, tuple(targets), create_graph, keep)
-        for k, n in enumerate(targets):
-            if id(n) in reachable:
-                part = Part(whole, k, n)
-                totals[k] = _summed([totals[k], part])
+            targets += [(k, n) for n in found]
+        whole = Gradient(node, seed, tuple(n for _, n in targets), create_graph, keep)
+        for place, (k, n) in enumerate(targets):
+            totals[k] = _summed([totals[k], Part(whole, place, n)])
     return tuple(None if p is None else make.from_node(p) for p in totals)
+
+
+def _places(t: Any, nodes: Sequence[Any]) -> list[Any]:
+    """Where a tensor stands among the nodes of a graph.
+
+    A leaf whose memory the user holds, too (``.numpy()``), is read anew by every operation: it may
+    stand there several times, and each counts.
+    """
+    known = t.node()
+    if not known.tracked:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    found = [n for n in nodes if n is known]
+    if type(known) is Leaf and known.owner is not None:
+        found += [n for n in nodes if n is not known and type(n) is Leaf and n.owner is not None
+                  and n.owner() is t]  # fmt: skip
+    return found
 
 
 def _listed(value: Any) -> list[Any]:

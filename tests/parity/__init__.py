@@ -1,0 +1,1 @@
+"""The same calls in PyTorch and in symgrad: values, dtypes, shapes, gradients, second order."""
