@@ -176,3 +176,11 @@ def test_limits():
             theirs.eps, theirs.max, theirs.tiny, theirs.bits,
         ]  # fmt: skip
     assert sg.iinfo(sg.int8).min == -128
+
+
+def test_products_with_a_zero_expression_have_the_shape_of_all_factors():
+    x, y = sg.ones(3, requires_grad=True), sg.ones(2)
+    for first, second in ((x - x, y), (y, x - x)):
+        made = sg.einsum("i,j->ij", first, second)
+        assert made.shape == (first.shape[0], second.shape[0])
+        assert not made.any()

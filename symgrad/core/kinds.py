@@ -206,6 +206,10 @@ def contract(
         op = e.op
         if op is SUM:
             if not e.args:
+                for other, row in queue:
+                    for extent, label in zip(other.shape, row, strict=True):
+                        if size.get(label, 1) == 1:
+                            size[label] = extent
                 return zeros(tuple(size[x] for x in out), dtype)
             if len(e.args) == 1 and (coefficient * e.params[0][0][0]).is_modest:
                 c, inner_labels = e.params[0][0]
