@@ -10,6 +10,7 @@ from symgrad.functional import (
     order,
     padding,
     pooling,
+    recurrent,
     resampling,
     scalar,
     shape,
@@ -18,5 +19,6 @@ from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
     "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "losses",
-    "matrices", "order", "padding", "pooling", "resampling", "scalar", "shape",
+    "matrices", "order", "padding", "pooling", "recurrent", "resampling",
+    "scalar", "shape",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Gradients and parameters as a whole: clipping, and one flat vector."""
 
+from symgrad.nn.utils import rnn
 from symgrad.nn.utils.clip import (
     clip_grad_norm_,
     clip_grad_value_,
@@ -14,5 +15,6 @@ __all__ = [
     "clip_grads_with_norm_",
     "get_total_norm",
     "parameters_to_vector",
+    "rnn",
     "vector_to_parameters",
 ]

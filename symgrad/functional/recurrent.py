@@ -1,0 +1,149 @@
+"""One layer of a recurrent network over all steps of a sequence, one step after the other.
+
+The products with the inputs of all steps are one product; only what depends on the state stays in
+the steps.  ``lengths`` (N,) says where each sequence ends: from there on its state stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from symgrad.core import dtypes
+from symgrad.core.build import constant, elementwise, matmul, product, unsqueeze
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Size, shape_text
+from symgrad.errors import ShapeError
+from symgrad.functional.table import public
+from symgrad.ops.elementwise import where
+from symgrad.ops.join import concatenate
+from symgrad.ops.structure import select, slice_axis
+
+Step = Callable[[Expr, Sequence[Expr]], tuple[Expr, ...]]
+
+
+def _affine(x: Expr, weight: Expr, bias: Expr | None) -> Expr:
+    if x.shape[-1] != weight.shape[-1]:
+        raise ShapeError(
+            f"recurrent layer: input.size(-1) must be equal to input_size. Expected "
+            f"{weight.shape[-1]}, got {x.shape[-1]} ({shape_text(x.shape)})"
+        )
+    made = matmul(x, weight.T)
+    return made if bias is None else made + bias
+
+
+def _gates(z: Expr, count: int) -> list[Expr]:
+    """The equal parts of the last axis."""
+    size: Size = z.shape[-1]
+    if not isinstance(size, int):
+        raise ShapeError("recurrent layer: the number of hidden units needs to be a number")
+    width = size // count
+    return [slice_axis(z, -1, k * width, (k + 1) * width) for k in range(count)]
+
+
+def _over_time(
+    z: Expr, state: Sequence[Expr], step: Step, reverse: bool, lengths: Expr | None
+) -> Expr:
+    """States of all steps, side by side along the last axis: ``(T, N, …)``."""
+    count = z.shape[0]
+    if not isinstance(count, int) or not count:
+        raise ShapeError(
+            f"recurrent layer: expected sequence length to be larger than 0 and a number, but got "
+            f"{count} ({shape_text(z.shape)})"
+        )
+    made: list[Expr] = [z] * count
+    for t in reversed(range(count)) if reverse else range(count):
+        new = step(select(z, 0, t), state)
+        if lengths is not None:
+            now = constant(t, dtypes.int64, lengths.shape)
+            going = unsqueeze(elementwise("gt", lengths, now), [1])
+            new = tuple(where(going, a, b) for a, b in zip(new, state, strict=True))
+        state = new
+        made[t] = unsqueeze(concatenate(list(state), -1) if len(state) > 1 else state[0], [0])
+    return concatenate(made, 0)
+
+
+def rnn_step(z: Expr, h: Expr, weight: Expr, bias: Expr | None, nonlinearity: str) -> Expr:
+    """``h′ = tanh(z + W h + b)``, or relu of it."""
+    return elementwise(nonlinearity, z + _affine(h, weight, bias))
+
+
+def gru_step(z: Expr, h: Expr, weight: Expr, bias: Expr | None) -> Expr:
+    """``h′ = (1 − u) ⊙ n + u ⊙ h`` with ``n = tanh(zₙ + r ⊙ (Wₙ h + bₙ))`` (Cho et al., 2014)."""
+    reset, update, new = _gates(z, 3)
+    from_reset, from_update, from_new = _gates(_affine(h, weight, bias), 3)
+    r = elementwise("sigmoid", reset + from_reset)
+    u = elementwise("sigmoid", update + from_update)
+    n = elementwise("tanh", new + product(r, from_new))
+    return n + product(u, h - n)
+
+
+def lstm_step(
+    z: Expr, h: Expr, c: Expr, weight: Expr, bias: Expr | None, projection: Expr | None = None
+) -> tuple[Expr, Expr]:
+    """``c′ = f ⊙ c + i ⊙ g``, ``h′ = o ⊙ tanh(c′)`` (Hochreiter and Schmidhuber, 1997)."""
+    i, f, g, o = _gates(z + _affine(h, weight, bias), 4)
+    i, f, o = (elementwise("sigmoid", e) for e in (i, f, o))
+    cell = product(f, c) + product(i, elementwise("tanh", g))
+    hidden = product(o, elementwise("tanh", cell))
+    return (hidden if projection is None else matmul(hidden, projection.T)), cell
+
+
+@public(method=False)
+def rnn_layer(
+    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
+    lengths: Expr | None = None, nonlinearity: str = "tanh", reverse: bool = False,
+) -> Expr:  # fmt: skip
+    """``hₜ = tanh(W x + b + W′ hₜ₋₁ + b′)``: x ``(T, N, in)``, h ``(N, H)``, result ``(T, N, H)``."""
+    z = _affine(x, w_ih, b_ih)
+    return _over_time(
+        z, (h,), lambda a, s: (rnn_step(a, s[0], w_hh, b_hh, nonlinearity),), reverse, lengths
+    )
+
+
+@public(method=False)
+def gru_layer(
+    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
+    lengths: Expr | None = None, reverse: bool = False,
+) -> Expr:  # fmt: skip
+    """Gated recurrent units: x ``(T, N, in)``, h ``(N, H)``, result ``(T, N, H)``."""
+    z = _affine(x, w_ih, b_ih)
+    return _over_time(z, (h,), lambda a, s: (gru_step(a, s[0], w_hh, b_hh),), reverse, lengths)
+
+
+@public(method=False)
+def lstm_layer(
+    x: Expr, h: Expr, c: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
+    b_hh: Expr | None = None, w_hr: Expr | None = None, lengths: Expr | None = None,
+    reverse: bool = False,
+) -> Expr:  # fmt: skip
+    """Long short-term memory: x ``(T, N, in)``, result ``(T, N, P + H)``: hidden beside cell."""
+    z = _affine(x, w_ih, b_ih)
+    return _over_time(
+        z, (h, c), lambda a, s: lstm_step(a, s[0], s[1], w_hh, b_hh, w_hr), reverse, lengths
+    )
+
+
+@public(method=False)
+def rnn_cell(
+    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
+    nonlinearity: str = "tanh",
+) -> Expr:  # fmt: skip
+    """One step of a plain recurrent network: x ``(N, in)``, h ``(N, H)``."""
+    return rnn_step(_affine(x, w_ih, b_ih), h, w_hh, b_hh, nonlinearity)
+
+
+@public(method=False)
+def gru_cell(
+    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None
+) -> Expr:
+    """One step of gated recurrent units: x ``(N, in)``, h ``(N, H)``."""
+    return gru_step(_affine(x, w_ih, b_ih), h, w_hh, b_hh)
+
+
+@public("lstm_cell_states", method=False)
+def lstm_cell(
+    x: Expr, h: Expr, c: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
+    b_hh: Expr | None = None,
+) -> Expr:  # fmt: skip
+    """One step of long short-term memory: hidden beside cell, ``(N, 2 H)``."""
+    return concatenate(list(lstm_step(_affine(x, w_ih, b_ih), h, c, w_hh, b_hh)), -1)
