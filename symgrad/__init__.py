@@ -1,8 +1,9 @@
 """symgrad: models in PyTorch's names, gradients as textbook formulas, programs as JAX source."""
 
+from math import e, inf, nan, pi
 from typing import Any
 
-from symgrad import amp, autograd, backends, cpu, creation, cuda, random
+from symgrad import accelerator, amp, autograd, backends, cpu, creation, cuda, random
 from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
 from symgrad.autograd import (
     enable_grad,
@@ -35,6 +36,7 @@ from symgrad.core.dtypes import (
     uint8,
 )
 from symgrad.core.dtypes import bool_ as bool
+from symgrad.core.dtypes import promote as _promote
 from symgrad.core.equal import same
 from symgrad.creation import (
     arange,
@@ -97,6 +99,7 @@ from symgrad import func, linalg, nn, optim, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"
+newaxis = None
 
 float = float32
 double = float64
@@ -110,6 +113,28 @@ def __getattr__(word: str) -> Any:
     if found is None:
         raise AttributeError(f"module 'symgrad' has no attribute {word!r}")
     return found
+
+
+def promote_types(type1: dtype, type2: dtype) -> dtype:
+    """The smallest dtype that holds both.
+
+    >>> import symgrad as sg
+    >>> sg.promote_types(sg.int32, sg.float16)
+    torch.float16
+    """
+    return _promote(type1, type2)
+
+
+def result_type(tensor1: Any, tensor2: Any) -> dtype:
+    """The dtype of an operation on two tensors or numbers.
+
+    >>> import symgrad as sg
+    >>> sg.result_type(sg.tensor([1, 2]), 1.0)
+    torch.float32
+    """
+    if not isinstance(tensor2, Tensor):  # a number says less than a tensor
+        tensor1 = tensor1 if isinstance(tensor1, Tensor) else creation.tensor(tensor1)
+    return creation.FUNCTIONS["add"](tensor1, tensor2).dtype
 
 
 def is_tensor(value: object) -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 
 MODULES = {
     "torch": "symgrad",
+    "torch.accelerator": "symgrad.accelerator",
     "torch.amp": "symgrad.amp",
     "torch.amp.autocast_mode": "symgrad.amp.autocast_mode",
     "torch.amp.grad_scaler": "symgrad.amp.grad_scaler",

@@ -38,6 +38,7 @@ FLOORS: dict[str, float] = {
     "symgrad.cuda": 8,
     "symgrad.cpu": 8,
     "symgrad.backends": 8.05,
+    "symgrad.accelerator": 8.05,
     "symgrad.amp": 7.6,
     "symgrad.serialization": 7.4,
     "symgrad.update": 7.3,

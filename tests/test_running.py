@@ -173,6 +173,10 @@ def test_optional_features_can_be_asked_for(tmp_path):
         torch.backends.cudnn.benchmark = True
         torch.set_float32_matmul_precision("high")
         torch.set_num_threads(2)
+        assert (torch.pi, torch.inf, torch.newaxis) == (__import__("math").pi, float("inf"), None)
+        if torch.accelerator.is_available():
+            assert torch.accelerator.current_accelerator().type == "cuda"
+        assert torch.promote_types(torch.int64, torch.float16) is torch.float16
         print(torch.backends.mps.is_available(), torch.get_num_threads())
         import helper
         """,
