@@ -87,7 +87,9 @@ def symgrad(problem: Problem, *, with_jax: bool) -> Callable[[], Any]:
             x="n,d",
             y="n,k" if problem.binary else sg.spec("n", sg.int32),
         )
-        compiled = f.compile()  # value and all gradients; the source exists from here on
+        compiled = f.compile(
+            gradients=True
+        )  # value and all gradients; the source exists from here on
         return compiled.lower(params, x, y) if with_jax else compiled.source
 
     return once

@@ -20,17 +20,17 @@ from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.equal import united
-from symgrad.core.expr import Expr, name_of, symbol
+from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import Shape, letter, letters_of, shape_text
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.lines import Lines, derive_lines
-from symgrad.derivation.naming import display_names
 from symgrad.derivation.order import Written
 from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.errors import ShapeError, TraceError
 from symgrad.leaf_symbols import expanded
 from symgrad.record import modes
+from symgrad.signature import Signature, call
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensor import Tensor
 from symgrad.training import TrainingStep, training_step
@@ -89,27 +89,13 @@ class TracedFunction:
         self.name = getattr(function, "__name__", "function")
         self.argument_names = _argument_names(function, specs)
         self.containers = [a for a in self.argument_names if _holds_parameters(specs[a])]
-        self.structures: dict[str, Any] = {}
-        paths: list[str] = []
-        leaves: list[Spec] = []
-        self._slices: dict[str, slice] = {}
-        for argument in self.argument_names:
-            named, structure = arrays.flatten_with_names(specs[argument], argument)
-            self.structures[argument] = structure
-            self._slices[argument] = slice(len(paths), len(paths) + len(named))
-            paths += [p for p, _ in named]
-            leaves += [s if isinstance(s, Spec) else spec(s) for _, s in named]
-        shown = display_names(paths, self.containers)
-        self.paths = paths
-        self.symbols = [
-            symbol(word, s.shape, s.dtype, number=k + 1, facts=s.facts)
-            for k, (word, s) in enumerate(zip(shown, leaves, strict=True))
-        ]
+        ordered = {a: specs[a] for a in self.argument_names}
+        self.signature = Signature(self.name, ordered, _parts, self.containers)
+        self.paths = self.signature.paths
+        self.symbols = self.signature.symbols
         self.written = Written()
         arguments = {
-            a: arrays.tree_unflatten(
-                self.structures[a], [Tensor.of(s) for s in self.symbols[self._slices[a]]]
-            )
+            a: self.signature.tree(a, [Tensor.of(s) for s in self.symbols_of(a)])
             for a in self.argument_names
         }
         before, modes.tracing = modes.tracing, True
@@ -143,10 +129,7 @@ class TracedFunction:
         if not self.containers:
             return list(self.symbols)
         data = [
-            s
-            for a in self.argument_names
-            if a not in self.containers
-            for s in self.symbols[self._slices[a]]
+            s for a in self.argument_names if a not in self.containers for s in self.symbols_of(a)
         ]
         return data + self.parameters
 
@@ -155,7 +138,7 @@ class TracedFunction:
         """What gradients are taken of: the leaves of containers, else every floating input."""
         if not self.containers:
             return [s for s in self.symbols if s.dtype.differentiable]
-        found = [s for a in self.containers for s in self.symbols[self._slices[a]]]
+        found = [s for a in self.containers for s in self.symbols_of(a)]
         found = [s for s in found if s.dtype.differentiable]
         return sorted(found, key=_layer_order)
 
@@ -268,72 +251,11 @@ class TracedFunction:
         core = arrays.with_tangent(value, value_and_gradients)
 
         def function(*args: Any, **kwargs: Any) -> Any:
-            return core(*self.flatten(args, kwargs))
+            return core(*self.signature.flatten(args, kwargs))
 
         function.__name__ = self.name
         function.__doc__ = f"{self.name} with the derivative of its derivation."
         return function
-
-    def flatten(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Any]:
-        """The leaves of call arguments in the order of ``symbols``; ShapeError if they differ."""
-        names = self.argument_names
-        if len(args) > len(names):
-            raise TypeError(
-                f"{self.name}() takes {len(names)} arguments: {', '.join(names)}; it was given "
-                f"{len(args)}"
-            )
-        given = dict(zip(names, args, strict=False))
-        for a in kwargs:
-            if a in given:
-                raise TypeError(f"{self.name}() has two values for the argument {a!r}")
-            if a not in names:
-                raise TypeError(f"{self.name}() has no argument {a!r}")
-        given.update(kwargs)
-        for a in names:
-            if a not in given:
-                raise TypeError(f"{self.name}() misses the argument {a!r}")
-        return self.flatten_some(given)
-
-    def flatten_some(self, given: Mapping[str, Any]) -> list[Any]:
-        """The checked leaves of the arguments that are given."""
-        leaves: list[Any] = []
-        symbols: list[tuple[Expr, str]] = []
-        for a in self.argument_names:
-            if a not in given:
-                continue
-            found, structure = arrays.tree_flatten(given[a])
-            if structure != self.structures[a]:
-                raise ShapeError(
-                    f"{self.name}({a}=…): the containers differ from those it was traced with: "
-                    f"{structure} instead of {self.structures[a]}"
-                )
-            leaves += [_array(v) for v in found]
-            at = self._slices[a]
-            symbols += zip(self.symbols[at], self.paths[at], strict=True)
-        self._check(leaves, symbols)
-        return leaves
-
-    def _check(self, leaves: Sequence[Any], symbols: Sequence[tuple[Expr, str]]) -> None:
-        sizes: dict[str, tuple[int, str]] = {}
-        for value, (leaf, path) in zip(leaves, symbols, strict=True):
-            shape = getattr(value, "shape", ())
-            wrong = len(shape) != len(leaf.shape)
-            for extent, size in zip(shape, leaf.shape, strict=False):
-                if isinstance(size, int):
-                    wrong = wrong or extent != size
-                elif len(size.letters) == 1:
-                    word = size.letters[0]
-                    known = sizes.setdefault(word, (extent, path))
-                    if known[0] != extent:
-                        raise ShapeError(
-                            f"{self.name}: {path} has shape {tuple(shape)}, declared "
-                            f"{shape_text(leaf.shape)}, but {word} is {known[0]} in {known[1]}"
-                        )
-            if wrong:
-                raise ShapeError(
-                    f"{self.name}: {path} has shape {tuple(shape)} but was declared "
-                    f"{shape_text(leaf.shape)}"
-                )
 
     def training_step(self, optimizer: Any, device: Any = None, **hyper: Any) -> TrainingStep:
         """One donated executable: (params, state, *data) → (params, state, value).
@@ -345,7 +267,7 @@ class TracedFunction:
 
     def symbols_of(self, argument: str) -> list[Expr]:
         """The symbols of one argument in pytree order."""
-        return self.symbols[self._slices[argument]]
+        return self.signature.symbols_of(argument)
 
     def __repr__(self) -> str:
         shown = ", ".join(
@@ -376,6 +298,24 @@ class CompiledFunction:
         self.traced = traced
         self.executable = executable
         self.gradients = gradients
+        signature = traced.signature
+        trees = traced.containers or traced.argument_names
+        places = {s: k for k, s in enumerate(traced.parameters)}
+        rows = [(a, [places.get(s) for s in signature.symbols_of(a)]) for a in trees]
+
+        def of_pytrees(*args: Any, **kwargs: Any) -> Any:
+            found = executable.function(*signature.flatten(args, kwargs))
+            if not gradients:
+                return found
+            value, *rest = found
+            made = [
+                signature.tree(a, [None if k is None else rest[k] for k in row]) for a, row in rows
+            ]
+            return value, made[0] if len(made) == 1 else tuple(made)
+
+        of_pytrees.__name__ = traced.name
+        key = signature.key, tuple((a, tuple(row)) for a, row in rows), gradients
+        self._call = executable.over(of_pytrees, key)
 
     @property
     def source(self) -> str:
@@ -386,19 +326,21 @@ class CompiledFunction:
         """The same program for ``"jax"`` or ``"numpy"``."""
         return self.executable.source_for(target)
 
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """JAX's lowered form (``jax.stages.Lowered``) for arguments like those of a call.
+
+        Arrays or ``jax.ShapeDtypeStruct``, as for the ``lower`` of ``jax.jit``; ``.as_text()``
+        shows it, ``.compile()`` gives XLA's program (to be called under ``jax.enable_x64(True)``
+        where the function has 64-bit arguments).
+        """
+        return self._call.lower(*args, **kwargs)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call it."""
-        leaves = self.traced.flatten(args, kwargs)
-        found = self.executable(*leaves)
-        if not self.gradients:
-            return found
-        value, *rest = found
-        by_symbol = dict(zip(self.traced.parameters, rest, strict=True))
-        trees = []
-        for a in self.traced.containers or self.traced.argument_names:
-            part = [by_symbol.get(s) for s in self.traced.symbols_of(a)]
-            trees.append(arrays.tree_unflatten(self.traced.structures[a], part))
-        return value, trees[0] if len(trees) == 1 else tuple(trees)
+        """Call it: the value, or (value, gradients in the containers of the parameters).
+
+        ShapeError or TypeError if the arguments are not those that were traced.
+        """
+        return call(self._call, *args, **kwargs)
 
 
 def trace(function: Callable[..., Any], **specs: Any) -> TracedFunction:
@@ -458,8 +400,9 @@ def _value_and_gradients(lines: Lines, parameters: Sequence[Expr]) -> list[Expr]
     return [lines.output, *(gradients[name_of(p)] for p in parameters)]
 
 
-def _array(value: Any) -> Any:
-    return value.array() if isinstance(value, Tensor) else value
+def _parts(value: Any) -> tuple[Shape, DType, tuple[str, ...]]:
+    made = value if isinstance(value, Spec) else spec(value)
+    return made.shape, made.dtype, made.facts
 
 
 __all__ = ["CompiledFunction", "Spec", "TracedFunction", "letters_of", "spec", "trace"]

@@ -25,6 +25,7 @@ from symgrad.derivation.notation import Printer, slots_of
 from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.errors import DeviceError
 from symgrad.lower import Line
+from symgrad.signature import call
 
 COUNT = "step"
 
@@ -45,7 +46,6 @@ class TrainingStep:
         self._data_arguments = [
             a for a in traced.argument_names if a not in self._parameter_arguments
         ]
-        self._program: Program | None = None
 
     @property
     def program(self) -> Program:
@@ -63,14 +63,7 @@ class TrainingStep:
 
     def parameter_leaves(self, params: Any) -> list[Any]:
         """The leaves of the parameters in the order of the traced symbols."""
-        if len(self._parameter_arguments) == 1:
-            trees = [params]
-        else:
-            trees = list(params)
-        leaves: list[Any] = []
-        for tree in trees:
-            leaves += arrays.tree_flatten(tree)[0]
-        return leaves
+        return arrays.tree_flatten(params)[0]
 
     def parameter_tree(self, leaves: Sequence[Any]) -> Any:
         """The inverse of :meth:`parameter_leaves`."""
@@ -78,9 +71,7 @@ class TrainingStep:
         start = 0
         for a in self._parameter_arguments:
             count = len(self.traced.symbols_of(a))
-            trees.append(
-                arrays.tree_unflatten(self.traced.structures[a], leaves[start : start + count])
-            )
+            trees.append(self.traced.signature.tree(a, leaves[start : start + count]))
             start += count
         return trees[0] if len(trees) == 1 else tuple(trees)
 
@@ -92,29 +83,26 @@ class TrainingStep:
         """Symbols of the data arguments."""
         return [s for a in self._data_arguments for s in self.traced.symbols_of(a)]
 
-    def data_leaves(self, data: Sequence[Any]) -> list[Any]:
-        """The leaves of the data arguments."""
-        leaves: list[Any] = []
-        for value in data:
-            if hasattr(value, "array"):
-                value = value.array()
-            leaves += arrays.tree_flatten(value)[0]
-        return leaves
+    def checked(self, params: Any, data: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+        """The leaves of parameters and data.
 
-    def check(self, params: Any, data: Sequence[Any]) -> None:
-        """ShapeError or TypeError if the arguments are not those that were traced."""
+        ShapeError or TypeError if the arguments are not those that were traced.
+        """
         single = len(self._parameter_arguments) == 1
         names = [*self._parameter_arguments, *self._data_arguments]
         given = [*([params] if single else params), *data]
         if len(given) > len(names):
             raise TypeError(f"the step of {self.traced.name} takes {', '.join(names)}")
-        self.traced.flatten((), dict(zip(names, given, strict=False)))
+        named = dict(zip(names, given, strict=False))
+        self.traced.signature.flatten((), named)
+        leaves = arrays.tree_flatten([named[a] for a in self._data_arguments])[0]
+        return self.parameter_leaves(params), leaves
 
     def placed(self, params: Any) -> list[Any]:
         """Copies of the parameters on the device, in the declared dtypes."""
         single = len(self._parameter_arguments) == 1
         trees = [params] if single else list(params)
-        self.traced.flatten_some(dict(zip(self._parameter_arguments, trees, strict=True)))
+        self.traced.signature.flatten_some(dict(zip(self._parameter_arguments, trees, strict=True)))
         return [
             arrays.to_device(v, self.device, s.dtype.name)
             for v, s in zip(self.parameter_leaves(params), self.parameter_symbols(), strict=True)
@@ -131,6 +119,7 @@ class RowStep(TrainingStep):
         self.lr = float(hyper["lr"])
         self._rate: tuple[float, Any] | None = None
         self.executable = self._compile()
+        self._call = self.executable.over(self._step, donate=(0, 1))
 
     def _compile(self) -> Executable:
         lines, derivation = self.traced.lines()
@@ -199,14 +188,15 @@ class RowStep(TrainingStep):
 
     def __call__(self, params: Any, state: dict[str, Any], *data: Any) -> tuple[Any, Any, Any]:
         """Call it."""
-        self.check(params, data)
-        leaves = self.parameter_leaves(params)
+        return call(self._call, params, state, self._rate_array(), *data)
+
+    def _step(self, params: Any, state: dict[str, Any], rate: Any, *data: Any) -> Any:
+        """The program on pytrees; it runs where JAX traces it, once per set of shapes."""
+        leaves, given = self.checked(params, data)
         names = [k for k in state if k != COUNT]
         by_slot = {name: self.parameter_leaves(state[name]) for name in names}
         flat = [by_slot[name][k] for k in range(len(leaves)) for name in names]
-        out = self.executable(
-            *leaves, *flat, state[COUNT], self._rate_array(), *self.data_leaves(data)
-        )
+        out = self.executable.function(*leaves, *flat, state[COUNT], rate, *given)
         count = len(leaves)
         new_state: dict[str, Any] = {}
         for j, name in enumerate(names):
@@ -286,6 +276,7 @@ class OptaxStep(TrainingStep):
         )
         donate = tuple(range(len(parameters) + len(states)))
         self.executable = compiled(program, donate, foreign={"optimizer_update": self._update})
+        self._call = self.executable.over(self._step, donate=(0, 1))
 
     def _update(self, *flat: Any) -> tuple[Any, ...]:
         count = len(self.parameter_symbols())
@@ -298,9 +289,12 @@ class OptaxStep(TrainingStep):
 
     def __call__(self, params: Any, state: Any, *data: Any) -> tuple[Any, Any, Any]:
         """Call it."""
-        self.check(params, data)
-        leaves = self.parameter_leaves(params)
-        out = self.executable(*leaves, *arrays.tree_flatten(state)[0], *self.data_leaves(data))
+        return call(self._call, params, state, *data)
+
+    def _step(self, params: Any, state: Any, *data: Any) -> Any:
+        """The program on pytrees; it runs where JAX traces it, once per set of shapes."""
+        leaves, given = self.checked(params, data)
+        out = self.executable.function(*leaves, *arrays.tree_flatten(state)[0], *given)
         count = len(leaves)
         return (
             self.parameter_tree(out[:count]),

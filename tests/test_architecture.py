@@ -30,6 +30,7 @@ FLOORS: dict[str, float] = {
     "symgrad.trace": 8.2,
     "symgrad.trace_module": 8.25,
     "symgrad.training": 8.1,
+    "symgrad.signature": 7.9,
     "symgrad.nn": 8,
     "symgrad.optim": 8,
     "symgrad.utils": 8,

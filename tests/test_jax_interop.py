@@ -237,3 +237,23 @@ def test_shardings():
         [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "sharded", done.stderr[-2000:]
+
+
+def test_lowered_as_by_jit(f):
+    shapes = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), (PARAMS, X, Y))
+    compiled = f.compile(gradients=True)
+    lowered = compiled.lower(*shapes)
+    assert "dot_general" in lowered.as_text()
+    with jax.enable_x64(True):  # the labels are int64
+        close(lowered.compile()(PARAMS, X, Y), compiled(PARAMS, X, Y))
+    with pytest.raises(sg.ShapeError):
+        compiled.lower(PARAMS, X.T, Y)
+
+
+def test_compiled_functions_take_tensors(f, expected):
+    tensors = {k: sg.tensor(v) for k, v in PARAMS.items()}
+    close(f.compile(gradients=True)(tensors, sg.tensor(X), y=sg.tensor(Y)), expected)
+
+
+def test_equal_functions_share_one_executable(f):
+    assert make().compile()._call is f.compile()._call

@@ -12,7 +12,8 @@ import linecache
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, cast
 
@@ -103,6 +104,31 @@ def unload(module: ModuleType) -> None:
             linecache.cache.pop(cast(str, module.__file__), None)
 
 
+class PytreeFunction:
+    """A function of pytrees under `jax.jit`: called, lowered and donated as `jax.jit` does.
+
+    A `wide` one runs inside the context that 64-bit dtypes need.
+    """
+
+    __slots__ = ("_jitted", "_wide")
+
+    def __init__(self, function: Function, wide: bool, donate: tuple[int, ...] = ()) -> None:
+        self._jitted: Any = _jax.jit(function, donate_argnums=donate)
+        self._wide = wide
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it."""
+        if self._wide:
+            with jax.enable_x64(True):
+                return self._jitted(*args, **kwargs)
+        return self._jitted(*args, **kwargs)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """JAX's lowered form for arrays or `jax.ShapeDtypeStruct`s like these arguments."""
+        with jax.enable_x64(True) if self._wide else nullcontext():
+            return self._jitted.lower(*args, **kwargs)
+
+
 class Executable:
     """A program that runs: call it with one array per input, get its outputs.
 
@@ -117,7 +143,9 @@ class Executable:
     `jax.enable_x64(True)`, and nothing outside of the call sees it.
     """
 
-    __slots__ = ("__weakref__", "_module", "function", "jitted", "program", "source")
+    __slots__ = (
+        "__weakref__", "_functions", "_module", "function", "jitted", "program", "source",
+    )  # fmt: skip
 
     wide = False
     """Whether the program has 64-bit dtypes."""
@@ -135,10 +163,27 @@ class Executable:
         self._module = load(text, name, namespace)
         self.function = cast(Function, getattr(self._module, name))
         self.jitted: Any = _jax.jit(self.function, **options)
+        self._functions: dict[Hashable, PytreeFunction] = {}
 
     def __call__(self, *arrays: Any) -> Any:
         """Run the program: one array for one output, otherwise a tuple."""
         return self.jitted(*arrays)
+
+    def over(
+        self,
+        function: Function,
+        key: Hashable | None = None,
+        donate: tuple[int, ...] = (),
+    ) -> "PytreeFunction":
+        """A function of pytrees that calls `self.function`, under a `jax.jit` of its own.
+
+        **Arguments:**
+
+        - `key`: functions of equal keys do the same: the first of them is kept and used for all.
+        - `donate`: positions of arguments whose buffers the results may take over.
+        """
+        made = PytreeFunction(function, self.wide, donate)
+        return made if key is None else self._functions.setdefault((key, donate), made)
 
     def source_for(self, target: str) -> str:
         """The same program written for another target, such as `"numpy"`."""
