@@ -11,6 +11,7 @@ from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.matrix_form import Recogniser, flatten, map_form, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
 from symgrad.derivation.order import Written, ordered_terms
+from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.errors import NotationError
 
 ALL = Form("all")
@@ -138,15 +139,17 @@ class Indexer:
         for k, (a, ls) in enumerate(factors):
             if k in picked:
                 continue
-            inverse = a.op.name == "power" and a.params[2][0] == -1
+            inverse = under_fraction(a)
             source = a.args[0] if inverse else a
             inner = yield self._best(source, tuple(place.get(x, ALL) for x in ls))
+            if inverse:
+                inner = powered(inner, inverse, False)
             if inner.kind == "scale" and not inverse:
                 coefficient = coefficient * inner.data
                 inner = inner.items[0]
             (under if inverse else over).append(inner)
         del self.scope[depth:]
-        over = _squares(over)
+        over, under = powers(over), powers(under)
         over.sort(key=lambda f: f.kind in ("sum", "total"))
         body = product(over) if over else Form("number", (), ONE)
         if under:
@@ -161,15 +164,6 @@ class Indexer:
 
 def _at(at: tuple[Form, ...], label: int) -> Form:
     return at[label] if label >= 0 else Form("name", (), "0")
-
-
-def _squares(forms: list[Form]) -> list[Form]:
-    """Equal entries next to each other become a power."""
-    counted: dict[Form, int] = {}
-    for form in forms:
-        counted[form] = counted.get(form, 0) + 1
-    from_fraction = type(ONE.number)
-    return [f if n == 1 else Form("power", (f,), from_fraction(n)) for f, n in counted.items()]
 
 
 def _live(at: tuple[Form, ...]) -> list[Slot]:

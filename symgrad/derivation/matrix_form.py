@@ -25,6 +25,7 @@ from symgrad.derivation.notation import (
     transposed,
 )
 from symgrad.derivation.order import Written, bare, content, ordered_terms, weight
+from symgrad.derivation.powers import powered, powers, under_fraction
 
 
 @dataclass(slots=True)
@@ -155,9 +156,10 @@ class Recogniser:
         matrices_below: list[tuple[int, int, Form]] = []
         extents = {x: a.shape[k] for a, ls in factors for k, x in enumerate(ls)}
         for a, ls in factors:
-            inverse = a.op.name == "power" and a.params[2][0] == -1
-            source = a.args[0] if inverse else a
-            inner = yield self._form(source)
+            inverse = under_fraction(a)
+            inner = yield self._form(a.args[0] if inverse else a)
+            if inverse and inner is not None:
+                inner = powered(inner, inverse, bool(ls))
             if inner is None or any(x < 0 for x in ls) or len(ls) > 2:
                 return None
             if inner.kind == "scale" and not inverse:
@@ -190,6 +192,7 @@ class Recogniser:
         body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed))
         if body is None:
             return None
+        scalars, below = powers(scalars), powers(below)
         if body.kind == "number" and scalars:
             body = product(scalars)
         elif scalars:
@@ -424,16 +427,11 @@ def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
         return Form("indicator", tuple(parts)) if e.args[0].dtype.kind == "b" else parts[0]
     if op.name == "power":
         p = e.params[2][0]
-        if p == -1:
+        if p < 0:
             one = Form("number", (), ONE)
-            return Form("quotient", (one, parts[0]), True if tensor else None)
-        if p == Fraction(1, 2):
-            return call("√", parts[0])
-        if p == Fraction(-1, 2):
-            root = call("√", parts[0])
-            one = Form("number", (), ONE)
-            return Form("quotient", (one, root), True if tensor else None)
-        return call("pow", parts[0], Form("number", (), Monomial(p)))
+            below = powered(parts[0], -p, tensor)
+            return Form("quotient", (one, below), True if tensor else None)
+        return powered(parts[0], p, tensor)
     if op.name == "detach":
         return parts[0]
     return call(op.text or op.name, *parts)

@@ -97,9 +97,17 @@ def identifier(text: str) -> str:
     return word if word and not word[0].isdigit() else f"v_{word}"
 
 
+def _tight(template: Template) -> Template:
+    """The fraction of a coefficient as it is written: ``2/n``."""
+    if template.form("numpy") != "{0} / {1}":
+        return template
+    return Template((("numpy", "{0}/{1}"),), template.precedence, template.holes)
+
+
 def _rewritten(operand: Operand) -> Operand:
     """The tree with every template in plain form, rebuilt bottom-up without recursion."""
     done: dict[int, Operand] = {}
+    reading: set[int] = set()  # what depends on a tensor; the rest is a coefficient
     stack: list[tuple[Operand, bool]] = [(operand, False)]
     while stack:
         part, ready = stack.pop()
@@ -108,7 +116,12 @@ def _rewritten(operand: Operand) -> Operand:
         if not isinstance(part, Apply):
             done[id(part)] = part
         elif ready:
-            done[id(part)] = Apply(_plain(part.template), tuple(done[id(o)] for o in part.operands))
+            template = _plain(part.template)
+            if any(isinstance(o, Variable) or id(o) in reading for o in part.operands):
+                reading.add(id(part))
+            else:
+                template = _tight(template)
+            done[id(part)] = Apply(template, tuple(done[id(o)] for o in part.operands))
         else:
             stack.append((part, True))
             stack.extend((o, False) for o in part.operands)

@@ -140,6 +140,17 @@ def sqrt(x: Any) -> Any:
     return power(x, Fraction(1, 2)) if isinstance(x, Expr) else math.sqrt(x)
 
 
+def complement(x: Scalar) -> Any:
+    """``1 − x``; of a number, the double nearest to the decimal that was written.
+
+    >>> complement(0.9), 1 - 0.9
+    (0.1, 0.09999999999999998)
+    """
+    if isinstance(x, Expr) or not math.isfinite(x):
+        return 1 - x
+    return float(1 - Fraction(repr(float(x))))
+
+
 def raised(base: Scalar, exponent: Scalar) -> Any:
     """``baseᵉ``; a known base in front of an unknown exponent keeps its double precision.
 

@@ -19,6 +19,7 @@ from symgrad.optim.row import (
     State,
     chosen,
     compared,
+    complement,
     decayed,
     one_minus_power,
     raised,
@@ -37,7 +38,7 @@ def _average(old: Expr, new: Expr, s: Scalars, number: str) -> Expr:
 
 
 def _sgd_scalars(h: Hyper, step: Scalar) -> dict[str, Any]:
-    rest = 1 - h["dampening"]
+    rest = complement(h["dampening"])
     first = chosen(compared("eq", step, 1), 1.0, rest, step)
     return {
         "lr": h["lr"],
@@ -83,14 +84,14 @@ def _adam_scalars(h: Hyper, step: Scalar) -> dict[str, Any]:
     correction = one_minus_power(h["beta1"], step)
     return {
         "beta1": h["beta1"],
-        "rest1": 1 - h["beta1"],
+        "rest1": complement(h["beta1"]),
         "beta2": h["beta2"],
-        "rest2": 1 - h["beta2"],
+        "rest2": complement(h["beta2"]),
         "rate": h["lr"] / correction,
         "root": sqrt(one_minus_power(h["beta2"], step)),
         "eps": h["eps"],
         "weight_decay": h["weight_decay"],
-        "keep": 1 - h["lr"] * h["weight_decay"],
+        "keep": complement(h["lr"] * h["weight_decay"]),
     }
 
 
@@ -150,7 +151,10 @@ ADAMW = Row(
 def _rmsprop_scalars(h: Hyper, step: Scalar) -> dict[str, Any]:
     del step
     named = ("lr", "eps", "weight_decay", "momentum")
-    return {name: h[name] for name in named} | {"beta2": h["alpha"], "rest2": 1 - h["alpha"]}
+    return {name: h[name] for name in named} | {
+        "beta2": h["alpha"],
+        "rest2": complement(h["alpha"]),
+    }
 
 
 def _rmsprop(p: Expr, g: Expr, state: State, s: Scalars, h: Hyper) -> Updated:
@@ -226,7 +230,7 @@ ADAGRAD = Row(
 def _adadelta_scalars(h: Hyper, step: Scalar) -> dict[str, Any]:
     del step
     named = ("lr", "eps", "weight_decay")
-    return {name: h[name] for name in named} | {"beta2": h["rho"], "rest2": 1 - h["rho"]}
+    return {name: h[name] for name in named} | {"beta2": h["rho"], "rest2": complement(h["rho"])}
 
 
 def _adadelta(p: Expr, g: Expr, state: State, s: Scalars, h: Hyper) -> Updated:

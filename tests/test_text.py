@@ -1,0 +1,60 @@
+"""How single things are written: powers, fractions, coefficients of optimizers."""
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad import optim
+from symgrad.optim.row import complement
+
+s, t = sg.symbols("s t")
+a = sg.symbol("a", "n")
+
+POWERS = [
+    (s**-1, "1 / s", r"\frac{1}{s}", "1 / s"),
+    (s**-2, "1 / s²", r"\frac{1}{s^{2}}", "1 / square(s)"),
+    (1 / s**2, "1 / s²", r"\frac{1}{s^{2}}", "1 / s ** 2"),
+    (s**3, "s³", "s^{3}", "s ** 3"),
+    (s * s * t, "s² t", r"s^{2} \, t", None),
+    (s**2.5, "s^(5/2)", "s^{5/2}", "s ** 2.5"),
+    (s**-1.5, "1 / s^(3/2)", r"\frac{1}{s^{3/2}}", "s ** (-1.5)"),
+    (s**-0.5, "1 / √s", r"\frac{1}{\sqrt{s}}", "1 / sqrt(s)"),
+    ((s + 1) ** -2, "1 / (s + 1)²", r"\frac{1}{\left(s + 1\right)^{2}}", None),
+    (t * s**-2, "t / s²", r"\frac{t}{s^{2}}", None),
+    (a**-1, "1 ⊘ a", r"1 \oslash a", "1 / a"),
+    (a**-2, "1 ⊘ (a ⊙ a)", r"1 \oslash \left(a \odot a\right)", "1 / square(a)"),
+    (a / s**2, "a / s²", r"\frac{a}{s^{2}}", "a / s ** 2"),
+    (a**-1.5, "1 ⊘ pow(a, (3/2))", None, "a ** (-1.5)"),
+]
+
+
+@pytest.mark.parametrize(("value", "text", "latex", "python"), POWERS, ids=lambda v: str(v)[:20])
+def test_powers(value, text, latex, python):
+    formula = value.formula()
+    assert formula.unicode == text
+    assert latex in (None, formula.latex())
+    assert python in (None, formula.python())
+
+
+def test_a_fraction_of_a_coefficient_is_written_tight():
+    X, w, y = sg.symbols("X:n,d  w:d  y:n")
+    slope = sg.grad(((X @ w - y) ** 2).mean(), w)
+    assert slope.formula().python() == "2/n * (X.T @ (X @ w - y))"
+    assert (w / s).formula().python() == "w / s"
+
+
+@pytest.mark.parametrize("beta", [0.9, 0.999, 0.99, 0.0, 0.1, 0.3, 1, 1 / 3])
+def test_the_rest_of_a_decay_rate_is_the_decimal_that_was_meant(beta):
+    assert np.float32(complement(beta)) == np.float32(1 - beta)
+    assert len(repr(complement(beta))) <= len(repr(float(beta))) + 1
+
+
+@pytest.mark.parametrize("kind", [optim.Adam, optim.AdamW, optim.RMSprop, optim.Adadelta])
+def test_programs_of_optimizers_show_short_numbers(kind):
+    def loss(params, x):
+        return sg.tanh(x @ params["w"]).sum()
+
+    f = sg.trace(loss, params={"w": "d"}, x="n,d")
+    source = f.training_step(kind, lr=0.1).source
+    assert "99999999" not in source
+    assert "00000000" not in source
