@@ -172,3 +172,14 @@ def test_sizes_may_be_letters():
 def test_the_formula_names_the_convolution():
     x, w = sg.symbols("x:n,3,8,8  w:4,3,3,3")
     assert "conv(x, w)" in str(F.conv2d(x, w).sum().formula())
+
+
+def test_an_axis_of_size_one_moves_like_any_other():
+    """The batch of one-channel images stands where channels stand in the gradient of the filters."""
+    both(F.conv2d, TF.conv2d, [drawn(3, 1, 5, 5), drawn(2, 1, 3, 3)])
+    x = sg.symbol("x", (5, 1, 3))
+    found = sg.compile([sg.softmax(x.transpose(0, 1), 0), sg.softmax(x.permute(1, 2, 0).tanh(), 0)])
+    one = drawn(5, 1, 3).astype(np.float32)
+    for made in found(one):
+        np.testing.assert_allclose(np.asarray(made), 1.0)
+    assert [np.asarray(m).shape for m in found(one)] == [(1, 5, 3), (1, 3, 5)]

@@ -175,6 +175,12 @@ def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> O
     offset = rank - len(labels)
     if offset >= 0 and all(x == offset + k or x < 0 for k, x in enumerate(labels)):
         return value
+    placed = [x for x in labels if x >= 0]
+    if not offset and len(set(placed)) == len(placed):
+        # as many axes as asked for: those of size 1 go where no other axis is
+        free = iter(x for x in range(rank) if x not in placed)
+        places = [next(free) if x < 0 else x for x in labels]
+        return permuted(value, sorted(range(rank), key=places.__getitem__))
     value, kept = plain(value, shape, labels)
     order = sorted(range(len(kept)), key=lambda k: kept[k])
     value = permuted(value, order)

@@ -101,7 +101,8 @@ def _elementwise(
             value = aligned(state.value(a), a.shape, labels, rank)
             over += _repeated(value, times, state.readable)
         carried.update(x for x in labels if x >= 0)
-        full = full or len(labels) == rank or (bool(labels) and labels[0] == 0)
+        distinct = len(set(labels) - {-1}) == len([x for x in labels if x >= 0])
+        full = full or (len(labels) == rank and distinct) or (bool(labels) and labels[0] == 0)
     value = product_of(over)
     if under:
         value = Apply(OVER, (value, product_of(under)))
