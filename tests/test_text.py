@@ -58,3 +58,26 @@ def test_programs_of_optimizers_show_short_numbers(kind):
     source = f.training_step(kind, lr=0.1).source
     assert "99999999" not in source
     assert "00000000" not in source
+
+
+def test_logic_stands_between_its_operands():
+    b = sg.symbol("b", "n")
+    for value, text, latex, ascii_text in (
+        ((a > b) & (a < 1), "(a > b) ∧ (a < 1)", r"\land", "(a > b) and (a < 1)"),
+        ((a > b) | (b >= 1), "(a > b) ∨ (b ≥ 1)", r"\lor", "(a > b) or (b >= 1)"),
+        ((a > b) ^ (a < 1), "(a > b) ⊻ (a < 1)", r"\veebar", "(a > b) xor (a < 1)"),
+        (~((a > b) & (a < 1)), "¬((a > b) ∧ (a < 1))", r"\land", "not ((a > b) and (a < 1))"),
+    ):
+        formula = value.formula()
+        assert formula.unicode == text
+        assert latex in formula.latex()
+        assert formula.ascii == ascii_text
+
+
+def test_columns_of_an_ascii_derivation_align():
+    x, w, y, g = sg.symbols("x:n,d  w:d  y:n  γ")
+    block = sg.derive(((g * (x @ w) - y) ** 2).mean(), [w, g])
+    lines = block.ascii.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith(("L ", "r ")))
+    short = {line.index(" = ") for line in lines[start:] if line.index(" = ") <= 8}
+    assert short == {8}

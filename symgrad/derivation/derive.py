@@ -141,7 +141,12 @@ class Derivation:
     @property
     def ascii(self) -> str:
         """The block in ASCII."""
-        return to_ascii(self.unicode)
+        lines = to_ascii(self.unicode).split("\n")
+        start = len(self.header())
+        parts = [[p.strip() for p in line.split(" = ", 1)] for line in lines[start:]]
+        width = min(max((len(left) for left, _ in parts), default=0), 8)
+        aligned = [f"{left:<{width}} = {right}" for left, right in parts]
+        return "\n".join([*lines[:start], *aligned])
 
     def latex(self) -> str:
         """An ``aligned`` block."""
@@ -167,6 +172,6 @@ class Derivation:
 
     def __str__(self) -> str:
         text = self.unicode
-        return text if fits_stdout(text) else to_ascii(text)
+        return text if fits_stdout(text) else self.ascii
 
     __repr__ = __str__

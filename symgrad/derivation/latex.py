@@ -34,7 +34,8 @@ _FUNCTIONS = {
     "max": r"\max", "min": r"\min", "σ": r"\sigma", "tr": r"\operatorname{tr}",
     "det": r"\det", "log Γ": r"\log\Gamma", "ψ": r"\psi",
 }  # fmt: skip
-_SIGNS = {">": ">", "≥": r"\ge", "<": "<", "≤": r"\le", "=": "=", "≠": r"\ne"}
+_SIGNS = {">": ">", "≥": r"\ge", "<": "<", "≤": r"\le", "=": "=", "≠": r"\ne", "∧": r"\land",
+          "∨": r"\lor", "⊻": r"\veebar"}  # fmt: skip
 
 
 def latex_name(text: str, rank: int | None = None) -> str:

@@ -415,7 +415,8 @@ def _inner(weights: list[Form], size: Size, _had: Callable[[list[Form]], Form]) 
     return product([transposed(first), _had(rest)])
 
 
-INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠"}
+INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
+         "logical_and": "∧", "logical_or": "∨", "logical_xor": "⊻"}  # fmt: skip
 
 
 def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
