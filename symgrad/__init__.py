@@ -146,6 +146,6 @@ def trace(target: Any, *args: Any, **kwargs: Any) -> Any:
     """A function or module as an expression; of a matrix, the sum of its diagonal (as PyTorch)."""
     if isinstance(target, Tensor):
         return creation.FUNCTIONS["trace"](target)
-    if isinstance(target, nn.Module):
-        return trace_module(target, *args, kwargs)
+    if isinstance(target, nn.Module) and not args:
+        return trace_module(target, kwargs)
     return _trace(target, *args, **kwargs)
