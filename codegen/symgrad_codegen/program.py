@@ -8,7 +8,6 @@ a program may have 100,000 instructions.
 
 import hashlib
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from symgrad_codegen.template import (
@@ -178,14 +177,18 @@ class Program:
             _validate(program)
 
 
-def walk(operand: Operand) -> Iterator[Operand]:
+def walk(operand: Operand) -> list[Operand]:
     """Every node of an expression, parents first, left to right."""
-    stack = [operand]
+    if not isinstance(operand, Apply):
+        return [operand]
+    found: list[Operand] = []
+    stack: list[Operand] = [operand]
     while stack:
         node = stack.pop()
-        yield node
+        found.append(node)
         if isinstance(node, Apply):
-            stack.extend(reversed(node.operands))
+            stack.extend(node.operands[::-1])
+    return found
 
 
 def functions(program: Program) -> list[Program]:

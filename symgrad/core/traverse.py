@@ -30,21 +30,21 @@ def topological(roots: Iterable[Expr], stop: Callable[[Expr], bool] | None = Non
 
     Arguments of a node for which ``stop`` is true are not visited.
     """
-    order: list[Expr] = []
     done: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(list(roots))]
+    order: dict[Expr, None] = {}
+    stack = list(roots)[::-1]
     while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
-            continue
-        if node in done:
+        node = stack[-1]
+        if node in done:  # entered before: its arguments are in the order now
+            stack.pop()
+            order.setdefault(node)
             continue
         done.add(node)
-        stack.append((node, True))
         if stop is None or not stop(node):
-            stack.extend((a, False) for a in reversed(node.args) if a not in done)
-    return order
+            for a in node.args[::-1]:
+                if a not in done:
+                    stack.append(a)
+    return list(order)
 
 
 def leaves(roots: Iterable[Expr]) -> list[Expr]:

@@ -139,7 +139,7 @@ def _trivial(node: Expr) -> bool:
 
 
 def _operations(value: Operand) -> int:
-    return sum(1 for part in walk(value) if isinstance(part, Apply))
+    return sum(isinstance(part, Apply) for part in walk(value))
 
 
 def _typed(value: Operand, node: Expr) -> Operand:
