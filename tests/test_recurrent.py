@@ -1,5 +1,6 @@
 """Recurrent networks: PyTorch's names, values, gradients and packed sequences."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -148,3 +149,24 @@ def test_what_does_not_fit_is_refused():
         nn.GRU(3, 4, proj_size=2)
     with pytest.raises(RuntimeError, match="sorted in decreasing order"):
         nn.utils.rnn.pack_padded_sequence(sg.randn(5, 2, 3), [3, 5])
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+def test_the_batch_may_be_a_letter(name):
+    ours, _ = pair(name, 3, 4, 2, bidirectional=True)
+
+    class Total(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = ours
+
+        def forward(self, x):
+            return self.net(x)[0].sum()
+
+    whole = Total()
+    traced = sg.trace(whole, x=sg.spec("5,n,3", sg.float64))
+    x = RNG.standard_normal((5, 2, 3))
+    values = {k: p.detach().numpy() for k, p in whole.named_parameters()}
+    with jax.enable_x64(True):
+        found = float(traced.jax(values, x))
+    assert found == pytest.approx(whole(sg.tensor(x)).item(), rel=1e-9)

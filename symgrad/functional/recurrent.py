@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from symgrad.core import dtypes
-from symgrad.core.build import constant, elementwise, matmul, product, unsqueeze
+from symgrad.core.build import constant, elementwise, matmul, product, unsqueeze, zeros
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, shape_text
 from symgrad.errors import ShapeError
@@ -29,6 +29,11 @@ def _affine(x: Expr, weight: Expr, bias: Expr | None) -> Expr:
         )
     made = matmul(x, weight.T)
     return made if bias is None else made + bias
+
+
+def _state(given: Expr | None, x: Expr, width: Size) -> Expr:
+    """The state to begin with; zeros unless given."""
+    return zeros((x.shape[1], width), x.dtype) if given is None else given
 
 
 def _gates(z: Expr, count: int) -> list[Expr]:
@@ -90,36 +95,48 @@ def lstm_step(
 
 @public(method=False)
 def rnn_layer(
-    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
+    x: Expr, h: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
     lengths: Expr | None = None, nonlinearity: str = "tanh", reverse: bool = False,
 ) -> Expr:  # fmt: skip
     """``hₜ = tanh(W x + b + W′ hₜ₋₁ + b′)``: x ``(T, N, in)``, h ``(N, H)``, result ``(T, N, H)``."""
     z = _affine(x, w_ih, b_ih)
     return _over_time(
-        z, (h,), lambda a, s: (rnn_step(a, s[0], w_hh, b_hh, nonlinearity),), reverse, lengths
+        z,
+        (_state(h, x, w_hh.shape[1]),),
+        lambda a, s: (rnn_step(a, s[0], w_hh, b_hh, nonlinearity),),
+        reverse,
+        lengths,
     )
 
 
 @public(method=False)
 def gru_layer(
-    x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
+    x: Expr, h: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
     lengths: Expr | None = None, reverse: bool = False,
 ) -> Expr:  # fmt: skip
     """Gated recurrent units: x ``(T, N, in)``, h ``(N, H)``, result ``(T, N, H)``."""
     z = _affine(x, w_ih, b_ih)
-    return _over_time(z, (h,), lambda a, s: (gru_step(a, s[0], w_hh, b_hh),), reverse, lengths)
+    return _over_time(
+        z,
+        (_state(h, x, w_hh.shape[1]),),
+        lambda a, s: (gru_step(a, s[0], w_hh, b_hh),),
+        reverse,
+        lengths,
+    )
 
 
 @public(method=False)
 def lstm_layer(
-    x: Expr, h: Expr, c: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
+    x: Expr, h: Expr | None, c: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
     b_hh: Expr | None = None, w_hr: Expr | None = None, lengths: Expr | None = None,
     reverse: bool = False,
 ) -> Expr:  # fmt: skip
     """Long short-term memory: x ``(T, N, in)``, result ``(T, N, P + H)``: hidden beside cell."""
     z = _affine(x, w_ih, b_ih)
+    cells = (w_hh if w_hr is None else w_hr).shape[1]
+    states = (_state(h, x, w_hh.shape[1]), _state(c, x, cells))
     return _over_time(
-        z, (h, c), lambda a, s: lstm_step(a, s[0], s[1], w_hh, b_hh, w_hr), reverse, lengths
+        z, states, lambda a, s: lstm_step(a, s[0], s[1], w_hh, b_hh, w_hr), reverse, lengths
     )
 
 

@@ -104,18 +104,17 @@ class RNNBase(Module):
     def _statics(self) -> dict[str, Any]:
         return {}
 
-    def _beginning(self, x: Tensor, given: Any) -> list[Tensor]:
-        """The states ``(layers · directions, N, …)`` at the beginning; zeros unless given."""
+    def _beginning(self, x: Tensor, given: Any) -> list[Any]:
+        """The states ``(layers · directions, N, …)`` at the beginning; None stands for zeros."""
+        if given is None:
+            return [None] * self._states
         count = self.num_layers * (2 if self.bidirectional else 1)
         widths = [self.proj_size or self.hidden_size, self.hidden_size][: self._states]
-        shapes = [(count, int(x.shape[1]), w) for w in widths]
-        if given is None:
-            return [creation.zeros(s, dtype=x.dtype, device=x.device) for s in shapes]
         states = list(given) if self._states == 2 else [given]
-        for state, shape in zip(states, shapes, strict=True):
-            if tuple(state.shape) != shape:
+        for state, width in zip(states, widths, strict=True):
+            if tuple(state.shape) != (count, x.shape[1], width):
                 raise RuntimeError(
-                    f"Expected hidden size {shape}, got {list(state.shape)} "
+                    f"Expected hidden size {(count, x.shape[1], width)}, got {list(state.shape)} "
                     f"({type(self).__name__} of {self.num_layers} layers)"
                 )
         return states
@@ -162,7 +161,7 @@ class RNNBase(Module):
         return tuple(s.index_select(1, order) for s in hx)
 
     def _run(
-        self, x: Tensor, states: list[Tensor], lengths: Tensor | None
+        self, x: Tensor, states: list[Any], lengths: Tensor | None
     ) -> tuple[Tensor, list[Tensor]]:
         run, width = _ROWS[self._row], self.proj_size or self.hidden_size
         last: list[list[Tensor]] = []
@@ -172,7 +171,7 @@ class RNNBase(Module):
                 x = _cat(outputs, -1) if len(outputs) > 1 else outputs[0]
                 x = F.dropout(x, self.dropout, self.training)
                 outputs = []
-            made = run(x, *(s[k] for s in states), *self._weights(layer, suffix), lengths=lengths,
+            made = run(x, *(None if s is None else s[k] for s in states), *self._weights(layer, suffix), lengths=lengths,
                        reverse=bool(suffix), **self._statics())  # fmt: skip
             ending = made[0] if suffix else made[-1]
             last.append([ending] if self._states == 1 else

@@ -165,8 +165,8 @@ def _argmax_template(node: Expr) -> Template:
     jax = (
         f"jax.lax.reduce_window(({{0}}, jnp.broadcast_to({places.replace('XP', 'jnp')}, "
         f"{{0}}.shape)), ({lowest}, jnp.int64({size_product(sizes)})), lambda a, b: "
-        "jax.tree.map(lambda s, t: jnp.where((a[0] > b[0]) | jnp.isnan(a[0]) & ~jnp.isnan(b[0]) | "
-        "((a[0] == b[0]) | jnp.isnan(a[0]) & jnp.isnan(b[0])) & (a[1] < b[1]), s, t), a, b), "
+        "jax.tree.map(lambda s, t: jnp.where((b[0] > a[0]) | (b[0] == a[0]) & (b[1] < a[1]) "
+        "| jnp.isnan(b[0]), t, s), a, b), "
         f"{_movement(node)})[1]"
     )
     seen = _numpy_windows(node, low)
