@@ -1,5 +1,6 @@
 """Convolutions, their adjoints and padding: PyTorch's values and gradients to second order."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -183,3 +184,30 @@ def test_an_axis_of_size_one_moves_like_any_other():
     for made in found(one):
         np.testing.assert_allclose(np.asarray(made), 1.0)
     assert [np.asarray(m).shape for m in found(one)] == [(1, 5, 3), (1, 3, 5)]
+
+
+def test_a_traced_network_runs_where_some_lines_have_no_formula():
+    """Lines without a formula stay in the program, without a comment; ``derive`` still refuses."""
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(4, 6, 3),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+    )  # fmt: skip
+
+    class Loss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = net
+
+        def forward(self, x, y):
+            return F.cross_entropy(self.net(x), y)
+
+    whole = Loss()
+    traced = sg.trace(whole, x="n,1,8,8", y=sg.spec("n", sg.int64))
+    x, y = drawn(5, 1, 8, 8).astype(np.float32), np.arange(5) % 3
+    values = {k: p.detach().numpy() for k, p in whole.named_parameters()}
+    found = jax.grad(traced.jax)(values, x, y)
+    whole(sg.tensor(x), sg.tensor(y)).backward()
+    for name, p in whole.named_parameters():
+        np.testing.assert_allclose(np.asarray(found[name]), p.grad.numpy(), 1e-4, 1e-5)
+    with pytest.raises(sg.SymgradError, match="no formula"):
+        traced.derive()

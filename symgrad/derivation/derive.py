@@ -13,6 +13,7 @@ from symgrad.derivation.latex import latex_of
 from symgrad.derivation.lines import GRADIENT, Definition, Lines
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.stream import fits_stdout
+from symgrad.errors import NotationError
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
@@ -35,7 +36,9 @@ class Derivation:
     gradient; ``d.lines`` the lines with their expressions.
     """
 
-    def __init__(self, lines: Lines, inputs: Sequence[Expr]) -> None:
+    def __init__(self, lines: Lines, inputs: Sequence[Expr], partial: bool = False) -> None:
+        """``partial`` leaves out lines that have no formula, where else NotationError is raised."""
+        self.missing: NotationError | None = None
         self.inputs = list(inputs)
         self.source = lines
         self.lines: list[Line] = []
@@ -50,9 +53,21 @@ class Derivation:
         for d in lines.definitions:
             if d.kind == "given":
                 continue
-            right, at = form_of(d.expr, lines.written, lines.named)
+            try:
+                right, at = form_of(d.expr, lines.written, lines.named)
+            except NotationError as error:
+                if not partial:
+                    raise
+                self.missing = self.missing or error
+                continue
             left = notation.name(name_of(d.symbol))
             self.lines.append(Line(d, Form("index", (left, *at)) if at else left, right))
+
+    def complete(self) -> Derivation:
+        """The derivation itself; NotationError where a line was left out."""
+        if self.missing is not None:
+            raise self.missing
+        return self
 
     def _shown(self) -> set[Expr]:
         """One-hot rows that some line prints by name."""

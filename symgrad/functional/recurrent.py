@@ -56,6 +56,7 @@ def _over_time(
             f"{count} ({shape_text(z.shape)})"
         )
     made: list[Expr] = [z] * count
+    joined = len(state) > 1
     for t in reversed(range(count)) if reverse else range(count):
         new = step(select(z, 0, t), state)
         if lengths is not None:
@@ -63,7 +64,7 @@ def _over_time(
             going = unsqueeze(elementwise("gt", lengths, now), [1])
             new = tuple(where(going, a, b) for a, b in zip(new, state, strict=True))
         state = new
-        made[t] = unsqueeze(concatenate(list(state), -1) if len(state) > 1 else state[0], [0])
+        made[t] = unsqueeze(concatenate(list(state), -1) if joined else next(iter(state)), [0])
     return concatenate(made, 0)
 
 
