@@ -95,7 +95,7 @@ from symgrad.trace import trace as _trace
 from symgrad.trace_module import trace_module
 from symgrad.vmap import vmap
 
-from symgrad import func, linalg, nn, optim, utils  # isort: skip
+from symgrad import func, linalg, nn, optim, special, utils  # isort: skip
 from symgrad.serialization import load, save  # isort: skip
 
 __version__ = "0.1.0"

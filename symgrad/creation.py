@@ -148,9 +148,24 @@ def ones_like(
 empty_like = zeros_like
 
 
-def full_like(t: Tensor, fill_value: Any, *, dtype: DType | None = None) -> Tensor:
+def full_like(
+    t: Tensor,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
     """``fill_value`` in the shape of ``t``."""
-    return full(tuple(t.shape), fill_value, dtype=dtype or t.dtype)
+    del layout  # tensors have one
+    return full(
+        tuple(t.shape),
+        fill_value,
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
 
 
 def eye(
@@ -180,6 +195,8 @@ def arange(
         start, end = 0, start
     whole = all(isinstance(v, int) for v in (start, end, step))
     kind = dtype or (dtypes.int64 if whole else default_dtype())
+    if kind is dtypes.int64:
+        start, end, step = int(start), int(end), int(step)
     return _made(np.arange(start, end, step).astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -239,14 +256,40 @@ def randn(
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
-def rand_like(t: Tensor, *, dtype: DType | None = None) -> Tensor:
+def rand_like(
+    t: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
     """Uniform on [0, 1) in the shape of ``t``."""
-    return rand(tuple(t.shape), dtype=dtype or t.dtype)
+    del layout  # tensors have one
+    return rand(
+        tuple(t.shape),
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
 
 
-def randn_like(t: Tensor, *, dtype: DType | None = None) -> Tensor:
+def randn_like(
+    t: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
     """Standard normal in the shape of ``t``."""
-    return randn(tuple(t.shape), dtype=dtype or t.dtype)
+    del layout  # tensors have one
+    return randn(
+        tuple(t.shape),
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
 
 
 def randint(

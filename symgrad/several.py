@@ -17,6 +17,7 @@ from symgrad.functional.table import FUNCTIONS
 from symgrad.tensor import Tensor
 
 METHODS: dict[str, Callable[..., Any]] = {}
+IN_PLACE = {"index_put_"}
 
 
 def _pair(word: str, fields: tuple[str, str] = ("values", "indices")) -> Any:
@@ -37,7 +38,8 @@ PAIRS["aminmax"] = _pair("aminmax", ("min", "max"))
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is a method, too."""
-    METHODS[function.__name__.rstrip("_")] = function
+    word = function.__name__
+    METHODS[word if word in IN_PLACE else word.rstrip("_")] = function
     return function
 
 
@@ -140,6 +142,8 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of nearly equal size, or cut at positions."""
     size = input.shape[dim]
+    if isinstance(indices_or_sections, Tensor):
+        indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, int):
         count = indices_or_sections
         sizes = [size // count + (k < size % count) for k in range(count)]
@@ -170,19 +174,44 @@ def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:
 
 def cartesian_prod(*tensors: Tensor) -> Tensor:
     """All combinations, as rows."""
+    if len(tensors) == 1:
+        return tensors[0]
     return row("stack", [g.reshape(-1) for g in meshgrid(*tensors)], -1)
 
 
 @method
 def var_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
     """(variance, mean)."""
+    if isinstance(dim, bool):
+        dim, options["unbiased"] = None, dim
     return row("var", input, dim, **options), row("mean", input, dim, options.get("keepdim", False))
 
 
 @method
 def std_mean(input: Tensor, dim: Any = None, **options: Any) -> tuple[Tensor, Tensor]:
     """(standard deviation, mean)."""
+    if isinstance(dim, bool):
+        dim, options["unbiased"] = None, dim
     return row("std", input, dim, **options), row("mean", input, dim, options.get("keepdim", False))
+
+
+@method
+def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """``input`` with ``values`` written (or added) at ``input[indices]``."""
+    if any(i.dtype is dtypes.bool_ for i in indices):
+        indices = [p for i in indices for p in (nonzero(i, as_tuple=True)
+                                                 if i.dtype is dtypes.bool_ else (i,))]  # fmt: skip
+    axes = tuple(range(len(indices)))
+    if input.dtype is dtypes.bool_ and accumulate:
+        added = row("index_put_at", input.long(), values.long(), True, axes, *indices)
+        return added.bool()
+    return row("index_put_at", input, values, accumulate, axes, *indices)
+
+
+@method
+def index_put_(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """``index_put`` in place."""
+    return input._set(index_put(input, indices, values, accumulate))
 
 
 # ------------------------------------------------------------------ shapes that the data decide
@@ -199,10 +228,25 @@ def _positions(array: np.ndarray[Any, Any]) -> Tensor:
 @method
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """Where entries are not zero: one row per entry."""
-    found = np.nonzero(_array(input))
+    if not input.shape and not as_tuple:
+        return _positions(np.zeros((int(bool(input)), 0)))
+    found = np.nonzero(np.atleast_1d(_array(input)))
     if as_tuple:
         return tuple(_positions(f) for f in found)
     return _positions(np.stack(found, -1) if found else np.zeros((0, 0)))
+
+
+@method
+def repeat_interleave(
+    input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None
+) -> Tensor:
+    """Each entry several times: one number for all, or a tensor of numbers."""
+    if not isinstance(repeats, Tensor) or repeats.numel() == 1:
+        return row("repeat_interleave", input, int(repeats), dim, output_size=output_size)
+    flat = input.reshape(-1) if dim is None else input
+    axis = 0 if dim is None else dim
+    counts = _array(repeats)
+    return flat.index_select(axis, _positions(np.repeat(np.arange(len(counts)), counts)))
 
 
 @method
@@ -214,7 +258,7 @@ def argwhere(input: Tensor) -> Tensor:
 @method
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The entries where the mask is true."""
-    shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape))
+    shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape)) or (1,)
     return input.expand(shape)[mask.expand(shape)]
 
 
@@ -242,8 +286,9 @@ def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -
     values = _array(input)
     if weights is None:
         return _positions(np.bincount(values, minlength=minlength))
-    counted = np.bincount(values, _array(weights), minlength).astype(weights.dtype.numpy)
-    return Tensor.from_value(counted, weights.dtype)
+    kind = weights.dtype if weights.dtype is dtypes.float32 else dtypes.float64
+    counted = np.bincount(values, _array(weights), minlength).astype(kind.numpy)
+    return Tensor.from_value(counted, kind)
 
 
 @method

@@ -109,6 +109,7 @@ def install() -> dict[str, Callable[..., Any]]:
             setattr(Tensor, f"__{word}__", _binary(name))
             setattr(Tensor, f"__r{word}__", _binary(name, swapped=True))
             setattr(Tensor, f"__i{word}__", _augmented(name))
+    Tensor.__rdiv__ = Tensor.__rtruediv__  # type: ignore[attr-defined]
     for name in COMPARISONS:
         setattr(Tensor, f"__{name}__", _binary(name))
     for name in IN_PLACE:
@@ -121,7 +122,8 @@ def install() -> dict[str, Callable[..., Any]]:
     return functions
 
 
-def _cast_to(self: Tensor, name: str) -> Tensor:
+def _cast_to(self: Tensor, name: str, memory_format: Any = None) -> Tensor:
+    del memory_format  # tensors have one layout
     return self.to(CAST_DTYPES[name])
 
 

@@ -195,7 +195,7 @@ class Viewing(Reading):
             value = Reading.base.from_value(np.asarray(value).astype(self.dtype.numpy), self.dtype)
         if dims:
             target._set(
-                call(FUNCTIONS["index_put"], (target, value, False, tuple(dims), *picks), {})
+                call(FUNCTIONS["index_put_at"], (target, value, False, tuple(dims), *picks), {})
             )
             return
         shape = tuple(target.shape)

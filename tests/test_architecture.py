@@ -36,6 +36,7 @@ FLOORS: dict[str, float] = {
     "symgrad.utils": 8,
     "symgrad.func": 8.05,
     "symgrad.linalg": 8,
+    "symgrad.special": 8,
     "symgrad.cuda": 8,
     "symgrad.cpu": 8,
     "symgrad.backends": 8.05,

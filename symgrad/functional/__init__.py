@@ -5,6 +5,7 @@ from symgrad.functional import (
     convolution,
     elementwise,
     indexing,
+    joining,
     losses,
     matrices,
     order,
@@ -14,11 +15,12 @@ from symgrad.functional import (
     resampling,
     scalar,
     shape,
+    special,
 )
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
-    "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "losses",
+    "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "joining", "losses",
     "matrices", "order", "padding", "pooling", "recurrent", "resampling",
-    "scalar", "shape",
+    "scalar", "shape", "special",
 ]  # fmt: skip

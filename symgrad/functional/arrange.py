@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from symgrad.core import dtypes
-from symgrad.core.build import broadcast_to, cast, contract
+from symgrad.core.build import broadcast_to, cast, contract, reduce_sum
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
@@ -178,8 +178,11 @@ def tile(a: Expr, *dims: Any) -> Expr:
 
 
 @public()
-def repeat_interleave(a: Expr, repeats: int, dim: int | None = None) -> Expr:
+def repeat_interleave(
+    a: Expr, repeats: int, dim: int | None = None, *, output_size: int | None = None
+) -> Expr:
     """Each entry several times."""
+    del output_size  # for the caller's orientation: it is known here
     if dim is None:
         a, dim = structure.reshape(a, (-1,)), 0
     axis = axis_of(dim, a.ndim)
@@ -280,10 +283,20 @@ FUNCTION_DIAGONAL = diagonal
 
 
 @public()
-def diag_embed(a: Expr) -> Expr:
-    """Matrices with these diagonals."""
+def diag_embed(a: Expr, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Expr:
+    """Matrices with these diagonals, their axes at ``dim1`` and ``dim2``."""
     axes = list(range(a.ndim))
-    return contract([a], [axes], [*axes, a.ndim - 1])
+    made = contract([a], [axes], [*axes, a.ndim - 1])
+    if offset:
+        before, after = (0, offset) if offset > 0 else (-offset, 0)
+        made = structure.pad(made, [(before, after), (after, before)])
+    first, second = axis_of(dim1, made.ndim), axis_of(dim2, made.ndim)
+    if (first, second) == (made.ndim - 2, made.ndim - 1):
+        return made
+    order = list(range(made.ndim - 2))
+    for place, axis in sorted([(first, made.ndim - 2), (second, made.ndim - 1)]):
+        order.insert(place, axis)
+    return permute_axes(made, order)
 
 
 def _one_size_per_letter(parts: Sequence[Expr], rows: Sequence[Sequence[int]]) -> None:
@@ -340,6 +353,35 @@ def einsum(equation: str, *operands: Any) -> Expr:
                     [table[x] for x in out])  # fmt: skip
 
 
+def reduce_sum_keeping(a: Expr, axis: int) -> Expr:
+    """Σ over one axis, which stays with size 1."""
+    return insert_axes(reduce_sum(a, [axis]), [axis])
+
+
+@public(method=False, saves=("cross",))
+def tensordot(a: Expr, b: Expr, dims: Any = 2, out: None = None) -> Expr:
+    """Σ over the last ``dims`` axes of a and the first of b, or over two lists of axes."""
+    del out
+    if isinstance(dims, int):
+        first, second = list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    else:
+        first, second = ([axis_of(k, e.ndim) for k in listed((axes,))]
+                         for axes, e in zip(dims, (a, b), strict=True))  # fmt: skip
+    rows = [list(range(a.ndim)), list(range(a.ndim, a.ndim + b.ndim))]
+    for j, k in zip(first, second, strict=True):
+        if a.shape[j] != b.shape[k] and 1 not in (a.shape[j], b.shape[k]):
+            raise ShapeError(
+                f"contracted dimensions need to match, but first has size {a.shape[j]} in dim {j} "
+                f"and second has size {b.shape[k]} in dim {k}",
+                "Name axes of the same size.",
+            )
+        rows[1][k] = j
+        a = reduce_sum_keeping(a, j) if b.shape[k] == 1 else a
+        b = reduce_sum_keeping(b, k) if a.shape[j] == 1 else b
+    out_labels = [k for k in rows[0] if k not in first] + [k for k in rows[1] if k >= a.ndim]
+    return contract(promoted(a, b), rows, out_labels)
+
+
 @public()
 def kron(a: Expr, b: Expr) -> Expr:
     """The Kronecker product of two matrices or vectors."""
@@ -354,9 +396,13 @@ def kron(a: Expr, b: Expr) -> Expr:
 
 
 @public()
-def diff(a: Expr, n: int = 1, dim: int = -1) -> Expr:
-    """Differences of neighbours."""
+def diff(
+    a: Expr, n: int = 1, dim: int = -1, prepend: Expr | None = None, append: Expr | None = None
+) -> Expr:
+    """Differences of neighbours, n times; ``prepend`` and ``append`` are joined first."""
     axis = axis_of(dim, a.ndim)
+    joined = [e for e in (prepend, a, append) if e is not None] if n else [a]
+    a = cat(joined, dim) if len(joined) > 1 else a
     for _ in range(n):
         later = structure.slice_axis(a, axis, 1, None)
         earlier = structure.slice_axis(a, axis, None, -1)

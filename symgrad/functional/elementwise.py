@@ -22,7 +22,7 @@ def add(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
     """a + alpha · b."""
     a, b = promoted(a, b)
     if a.dtype is dtypes.bool_:
-        return apply("logical_or", a, b)
+        return apply("logical_or", a, b) if alpha else a
     return a + b * alpha if alpha != 1 else a + b
 
 
@@ -88,7 +88,23 @@ def pow_(a: Any, b: Any) -> Expr:
             return constant(1, a.dtype, a.shape)
         return power(a, b)
     a, b = promoted(a, b)
+    if not a.dtype.differentiable:
+        return _whole_power(a, b)
     return apply("pow", a, b)
+
+
+def _whole_power(a: Expr, b: Expr) -> Expr:
+    """aᵇ of integers: of a negative exponent what a division would leave, 0 or ±1."""
+    zero, one = constant(0, a.dtype), constant(1, a.dtype)
+    if a.dtype.kind != "i":
+        return apply("pow", a, b)
+    negative = apply("lt", b, zero)
+    raised = apply("pow", a, choose(negative, zero, b))
+    odd = apply("eq", apply("remainder", b, constant(2, a.dtype)), one)
+    left = choose(apply("eq", a, one), one, zero)
+    minus = choose(odd, constant(-1, a.dtype), one)
+    left = choose(apply("eq", a, constant(-1, a.dtype)), minus, left)
+    return choose(negative, left, raised)
 
 
 @public(grad_fn="NegBackward0")
@@ -138,7 +154,7 @@ def reciprocal(a: Expr) -> Expr:
 @public(grad_fn="PowBackward0", saves=(0,))
 def square(a: Expr) -> Expr:
     """a ⊙ a."""
-    return power(a, 2)
+    return power(cast(a, dtypes.int64) if a.dtype is dtypes.bool_ else a, 2)
 
 
 @public(grad_fn="AbsBackward0", saves=(0,))
@@ -150,7 +166,8 @@ def abs_(a: Expr) -> Expr:
 for _name in ("sign", "floor", "ceil", "trunc"):
 
     def _rounding(a: Expr, _op: str = _name) -> Expr:
-        return apply(_op, a) if a.dtype.differentiable or _op == "sign" else a
+        whole = not a.dtype.differentiable and (_op != "sign" or a.dtype.kind == "b")
+        return a if whole else apply(_op, a)
 
     _rounding.__name__ = _name
     public(_name)(_rounding)
@@ -172,7 +189,10 @@ def relu(a: Expr) -> Expr:
 
 @public(saves=(0,))
 def softplus(a: Expr, beta: float = 1, threshold: float = 20) -> Expr:
-    """log(1 + exp(β a)) / β; never overflows, so ``threshold`` is not needed."""
+    """log(1 + exp(β a)) / β, and a itself where β a is above ``threshold``."""
+    if threshold != 20:  # above 20 they are the same number
+        above = apply("gt", a * beta, constant(threshold, a.dtype))
+        return choose(above, a, softplus(a, beta))
     return apply("softplus", a) if beta == 1 else apply("softplus", a * beta) / beta
 
 
@@ -230,6 +250,8 @@ def selu(a: Expr) -> Expr:
 @public(saves=(0,))
 def clamp(a: Expr, min: Any = None, max: Any = None) -> Expr:
     """a between ``min`` and ``max``; the gradient passes at the bounds."""
+    if isinstance(min, Expr) or isinstance(max, Expr):
+        return _clamp_by_tensors(a, min, max)
     result = a
     inside = None
     for bound, relation, op in ((min, "ge", "maximum"), (max, "le", "minimum")):
@@ -242,6 +264,33 @@ def clamp(a: Expr, min: Any = None, max: Any = None) -> Expr:
     if inside is None or not a.dtype.differentiable:
         return result
     return choose(inside, cast(a, result.dtype), apply("detach", result))
+
+
+def _clamp_by_tensors(a: Expr, low: Any, high: Any) -> Expr:
+    """The bound takes the gradient where it is the value."""
+    given = [v for v in (a, low, high) if v is not None]
+    first, *bounds = promoted(*given)
+    result = first
+    if low is not None:
+        result = choose(apply("lt", first, bounds[0]), bounds[0], result)
+    if high is not None:
+        over = apply("gt", first, bounds[-1])
+        if low is not None:
+            over = apply("logical_or", over, apply("lt", bounds[1], bounds[0]))
+        result = choose(over, bounds[-1], result)
+    return result
+
+
+@public(saves=(0,))
+def clamp_min(a: Expr, min: Any) -> Expr:
+    """a, but not below ``min``."""
+    return clamp(a, min)
+
+
+@public(saves=(0,))
+def clamp_max(a: Expr, max: Any) -> Expr:
+    """a, but not above ``max``."""
+    return clamp(a, None, max)
 
 
 @public(saves=(0, 1))

@@ -28,7 +28,7 @@ from symgrad.core.sizes import size_product
 from symgrad.errors import AxisError, ShapeError
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
-from symgrad.ops import join, structure
+from symgrad.ops import join, sequence, structure
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather as gather_along
 from symgrad.ops.gather import put_add
@@ -171,7 +171,7 @@ def index(a: Expr, dims: Sequence[int], *indices: Expr) -> Expr:
     return rows.placed(take_rows(rows.of(a), rows.row, -1 - len(rows.kept)))
 
 
-@public("index_put", method=False)
+@public("index_put_at", grad_fn="IndexPutBackward0", method=False)
 def index_put(a: Expr, new: Expr, accumulate: bool, dims: Sequence[int], *indices: Expr) -> Expr:
     """``a`` with ``new`` written (or added) where ``index`` reads; of several, the last counts."""
     rows = _Rows(a, dims, indices)
@@ -206,7 +206,11 @@ def _overwritten(base: Expr, row: Expr, piece: Expr) -> Expr:
 @public()
 def index_select(a: Expr, dim: int, index: Expr) -> Expr:
     """Entries ``index`` along ``dim``."""
-    return take_rows(a, index, axis_of(dim, a.ndim) - max(a.ndim, 1))
+    axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        return structure.reshape(take_rows(insert_axes(a, [0]), index, -1), ())
+    row = insert_axes(index, [0]) if index.ndim == 0 else index
+    return take_rows(a, row, axis - a.ndim)
 
 
 @public()
@@ -219,53 +223,137 @@ def take(a: Expr, index: Expr) -> Expr:
 def gather(a: Expr, dim: int, index: Expr, *, sparse_grad: bool = False) -> Expr:
     """``result[i][j] = a[index[i][j]][j]``."""
     axis = axis_of(dim, a.ndim)
+    if not a.ndim or not index.ndim or 0 in index.shape:
+        return _gathered(a, axis, index)
     parts = [None if k == axis else slice(0, s, 1) for k, s in enumerate(index.shape)]
     return gather_along(structure.slice_axes(a, parts), index, axis - a.ndim)
 
 
+def _gathered(a: Expr, axis: int, index: Expr) -> Expr:
+    """``gather`` of numbers without axes, and of no positions."""
+    if 0 in index.shape:
+        return constant(0, a.dtype, index.shape)
+    row, position = (e if e.ndim else insert_axes(e, [0]) for e in (a, index))
+    return structure.reshape(gather_along(row, position, axis - row.ndim), index.shape)
+
+
 @public()
-def take_along_dim(a: Expr, indices: Expr, dim: int) -> Expr:
-    """Entries along ``dim`` at the positions of another tensor."""
-    return gather_along(a, indices, axis_of(dim, a.ndim) - a.ndim)
+def take_along_dim(a: Expr, indices: Expr, dim: int | None = None) -> Expr:
+    """Entries along ``dim`` (of all in a row, without one) at the positions of another tensor."""
+    if dim is None:
+        return gather_along(structure.reshape(a, (-1,)), structure.reshape(indices, (-1,)), -1)
+    axis = axis_of(dim, a.ndim)
+    kept = broadcast_shapes(
+        [(*e.shape[:axis], 1, *e.shape[axis + 1 :]) for e in (a, indices)], (a, indices)
+    )
+    first, second = (
+        broadcast_to(e, (*kept[:axis], e.shape[axis], *kept[axis + 1 :])) for e in (a, indices)
+    )
+    return gather_along(first, second, axis - a.ndim)
+
+
+def _rowed(*parts: Any) -> list[Any]:
+    """Numbers without axes as rows of one."""
+    return [insert_axes(e, [0]) if isinstance(e, Expr) and not e.ndim else e for e in parts]
+
+
+def _widened(e: Expr, shape: Sequence[Any], axis: int) -> Expr:
+    """``e`` with zeros behind, in ``shape`` apart from ``axis``."""
+    widths = [(0, 0) if k == axis else (0, n - m)  # type: ignore[operator]
+              for k, (n, m) in enumerate(zip(shape, e.shape, strict=True))]  # fmt: skip
+    return structure.pad(e, widths)
+
+
+def _spread(part: Expr, index: Expr, axis: int, like: Expr) -> Expr:
+    """``part`` added into zeros of the shape of ``like`` at the positions of ``index``."""
+    return _widened(scattered(part, index, axis - like.ndim, like.shape[axis]), like.shape, axis)
 
 
 @public()
 def scatter_add(a: Expr, dim: int, index: Expr, src: Expr) -> Expr:
     """``a`` with ``src`` added where ``gather`` reads."""
     axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        return structure.reshape(scatter_add(*_rowed(a), 0, *_rowed(index, src)), ())
+    if 0 in index.shape:
+        return a
     part = structure.slice_axes(src, [slice(0, s, 1) for s in index.shape])
-    added = scattered(part, index, axis - a.ndim, a.shape[axis])
-    widths = [(0, 0) if k == axis else (0, n - m)  # type: ignore[operator]
-              for k, (n, m) in enumerate(zip(a.shape, index.shape, strict=True))]  # fmt: skip
-    return a + structure.pad(added, widths)
+    return a + _spread(part, index, axis, a)
 
 
 @public()
-def scatter(a: Expr, dim: int, index: Expr, src: Any) -> Expr:
-    """``a`` with ``src`` written where ``gather`` reads."""
-    axis = axis_of(dim, a.ndim) - a.ndim
+def scatter(a: Expr, dim: int, index: Expr, src: Any, *, reduce: str | None = None) -> Expr:
+    """``a`` with ``src`` written (``reduce``: added, multiplied) where ``gather`` reads."""
+    axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        made = scatter(*_rowed(a), 0, *_rowed(index, src), reduce=reduce)
+        return structure.reshape(made, ())
+    if 0 in index.shape:
+        return a
     if not isinstance(src, Expr):
         src = constant(src, a.dtype, index.shape)
-    if tuple(index.shape[k] for k in range(index.ndim) if k != axis + a.ndim) != tuple(
-        a.shape[k] for k in range(a.ndim) if k != axis + a.ndim
-    ):
-        raise ShapeError(
-            "scatter needs an index of the input's shape apart from dim",
-            "Slice the input to the shape of the index first.",
-        )
-    part = structure.slice_axes(src, [slice(0, s, 1) for s in index.shape])
-    size = a.shape[axis]
-    hits = scattered(constant(1, dtypes.int64, index.shape), index, axis, size)
-    written = scattered(cast(part, a.dtype), index, axis, size)
+    part = cast(structure.slice_axes(src, [slice(0, s, 1) for s in index.shape]), a.dtype)
+    if reduce == "add":
+        return a + _spread(part, index, axis, a)
+    last = _last_write(index, axis)
+    hits = _spread(cast(last, dtypes.int64), index, axis, a)
+    if reduce == "multiply":
+        return a * _products(part, index, axis, a)
+    written = _spread(choose(last, part, constant(0, a.dtype)), index, axis, a)
     return choose(cast(hits, dtypes.bool_), written, a)
+
+
+def _same_place(index: Expr, axis: int) -> Expr:
+    """(…, i, …, j): do the writes i and j of one line go to the same place?"""
+    moved = _moved(index, axis)
+    return apply("eq", insert_axes(moved, [moved.ndim]), insert_axes(moved, [moved.ndim - 1]))
+
+
+def _moved(e: Expr, axis: int) -> Expr:
+    order = [k for k in range(e.ndim) if k != axis] + [axis]
+    return permute_axes(e, order)
+
+
+def _unmoved(e: Expr, axis: int) -> Expr:
+    order = list(range(e.ndim - 1))
+    order.insert(axis, e.ndim - 1)
+    return permute_axes(e, order)
+
+
+def _last_write(index: Expr, axis: int) -> Expr:
+    """Which writes no later one of the same line hides."""
+    same = _same_place(index, axis)
+    turn = join.arange(index.shape[axis], dtypes.int64)
+    later = apply("gt", insert_axes(turn, [0]), insert_axes(turn, [1]))
+    hidden = cast(apply("logical_and", same, later), dtypes.int64)
+    lost = cast(reduce_sum(hidden, [hidden.ndim - 1]), dtypes.bool_)
+    return _unmoved(apply("logical_not", lost), axis)
+
+
+def _products(part: Expr, index: Expr, axis: int, like: Expr) -> Expr:
+    """The product of all writes to each place, 1 where there is none."""
+    turn = join.arange(like.shape[axis], dtypes.int64)
+    at, values = _moved(index, axis), _moved(part, axis)
+    chosen = apply("eq", insert_axes(at, [at.ndim - 1]), insert_axes(turn, [1]))
+    factors = choose(chosen, insert_axes(values, [at.ndim - 1]), constant(1, part.dtype))
+    found = _unmoved(sequence.prod(factors, -1), axis)
+    inside = cast(_widened(constant(1, dtypes.int64, found.shape), like.shape, axis), dtypes.bool_)
+    return choose(inside, _widened(found, like.shape, axis), constant(1, part.dtype))
 
 
 @public()
 def index_add(a: Expr, dim: int, index: Expr, source: Expr, *, alpha: Any = 1) -> Expr:
     """``a`` with slices of ``source`` added at ``index``."""
     axis = axis_of(dim, a.ndim)
-    return a + put_add(source * alpha if alpha != 1 else source, index, axis - a.ndim,
-                       a.shape[axis])  # fmt: skip
+    if not a.ndim:
+        row, places, added = _rowed(a, index, source)
+        return structure.reshape(index_add(row, 0, places, added, alpha=alpha), ())
+    (index,) = _rowed(index)
+    size = a.shape[axis]
+    if a.dtype is dtypes.bool_:
+        added = put_add(cast(source, dtypes.int64), index, axis - a.ndim, size)
+        return apply("logical_or", a, cast(added, dtypes.bool_)) if alpha else a
+    return a + put_add(source * alpha if alpha != 1 else source, index, axis - a.ndim, size)
 
 
 @public(

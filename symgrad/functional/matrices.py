@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from symgrad.core.build import matmul
 from symgrad.core.expr import Expr
 from symgrad.functional.table import public
-from symgrad.ops import matrix
+from symgrad.ops import join, matrix, structure
 
 
 @public(saves=("result",))
@@ -51,5 +52,19 @@ def _results(name: str, build: Any, count: int, title: str) -> None:
 
 _results("slogdet", matrix.slogdet, 2, "LinalgSlogdetBackward0")
 _results("eigh", matrix.eigh, 2, "LinalgEighBackward0")
-_results("qr", matrix.qr, 2, "LinalgQrBackward0")
+
+
+def _qr(a: Expr) -> tuple[Expr, ...]:
+    """Of a wide matrix [X Y]: Q U = X, R = [U QᵀY]."""
+    if a.ndim < 2:
+        return matrix.qr(a)
+    rows, columns = a.shape[-2:]
+    if not (isinstance(rows, int) and isinstance(columns, int) and 0 < rows < columns):
+        return matrix.qr(a)
+    q, square = matrix.qr(structure.slice_axis(a, -1, 0, rows))
+    rest = matmul(matrix.transposed(q), structure.slice_axis(a, -1, rows, columns))
+    return q, join.concatenate([square, rest], -1)
+
+
+_results("qr", _qr, 2, "LinalgQrBackward0")
 _results("svd", matrix.svd, 3, "LinalgSvdBackward0")

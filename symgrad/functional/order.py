@@ -73,14 +73,18 @@ def prod(
     if dim is None:
         return sequence.prod(structure.reshape(a, (-1,)), -1)
     axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        return a
     found = sequence.prod(a, axis - a.ndim)
     return insert_axes(found, [axis]) if keepdim else found
 
 
 @public(saves=(0,))
-def cumprod(a: Expr, dim: int) -> Expr:
+def cumprod(a: Expr, dim: int, *, dtype: DType | None = None) -> Expr:
     """Running products along ``dim``."""
-    return sequence.cumprod(a, axis_of(dim, a.ndim) - a.ndim)
+    a = cast(a, dtype if dtype is not None else dtypes.int64 if a.dtype.kind in "bui" else a.dtype)
+    axis = axis_of(dim, a.ndim)
+    return sequence.cumprod(a, axis - a.ndim) if a.ndim else a
 
 
 @public("sort_values", grad_fn="SortBackward0", method=False)
@@ -100,13 +104,21 @@ def argsort(a: Expr, dim: int = -1, descending: bool = False, stable: bool = Fal
 @public("topk_values", grad_fn="TopkBackward0", method=False)
 def topk_values(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
     """The k largest."""
-    return sequence.topk(a, k, axis_of(dim, a.ndim) - a.ndim, largest)[0]
+    return _topk(a, k, dim, largest)[0]
 
 
 @public("topk_indices", method=False)
 def topk_indices(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
     """Positions of the k largest."""
-    return sequence.topk(a, k, axis_of(dim, a.ndim) - a.ndim, largest)[1]
+    return _topk(a, k, dim, largest)[1]
+
+
+def _topk(a: Expr, k: int, dim: int, largest: bool) -> tuple[Expr, ...]:
+    axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        found = sequence.topk(insert_axes(a, [0]), k, -1, largest)
+        return tuple(structure.reshape(f, (-1,) if k == 0 else ()) for f in found)
+    return sequence.topk(a, k, axis - a.ndim, largest)
 
 
 @public("median_all", grad_fn="MedianBackward0", method=False)
@@ -182,8 +194,14 @@ def norm(
 
 
 @public(method=False)
-def cdist(a: Expr, b: Expr, p: float = 2.0) -> Expr:
+def cdist(
+    a: Expr,
+    b: Expr,
+    p: float = 2.0,
+    compute_mode: Any = None,
+) -> Expr:
     """Distances between the rows of two matrices."""
+    del compute_mode  # one way here: the differences
     gap = insert_axes(a, [a.ndim - 1]) - insert_axes(b, [b.ndim - 2])
     return norm(gap, p, -1)
 

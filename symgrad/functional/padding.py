@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.core.build import broadcast_to, cast, constant
+from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, shape_text
 from symgrad.errors import ShapeError
@@ -52,6 +53,9 @@ def _constant(a: Expr, pairs: Sequence[tuple[int, int]], value: Any) -> Expr:
     made = structure.pad(a, pairs)
     if not value:
         return made
+    if a.dtype.kind == "b":
+        outside = structure.pad(apply("logical_not", constant(0, a.dtype, a.shape)), pairs)
+        return apply("logical_or", made, apply("logical_not", outside))
     inside = structure.pad(cast(constant(1, a.dtype, a.shape), a.dtype), pairs)
     return made + (1 - inside) * value
 

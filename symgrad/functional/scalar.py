@@ -7,11 +7,13 @@ from typing import Any
 
 from symgrad.core.build import cast, constant
 from symgrad.core.build import elementwise as apply
+from symgrad.core.build import permute as permute_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.functional.elementwise import maximum
+from symgrad.functional.elementwise import clamp, maximum
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
+from symgrad.ops import structure
 from symgrad.ops.elementwise import where as choose
 
 
@@ -108,7 +110,10 @@ def _top(dtype: DType) -> float:
 
 @public(saves=(0,))
 def logit(a: Expr, eps: float | None = None) -> Expr:
-    """log(a / (1 − a))."""
+    """log(a / (1 − a)); ``eps`` keeps a between eps and 1 − eps."""
+    a = floating(a)
+    if eps is not None:
+        a = clamp(a, eps, 1 - eps)
     return apply("log", a / (1 - a))
 
 
@@ -127,6 +132,7 @@ def rad2deg(a: Expr) -> Expr:
 @public(saves=(0,))
 def softsign(a: Expr) -> Expr:
     """a / (1 + |a|)."""
+    a = floating(a)
     return a / (1 + apply("abs", a))
 
 
@@ -162,7 +168,12 @@ def isclose(
 @public(saves=("cross",))
 def inner(a: Expr, b: Expr) -> Expr:
     """Σ over the last axes of both."""
-    return a @ b.T if b.ndim > 1 else a @ b
+    if not a.ndim or not b.ndim:
+        return a * b
+    last = permute_axes(b, [b.ndim - 1, *range(b.ndim - 1)])
+    flat = structure.reshape(last, (b.shape[-1], -1)) if b.ndim > 1 else b
+    found = a @ flat
+    return structure.reshape(found, (*a.shape[:-1], *b.shape[:-1])) if b.ndim > 2 else found
 
 
 @public(saves=("cross",))

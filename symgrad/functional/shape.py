@@ -102,6 +102,8 @@ def var(
     correction: Any = None,
 ) -> Expr:
     """Σ (a − mean)² / (n − correction)."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
     axes = axes_of(dim, a.ndim)
     n = count(a, axes)
     middle = _kept(reduce_sum(a, axes) / monomial(n), axes, True) if axes else a
@@ -193,7 +195,8 @@ def any_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
 def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """exp(a) / Σ exp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
-    return along("softmax", a, axis_of(dim, a.ndim))
+    axis = axis_of(dim, a.ndim)
+    return along("softmax", a, axis) if a.ndim else apply("exp", a - a)
 
 
 @public(saves=("result",))
@@ -201,7 +204,7 @@ def log_softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """a − logsumexp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
     axis = axis_of(dim, a.ndim)
-    return a - insert_axes(along("logsumexp", a, axis), [axis])
+    return a - insert_axes(along("logsumexp", a, axis), [axis]) if a.ndim else a - a
 
 
 @public(saves=(0, "result"))
@@ -215,15 +218,19 @@ def logsumexp(a: Expr, dim: Any, keepdim: bool = False) -> Expr:
 
 
 @public()
-def cumsum(a: Expr, dim: int) -> Expr:
+def cumsum(a: Expr, dim: int, *, dtype: DType | None = None) -> Expr:
     """Running sums along ``dim``."""
-    return along("cumsum", a, axis_of(dim, a.ndim))
+    a = cast(a, dtype if dtype is not None else dtypes.int64 if a.dtype.kind in "bui" else a.dtype)
+    axis = axis_of(dim, a.ndim)
+    return along("cumsum", a, axis) if a.ndim else a
 
 
 @public()
-def flip(a: Expr, dims: Any) -> Expr:
+def flip(a: Expr, *axes: Any, dims: Any = ()) -> Expr:
     """Reversed along ``dims``."""
-    for axis in axes_of(dims, a.ndim):
+    given = tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], (tuple, list)) else axes
+    given = given or dims
+    for axis in axes_of(given, a.ndim) if isinstance(given, int) or given else ():
         a = along("flip", a, axis)
     return a
 
@@ -295,6 +302,14 @@ def linear(a: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
 @public()
 def trace(a: Expr) -> Expr:
     """Σ a[i,i]."""
+    if a.ndim != 2:
+        raise ShapeError("trace: expected a matrix", "Use diagonal(dim1=-2, dim2=-1).sum(-1).")
+    rows, columns = a.shape
+    if a.dtype.kind in "bui":
+        a = cast(a, dtypes.int64)
+    if rows != columns and isinstance(rows, int) and isinstance(columns, int):
+        side = min(rows, columns)
+        a = structure.slice_axes(a, [slice(0, side, 1), slice(0, side, 1)])
     return contract([a], [[0, 0]], [])
 
 
@@ -341,6 +356,8 @@ def permute(a: Expr, *dims: Any) -> Expr:
 
 
 def _single(shape: Sequence[Size], dim: Any) -> list[int]:
+    if isinstance(dim, (tuple, list)) and not dim:
+        return []
     return [k for k in axes_of(dim, len(shape)) if shape[k] == 1]
 
 

@@ -331,7 +331,7 @@ def _gaps(values: Expr) -> Expr:
 
 
 def _eigh_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
-    """Ā = V (diag(w̄) + F ⊙ (Vᵀ V̄)) Vᵀ."""
+    """Ā = V (diag(w̄) + F ⊙ ½ (VᵀV̄ − V̄ᵀV)) Vᵀ, which is symmetric as A is."""
     values, vectors = projections(node)
     gw, gv = adjoints
     t = transposed(vectors)
@@ -339,7 +339,9 @@ def _eigh_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     if gw is not None:
         parts.append(diagonal(gw))
     if gv is not None:
-        parts.append(product(_gaps(values), matmul(t, gv)))
+        turned = matmul(t, gv)
+        skew = scale(Fraction(1, 2), turned - transposed(turned))
+        parts.append(product(_gaps(values), skew))
     if not parts:
         return (None,)
     inner = parts[0] if len(parts) == 1 else parts[0] + parts[1]

@@ -1,0 +1,269 @@
+"""More moves: turned, joined as columns, shuffled between axes, written into a slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import cast, constant, contract, reduce_sum
+from symgrad.core.build import permute as permute_axes
+from symgrad.core.build import unsqueeze as insert_axes
+from symgrad.core.expr import Expr
+from symgrad.errors import ShapeError
+from symgrad.functional.arrange import cat, diag, listed, stack
+from symgrad.functional.indexing import basic_put
+from symgrad.functional.order import sort_values
+from symgrad.functional.padding import pad as pad_with
+from symgrad.functional.promotion import promoted
+from symgrad.functional.shape import axis_of, flip, transpose
+from symgrad.functional.table import public
+from symgrad.ops import structure
+from symgrad.ops.elementwise import where as choose
+from symgrad.ops.gather import put_add
+
+
+@public()
+def fliplr(a: Expr) -> Expr:
+    """Columns reversed."""
+    if a.ndim < 2:
+        raise ShapeError("Input must be >= 2-d.", "Use flip(0) of a vector.")
+    return flip(a, 1)
+
+
+@public()
+def flipud(a: Expr) -> Expr:
+    """Rows reversed."""
+    if not a.ndim:
+        raise ShapeError("Input must be >= 1-d.", "Give it at least one axis.")
+    return flip(a, 0)
+
+
+@public()
+def rot90(a: Expr, k: int = 1, dims: Sequence[int] = (0, 1)) -> Expr:
+    """Turned by k right angles in the plane of two axes."""
+    first, second = dims
+    if k % 4 == 0:
+        return a
+    if k % 4 == 2:
+        return flip(a, (first, second))
+    if k % 4 == 1:
+        return transpose(flip(a, second), first, second)
+    return transpose(flip(a, first), first, second)
+
+
+@public(method=False)
+def column_stack(tensors: Sequence[Expr]) -> Expr:
+    """Vectors as columns, matrices beside each other."""
+    return cat([structure.reshape(t, (-1, 1)) if t.ndim < 2 else t for t in tensors], 1)
+
+
+@public(method=False)
+def dstack(tensors: Sequence[Expr]) -> Expr:
+    """Along the third axis."""
+    return cat([atleast_3d(t) for t in tensors], 2)
+
+
+@public()
+def atleast_3d(a: Expr) -> Expr:
+    """With at least three axes."""
+    if a.ndim >= 3:
+        return a
+    axes = {0: [0, 1, 2], 1: [0, 2], 2: [2]}[a.ndim]
+    return insert_axes(a, axes)
+
+
+@public()
+def diagflat(a: Expr, offset: int = 0) -> Expr:
+    """A matrix with all entries on a diagonal."""
+    return diag(structure.reshape(a, (-1,)), offset)
+
+
+@public(method=False)
+def block_diag(*tensors: Any) -> Expr:
+    """Matrices along the diagonal, zeros elsewhere."""
+    parts = [structure.reshape(t, (1, -1)) if t.ndim < 2 else t for t in promoted(*listed(tensors))]
+    width = sum(int(p.shape[1]) for p in parts)  # type: ignore[arg-type]
+    rows: list[Expr] = []
+    before = 0
+    for p in parts:
+        after = width - before - int(p.shape[1])  # type: ignore[arg-type]
+        rows.append(structure.pad(p, [(0, 0), (before, after)]))
+        before += int(p.shape[1])  # type: ignore[arg-type]
+    return cat(rows, 0)
+
+
+@public(grad_fn="ConstantPadNdBackward0", method=False)
+def constant_pad_nd(a: Expr, pad: Any, value: Any = 0) -> Expr:
+    """``value`` around the last axes."""
+    return pad_with(a, pad, "constant", value)
+
+
+def _shuffled(a: Expr, factor: int, what: str) -> tuple[list[Any], int, int, int]:
+    if a.ndim < 3:
+        raise ShapeError(
+            f"{what} expects input to have at least 3 dimensions, but got input with {a.ndim} "
+            "dimension(s)",
+            "Give it images (…, channels, height, width).",
+        )
+    channels, height, width = a.shape[-3:]
+    assert isinstance(channels, int)
+    assert isinstance(height, int)
+    assert isinstance(width, int)
+    del factor
+    return list(a.shape[:-3]), channels, height, width
+
+
+@public(method=False)
+def pixel_shuffle(a: Expr, upscale_factor: int) -> Expr:
+    """(…, C r², H, W) → (…, C, H r, W r)."""
+    r = upscale_factor
+    front, channels, height, width = _shuffled(a, r, "pixel_shuffle")
+    if channels % (r * r):
+        raise ShapeError(
+            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
+            f"of upscale_factor, but input.size(-3)={channels} is not divisible by {r * r}",
+            "Choose the number of channels as a multiple of it.",
+        )
+    n = len(front)
+    split = structure.reshape(a, (*front, channels // (r * r), r, r, height, width))
+    moved = permute_axes(split, [*range(n), n, n + 3, n + 1, n + 4, n + 2])
+    return structure.reshape(moved, (*front, channels // (r * r), height * r, width * r))
+
+
+@public(method=False)
+def pixel_unshuffle(a: Expr, downscale_factor: int) -> Expr:
+    """(…, C, H r, W r) → (…, C r², H, W)."""
+    r = downscale_factor
+    front, channels, height, width = _shuffled(a, r, "pixel_unshuffle")
+    if height % r or width % r:
+        raise ShapeError(
+            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but "
+            f"they are {height} and {width}",
+            f"Pad the images to multiples of {r}.",
+        )
+    n = len(front)
+    split = structure.reshape(a, (*front, channels, height // r, r, width // r, r))
+    moved = permute_axes(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3])
+    return structure.reshape(moved, (*front, channels * r * r, height // r, width // r))
+
+
+@public(method=False)
+def channel_shuffle(a: Expr, groups: int) -> Expr:
+    """(N, g k, …) with the groups interleaved: channel (i, j) becomes (j, i)."""
+    count, channels, *rest = a.shape
+    assert isinstance(channels, int)
+    if channels % groups:
+        raise ShapeError(
+            f"Number of channels must be divisible by groups. Got {channels} channels and {groups} "
+            "groups.",
+            "Choose the number of channels as a multiple of groups.",
+        )
+    split = structure.reshape(a, (count, groups, channels // groups, *rest))
+    moved = permute_axes(split, [0, 2, 1, *range(3, split.ndim)])
+    return structure.reshape(moved, (count, channels, *rest))
+
+
+@public()
+def select_scatter(a: Expr, src: Expr, dim: int, index: int) -> Expr:
+    """``a`` with ``src`` written where ``select`` reads."""
+    axis = axis_of(dim, a.ndim)
+    return basic_put(a, src, (*(("s", None, None, 1),) * axis, ("i", index)))
+
+
+@public()
+def slice_scatter(
+    a: Expr, src: Expr, dim: int = 0, start: Any = None, end: Any = None, step: int = 1
+) -> Expr:
+    """``a`` with ``src`` written into a slice along ``dim``."""
+    axis = axis_of(dim, a.ndim)
+    return basic_put(a, src, (*(("s", None, None, 1),) * axis, ("s", start, end, step)))
+
+
+@public()
+def msort(a: Expr) -> Expr:
+    """In order along the first axis."""
+    return sort_values(a, 0)
+
+
+@public()
+def index_fill(a: Expr, dim: int, index: Expr, value: Any) -> Expr:
+    """``value`` at the positions ``index`` along ``dim``."""
+    axis = axis_of(dim, a.ndim)
+    if not a.ndim:
+        return constant(value, a.dtype) if not isinstance(value, Expr) else value
+    size = a.shape[axis]
+    hit = reduce_any(index if index.ndim else insert_axes(index, [0]), size)
+    mask = structure.reshape(hit, tuple(size if k == axis else 1 for k in range(a.ndim)))
+    filled = value if isinstance(value, Expr) else constant(value, a.dtype)
+    return choose(mask, promoted(a, filled)[1] if filled.dtype is not a.dtype else filled, a)
+
+
+def reduce_any(index: Expr, size: Any) -> Expr:
+    """Which positions of an axis occur in ``index``."""
+    count = put_add(constant(1, dtypes.int64, index.shape), index, -1, size)
+    return cast(count, dtypes.bool_)
+
+
+@public()
+def sum_to_size(a: Expr, *size: Any) -> Expr:
+    """Σ over what broadcasting would repeat."""
+    wanted = listed(size)
+    extra = a.ndim - len(wanted)
+    if a.dtype.kind in "bui" and tuple(a.shape) != tuple(wanted):
+        a = cast(a, dtypes.int64)
+    if extra:
+        a = reduce_sum(a, range(extra))
+    gone = [k for k, s in enumerate(wanted) if s == 1 and a.shape[k] != 1]
+    return insert_axes(reduce_sum(a, gone), gone) if gone else a
+
+
+@public(grad_fn="AddmvBackward0", saves=("cross",))
+def addmv(a: Expr, mat: Expr, vec: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
+    """β a + α M v."""
+    return _scaled(a, beta) + (mat @ vec) * alpha
+
+
+@public(saves=("cross",))
+def addr(a: Expr, vec1: Expr, vec2: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
+    """β a + α u vᵀ."""
+    return _scaled(a, beta) + contract([vec1, vec2], [[0], [1]], [0, 1]) * alpha
+
+
+@public(saves=("cross",))
+def baddbmm(a: Expr, batch1: Expr, batch2: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
+    """β a + α A B, for each of a batch."""
+    return _scaled(a, beta) + (batch1 @ batch2) * alpha
+
+
+@public(saves=("cross",))
+def addbmm(a: Expr, batch1: Expr, batch2: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
+    """β a + α Σ A B over a batch."""
+    return _scaled(a, beta) + reduce_sum(batch1 @ batch2, [0]) * alpha
+
+
+def _scaled(a: Expr, beta: Any) -> Expr:
+    """β a; nothing of ``a`` counts where β is 0, not even NaN."""
+    return constant(0, a.dtype, a.shape) if beta == 0 else a * beta if beta != 1 else a
+
+
+@public("linalg_vecdot", method=False, saves=("cross",))
+def vecdot(a: Expr, b: Expr, *, dim: int = -1) -> Expr:
+    """Σ a b along ``dim``."""
+    both = a * b
+    return reduce_sum(both, [axis_of(dim, both.ndim)])
+
+
+@public(saves=("cross",))
+def cross(a: Expr, b: Expr, dim: int | None = None) -> Expr:
+    """The vector product along an axis of size 3."""
+    a, b = promoted(a, b)
+    axis = (next((k for k, s in enumerate(a.shape) if s == 3), 0) if dim is None
+            else axis_of(dim, max(a.ndim, b.ndim)))  # fmt: skip
+
+    def entry(e: Expr, k: int) -> Expr:
+        return structure.select(e, axis - max(a.ndim, b.ndim), k)
+
+    parts = [entry(a, (k + 1) % 3) * entry(b, (k + 2) % 3)
+             - entry(a, (k + 2) % 3) * entry(b, (k + 1) % 3) for k in range(3)]  # fmt: skip
+    return stack(parts, axis)
