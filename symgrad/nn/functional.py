@@ -262,9 +262,7 @@ def kl_div(input: Tensor, target: Tensor, **options: Any) -> Tensor:
 
 # ------------------------------------------------------------------ layers
 
-pixel_shuffle = _row("pixel_shuffle")
-pixel_unshuffle = _row("pixel_unshuffle")
-channel_shuffle = _row("channel_shuffle")
+pixel_shuffle, pixel_unshuffle = _row("pixel_shuffle"), _row("pixel_unshuffle")
 _linear = _row("linear")
 _embedding = _row("embedding")
 _one_hot = _row("one_hot")
