@@ -18,12 +18,12 @@ from symgrad.core.sizes import shape_text
 from symgrad.core.traverse import leaves
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.lines import derive_lines
-from symgrad.derivation.naming import NameTable, assign, kinds, written_order
+from symgrad.derivation.naming import written_order
 from symgrad.derivation.order import Written
+from symgrad.derivation.source import program_of
 from symgrad.errors import ShapeError, TraceError
 from symgrad.gradients import grad as recorded_grad
 from symgrad.leaf_symbols import CHOSEN, DECLARED_AS, expanded
-from symgrad.lower import lower
 from symgrad.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
 from symgrad.tensor import Tensor
@@ -124,12 +124,10 @@ class Compiled:
         found = leaves(exprs)
         found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found
-        order = written_order(exprs, written)
-        table = NameTable({name_of(s) for s in self.inputs})
-        names = assign(kinds(order, exprs), table, {})
-        hints = [(f"out{k}", e) for k, e in enumerate(exprs)]
-        self._single = False
-        self.executable: Executable = compiled(lower("compiled", self.inputs, hints, names=names))
+        labels = [(f"out{k}", e) for k, e in enumerate(exprs)]
+        lines = derive_lines(labels, [], self.inputs, written, gradients_of=None)
+        results = [(name_of(s), s) for s in lines.outputs]
+        self.executable: Executable = compiled(program_of("compiled", lines, self.inputs, results))
 
     @property
     def source(self) -> str:
