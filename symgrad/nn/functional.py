@@ -263,7 +263,7 @@ def kl_div(input: Tensor, target: Tensor, **options: Any) -> Tensor:
 # ------------------------------------------------------------------ layers
 
 pixel_shuffle, pixel_unshuffle = _row("pixel_shuffle"), _row("pixel_unshuffle")
-_linear = _row("linear")
+_linear, channel_shuffle = _row("linear"), _row("channel_shuffle")
 _embedding = _row("embedding")
 _one_hot = _row("one_hot")
 _layer_norm = _row("layer_norm")
