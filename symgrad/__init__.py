@@ -1,10 +1,11 @@
 """symgrad: models in PyTorch's names, gradients as textbook formulas, programs as JAX source."""
 
 from math import e, inf, nan, pi
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from symgrad import accelerator, amp, autograd, backends, cpu, creation, cuda, random
-from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
+from symgrad_codegen.lazy import resolve as _resolve
+
+from symgrad import autograd, creation, random
 from symgrad.autograd import (
     enable_grad,
     inference_mode,
@@ -13,12 +14,6 @@ from symgrad.autograd import (
     is_grad_enabled,
     no_grad,
     set_grad_enabled,
-)
-from symgrad.backends import (
-    get_float32_matmul_precision,
-    get_num_threads,
-    set_float32_matmul_precision,
-    set_num_threads,
 )
 from symgrad.branch import cond
 from symgrad.core.dtypes import DType as dtype
@@ -92,11 +87,32 @@ from symgrad.symbolic import derive, grad, name, symbol, symbols
 from symgrad.tensor import Tensor
 from symgrad.trace import spec
 from symgrad.trace import trace as _trace
-from symgrad.trace_module import trace_module
 from symgrad.vmap import vmap
 
-from symgrad import func, linalg, nn, optim, special, utils  # isort: skip
-from symgrad.serialization import load, save  # isort: skip
+if TYPE_CHECKING:
+    from symgrad import (
+        accelerator,
+        amp,
+        backends,
+        cpu,
+        cuda,
+        func,
+        linalg,
+        nn,
+        optim,
+        serialization,
+        special,
+        utils,
+    )
+    from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
+    from symgrad.backends import (
+        get_float32_matmul_precision,
+        get_num_threads,
+        set_float32_matmul_precision,
+        set_num_threads,
+    )
+    from symgrad.module_trace import trace_module
+    from symgrad.serialization import load, save
 
 __version__ = "0.1.0"
 newaxis = None
@@ -108,11 +124,45 @@ long = int64
 int = int32
 
 
+_LATER = {
+    "accelerator": "symgrad.accelerator",
+    "amp": "symgrad.amp",
+    "backends": "symgrad.backends",
+    "cpu": "symgrad.cpu",
+    "cuda": "symgrad.cuda",
+    "func": "symgrad.func",
+    "linalg": "symgrad.linalg",
+    "nn": "symgrad.nn",
+    "optim": "symgrad.optim",
+    "serialization": "symgrad.serialization",
+    "special": "symgrad.special",
+    "utils": "symgrad.utils",
+    "autocast": "symgrad.amp:autocast",
+    "get_autocast_dtype": "symgrad.amp:get_autocast_dtype",
+    "is_autocast_enabled": "symgrad.amp:is_autocast_enabled",
+    "get_float32_matmul_precision": "symgrad.backends:get_float32_matmul_precision",
+    "get_num_threads": "symgrad.backends:get_num_threads",
+    "set_float32_matmul_precision": "symgrad.backends:set_float32_matmul_precision",
+    "set_num_threads": "symgrad.backends:set_num_threads",
+    "load": "symgrad.serialization:load",
+    "save": "symgrad.serialization:save",
+    "trace_module": "symgrad.module_trace:trace_module",
+}
+"""Names that are imported when first used, and where they are (as above for type checkers)."""
+
+
 def __getattr__(word: str) -> Any:
-    found = creation.FUNCTIONS.get(word)
-    if found is None:
+    if word in _LATER:
+        found = globals()[word] = _resolve(_LATER[word])
+    elif word in creation.FUNCTIONS:
+        found = creation.FUNCTIONS[word]
+    else:
         raise AttributeError(f"module 'symgrad' has no attribute {word!r}")
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER, *creation.FUNCTIONS})
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:
@@ -146,6 +196,11 @@ def trace(target: Any, *args: Any, **kwargs: Any) -> Any:
     """A function or module as an expression; of a matrix, the sum of its diagonal (as PyTorch)."""
     if isinstance(target, Tensor):
         return creation.FUNCTIONS["trace"](target)
-    if isinstance(target, nn.Module) and not args:
-        return trace_module(target, kwargs)
+    if isinstance(target, _resolve("symgrad.nn:Module")) and not args:
+        return _resolve(_LATER["trace_module"])(target, kwargs)
     return _trace(target, *args, **kwargs)
+
+
+__all__ = [  # pyright: ignore[reportUnsupportedDunderAll]
+    w for w in (*globals(), *_LATER) if w[0] != "_" and w not in ("TYPE_CHECKING", "Any")
+]

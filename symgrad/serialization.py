@@ -19,12 +19,14 @@ from typing import IO, Any, TypeAlias
 
 import ml_dtypes
 import numpy as np
-import safetensors
-import safetensors.numpy
+from symgrad_codegen.lazy import lazy
 
 from symgrad.core.dtypes import DType, dtype_named, dtype_of_numpy
 from symgrad.errors import SymgradError
 from symgrad.tensor import Parameter, Tensor
+
+safetensors = lazy("safetensors")
+safetensors_numpy = lazy("safetensors.numpy")
 
 Target: TypeAlias = "str | os.PathLike[str] | IO[bytes]"
 Array: TypeAlias = "np.ndarray[Any, Any]"
@@ -134,7 +136,7 @@ def dumps(obj: Any) -> bytes:
     """``obj`` as the bytes of a safetensors file."""
     writer = _Writer()
     structure = json.dumps(writer.describe(obj, ""), ensure_ascii=True, separators=(",", ":"))
-    return safetensors.numpy.save(writer.arrays, {"format": "pt", _KEY: structure})
+    return safetensors_numpy.save(writer.arrays, {"format": "pt", _KEY: structure})
 
 
 def save(

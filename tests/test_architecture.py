@@ -28,7 +28,7 @@ FLOORS: dict[str, float] = {
     "symgrad.step": 8.4,
     "symgrad.symbolic": 8.3,
     "symgrad.trace": 8.2,
-    "symgrad.trace_module": 8.25,
+    "symgrad.module_trace": 8.25,
     "symgrad.training": 8.1,
     "symgrad.signature": 7.9,
     "symgrad.nn": 8,
@@ -112,6 +112,7 @@ DANGEROUS: dict[tuple[str, str], str] = {
     ("symgrad_codegen.compile", "exec"): "running the generated text is its purpose",
     ("symgrad.pattern", "exec"): "compares graphs by a function of places and constants",
     ("symgrad.tracked", "exec"): "compares graphs by a function of places and constants",
+    ("symgrad_codegen.lazy", "import_module"): "the one mechanism for imports at first use",
     ("symgrad_codegen.eager", "eval"): "turns templates, rows of our own tables, into functions",
 }
 """(module, word) → why that module may use exec, eval, pickle, sympify and their kind."""
@@ -119,8 +120,9 @@ DANGEROUS: dict[tuple[str, str], str] = {
 LONG: dict[str, str] = {}
 """Module of more than 500 lines → why it is one idea."""
 
-NOT_IMPORTED = ["sympy", "optax", "matplotlib", "rich", "sklearn", "torch", "IPython", "pandas"]
-"""What `import symgrad` must not import."""
+NOT_IMPORTED = ["sympy", "optax", "matplotlib", "rich", "sklearn", "torch", "IPython", "pandas",
+                "scipy", "safetensors"]  # fmt: skip
+"""What `import symgrad` must not import: `symgrad_codegen.lazy` imports it at its first use."""
 
 
 @dataclass(frozen=True)
@@ -386,6 +388,31 @@ def python(code: str) -> str:
 def test_importing_symgrad_is_light():
     heavy = python(f"import sys, symgrad; print([m for m in {NOT_IMPORTED} if m in sys.modules])")
     assert heavy.strip() == "[]"
+
+
+def test_what_is_imported_later_is_there():
+    code = """
+import symgrad as sg, sys
+print([w for w in sg._LATER if w not in dir(sg) or w not in sg.__all__ or w in vars(sg)])
+print([w for w, place in sg._LATER.items() if place.split(":")[0] in sys.modules])
+print([w for w in sg._LATER if getattr(sg, w) is not vars(sg)[w]])
+from symgrad import *
+print(nn is sg.nn, save is sg.save, hasattr(sg, "no_such_name"))
+"""
+    assert python(code).splitlines() == ["[]", "[]", "[]", "True True False"]
+
+
+def test_a_lazy_module_that_is_missing_says_what_to_install():
+    code = """
+from symgrad_codegen.lazy import lazy
+missing = lazy("no_such_package.inner")
+try:
+    missing.word
+except ImportError as problem:
+    print(problem)
+"""
+    assert "no_such_package.inner.word is needed here" in python(code)
+    assert "Install 'no_such_package'" in python(code)
 
 
 def test_importing_codegen_needs_no_symgrad():

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special  # pyright: ignore[reportMissingTypeStubs]
+from symgrad_codegen.lazy import lazy
 from symgrad_codegen.program import Template
 
-_SCOPE: dict[str, Any] = {"math": math, "np": np, "special": special}
+_SCOPE: dict[str, Any] = {"math": math, "np": np, "special": lazy("scipy.special")}
 
 
 @lru_cache(maxsize=4096)

@@ -12,14 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy import special
 from symgrad_codegen.expression import render
+from symgrad_codegen.lazy import lazy
 from symgrad_codegen.program import Apply, Function, Letter, Operand, Template, Variable
 from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves
 from symgrad.lower.program import expression
+
+special = lazy("scipy.special")
 
 _NUMPY = (
     "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-import opt_einsum
+from symgrad_codegen.lazy import lazy
 
 from symgrad.core.build import CONTRACTION, DELTA, contract
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
+
+opt_einsum = lazy("opt_einsum")
 
 ASSUMED = 64
 """Extent assumed for a size letter; the first letter of a program (its data) counts as larger."""
