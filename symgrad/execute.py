@@ -24,7 +24,7 @@ from symgrad.evaluate import evaluate
 from symgrad.expand import Expansion
 from symgrad.lower import lower
 from symgrad.pattern import LEAF, Pattern, collect, signature
-from symgrad.record import Leaf
+from symgrad.record import Gradient, Leaf
 from symgrad.simplify import simplify
 
 COLD_NODES = 200
@@ -47,9 +47,10 @@ _recent: dict[Any, list[Pattern]] = {}
 class Plan:
     """What to do for one graph and some of its nodes: expressions over the symbols of the ends."""
 
-    def __init__(self, inputs: list[Expr], outputs: list[Expr]) -> None:
+    def __init__(self, inputs: list[Expr], outputs: list[Expr], title: str) -> None:
         self.inputs = inputs
         self.outputs = outputs
+        self.title = title
         self.executables: dict[tuple[int, ...], Executable] = {}
         self.seen = 0
 
@@ -61,7 +62,7 @@ class Plan:
             names = assign(kinds(order, self.outputs), NameTable(), {})
             hints = [(f"out{k}", e) for k, e in enumerate(self.outputs)]
             program = lower("graph", self.inputs, hints, names=names)
-            found = self.executables[donate] = compiled(program, donate)
+            found = self.executables[donate] = compiled(program, donate, title=self.title)
         return found
 
 
@@ -260,7 +261,8 @@ def _plan(nodes: Sequence[Any], ends: Sequence[int], outputs: Sequence[int]) -> 
     for k in outputs:
         found = expansion.exprs[id(nodes[k])]
         exprs += found if isinstance(found, list) else [found]
-    return Plan(inputs, simplify(expansion.final(exprs)))
+    title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
+    return Plan(inputs, simplify(expansion.final(exprs)), title)
 
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:

@@ -1,6 +1,8 @@
 """What a person sees in the first hour, to the letter."""
 
+import io
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +153,32 @@ def test_a_file_of_pytorch_itself(tmp_path, monkeypatch):
     ]
     exec("\n".join(convert), {})
     assert sg.load("m.safetensors")["w"].tolist() == [1, 1]
+
+
+# ------------------------------------------------------------------ 8: long compilations
+
+
+def test_a_long_compilation_says_so_on_a_terminal(monkeypatch):
+    class Terminal(io.StringIO):
+        encoding = "utf-8"
+
+        def isatty(self):
+            return True
+
+    def program(scale):
+        x = sg.full((3,), scale, requires_grad=True)
+        y = x
+        for _ in range(60):
+            y = sg.sin(y) * y + sg.exp(-y)
+        y.sum().backward()
+        return x.grad.sum().item(), y.sum().item()
+
+    shown, hidden = Terminal(), io.StringIO()
+    monkeypatch.setattr(sys, "stderr", shown)
+    for _ in range(2):  # cold, then compiled
+        program(0.25)
+    assert re.fullmatch(r"(compiling loss\+gradients \(\d+ instructions\)…\n)+", shown.getvalue())
+    monkeypatch.setattr(sys, "stderr", hidden)
+    for _ in range(2):
+        program(0.5)
+    assert hidden.getvalue() == ""

@@ -223,6 +223,19 @@ class _WideExecutable(Executable):
             return super().hlo(*arguments)
 
 
+LONG = 200
+"""Programs of this many instructions are announced: XLA takes seconds for them."""
+
+
+def announce(program: Program, title: str = "") -> None:
+    """One line on a terminal before a long compilation; nothing where stderr is no terminal."""
+    count = len(program.instructions)
+    if count >= LONG and sys.stderr is not None and sys.stderr.isatty():
+        dots = "…" if "utf" in (sys.stderr.encoding or "").lower() else "..."
+        sys.stderr.write(f"compiling {title or program.name} ({count} instructions){dots}\n")
+        sys.stderr.flush()
+
+
 class _Cache:
     """The least recently used entries are dropped; dropping one runs its `close`."""
 
@@ -260,6 +273,7 @@ def compiled(
     in_shardings: object = None,
     out_shardings: object = None,
     foreign: Mapping[str, object] | None = None,
+    title: str = "",
 ) -> Executable:
     """The executable of a program, from the cache where an equal one was asked for before.
 
@@ -270,6 +284,7 @@ def compiled(
     - `static`: positions of inputs that are Python values compiled in, not arrays.
     - `in_shardings`, `out_shardings`: as for `jax.jit`; they must be hashable (tuples).
     - `foreign`: the functions that `program.foreign` names.
+    - `title`: what is compiled, in the words of `announce`.
 
     Nothing is compiled by XLA before the first call.
     """
@@ -296,6 +311,7 @@ def compiled(
             kind = _WideExecutable if is_wide(program) else Executable
             found = kind(program, source(program), dict(named), options)
             _cache.put(key, found, found.close)
+            announce(program, title)
         return cast(Executable, found)
 
 
