@@ -15,7 +15,7 @@ from symgrad_codegen.program import Template
 from symgrad.core.build import CONTRACTION, DELTA, SUM
 from symgrad.core.dtypes import bfloat16
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
-from symgrad.core.sizes import Monomial, Shape, shape_text
+from symgrad.core.sizes import Shape, letter_name, shape_text
 from symgrad.core.traverse import topological
 from symgrad.errors import LoweringError, ShapeError, UnboundError
 
@@ -34,8 +34,9 @@ def bind_sizes(
                 f"shape {value.shape}"
             )
         for extent, size in zip(value.shape, leaf.shape, strict=True):
-            if isinstance(size, Monomial) and size.number == 1 and len(size.powers) == 1:
-                known = bound.setdefault(size.letters[0], extent)
+            name = letter_name(size)
+            if name:
+                known = bound.setdefault(name, extent)
                 if known != extent:
                     raise ShapeError(
                         f"{name_of(leaf)}: size {size} is {extent} here but {known} elsewhere"

@@ -9,7 +9,7 @@ from symgrad_codegen import arrays
 from symgrad_codegen.compile import PytreeFunction
 
 from symgrad.core.expr import Expr, symbol
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import letter_name, shape_text
 from symgrad.derivation.naming import display_names
 from symgrad.errors import ShapeError
 from symgrad.tensor import Tensor
@@ -113,8 +113,7 @@ class Signature:
             for extent, size in zip(shape, leaf.shape, strict=False):
                 if isinstance(size, int):
                     wrong = wrong or extent != size
-                elif len(size.letters) == 1:
-                    word = size.letters[0]
+                elif word := letter_name(size):
                     known = sizes.setdefault(word, (extent, path))
                     if known[0] != extent:
                         raise ShapeError(

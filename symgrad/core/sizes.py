@@ -223,6 +223,18 @@ def letter(name: str) -> Monomial:
     return Monomial(Fraction(1), ((name, Fraction(1)),))
 
 
+def letter_name(size: Size) -> str:
+    """The letter that a size is; "" for a number, a multiple or a power.
+
+    >>> letter_name(letter("n")), letter_name(letter("n") ** 2), letter_name(3)
+    ('n', '', '')
+    """
+    if isinstance(size, int) or len(size.powers) != 1 or size.number != 1:
+        return ""
+    name, power = size.powers[0]
+    return name if power == 1 else ""
+
+
 ONE = _NUMBERS[1]
 Size: TypeAlias = "int | Monomial"
 Shape: TypeAlias = "tuple[Size, ...]"

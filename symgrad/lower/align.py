@@ -195,6 +195,12 @@ def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> O
     return Apply(postfix(f"[{', '.join(index)}]"), (value,))
 
 
+def spans(labels: Sequence[int], rank: int) -> bool:
+    """Does :func:`aligned` give an array of all ``rank`` axes?"""
+    placed = [x for x in labels if x >= 0]
+    return 0 in placed or (len(labels) == rank and len(set(placed)) == len(placed))
+
+
 def readable_template(node: Expr, template: Template) -> Template:
     """The template of a formula to read: the op's plain function name, where it has one."""
     op = node.op

@@ -8,7 +8,16 @@ from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, infix, po
 
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size
-from symgrad.lower.align import OVER, aligned, permuted, plain, product_of, size_operand, with_shape
+from symgrad.lower.align import (
+    OVER,
+    aligned,
+    permuted,
+    plain,
+    product_of,
+    size_operand,
+    spans,
+    with_shape,
+)
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
@@ -101,8 +110,7 @@ def _elementwise(
             value = aligned(state.value(a), a.shape, labels, rank)
             over += _repeated(value, times, state.readable)
         carried.update(x for x in labels if x >= 0)
-        distinct = len(set(labels) - {-1}) == len([x for x in labels if x >= 0])
-        full = full or (len(labels) == rank and distinct) or (bool(labels) and labels[0] == 0)
+        full = full or spans(labels, rank)
     value = product_of(over)
     if under:
         value = Apply(OVER, (value, product_of(under)))

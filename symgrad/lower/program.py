@@ -24,7 +24,7 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
-from symgrad.lower.align import aligned, readable_template, size_operands, with_shape
+from symgrad.lower.align import aligned, readable_template, size_operands, spans, with_shape
 from symgrad.lower.pairs import order_contractions
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
@@ -190,7 +190,7 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
     for a, ls in zip(node.args, labels, strict=True):
         operands.append(aligned(_scalar(state, a), a.shape, ls, rank))
         carried.update(x for x in ls if x >= 0)
-        full = full or len(ls) == rank
+        full = full or spans(ls, rank)
     chosen = operands[1:] if node.op.name == "where" else operands
     if all(isinstance(v, Literal) for v in chosen):
         where = len(operands) - len(chosen)

@@ -11,7 +11,7 @@ from symgrad_codegen.program import Apply, Operand, Template, Variable, infix, p
 from symgrad.core.build import constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial
-from symgrad.lower.align import aligned, coefficient_operand, scaled, with_shape
+from symgrad.lower.align import aligned, coefficient_operand, scaled, spans, with_shape
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
@@ -46,7 +46,7 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
             value = coefficient_operand(size)
         else:
             value = scaled(size, aligned(state.value(e), e.shape, labels, rank))
-            full = full or len(labels) == rank or _reaches_front(labels)
+            full = full or spans(labels, rank)
         carried.update(x for x in labels if x >= 0)
         if total is None:
             total = Apply(NEGATIVE, (value,)) if negative else value
@@ -60,10 +60,6 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
     for coefficient, e, _ in spread:
         total = _scatter(state, total, coefficient / common, e)
     return scaled(common, total) if not common.is_one else total
-
-
-def _reaches_front(labels: Labels) -> bool:
-    return bool(labels) and labels[0] == 0
 
 
 def _positive(c: Monomial) -> bool:

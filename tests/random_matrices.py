@@ -1,0 +1,148 @@
+"""Steps of random programs: functions of well-conditioned matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from symgrad.core import dtypes
+from symgrad.core.build import delta, product
+from symgrad.ops import matrix
+from tests.random_programs import Array, Node, Plan, Program
+
+
+def _turned(x: Any) -> Any:
+    return jnp.swapaxes(x, -1, -2)
+
+
+def _matrix(program: Program, definite: bool) -> int:
+    """A Aᵀ + I, or a matrix at least as tall as wide."""
+
+    def fits(node: Node) -> bool:
+        rows = node.value.shape[-2:]
+        return node.value.ndim in (2, 3) and max(rows) <= 3 and (definite or rows[0] >= rows[1])
+
+    shape = (program.size(3), program.size(2))
+    k = program.bounded(program.operand(fits, shape))
+    if not definite:
+        return k
+    size = program.nodes[k].expr.shape[-2]
+    eye = delta(size, dtypes.float64)
+    extent = program.nodes[k].value.shape[-2]
+    return program.emit("A Aᵀ + I", lambda a: a @ matrix.transposed(a) + eye,
+                        lambda a: a @ _turned(a) + jnp.eye(extent), k)  # fmt: skip
+
+
+def _of_matrix(name: str, build: Callable[..., Any], function: Callable[..., Any]) -> Plan:
+    def plan(program: Program) -> None:
+        program.emit(name, build, function, _matrix(program, definite=True))
+
+    return plan
+
+
+def _right(program: Program, a: int, vectors: bool) -> int:
+    shape = program.nodes[a].expr.shape
+    columns = program.size(2)
+
+    def fits(node: Node) -> bool:
+        mine = node.expr.shape
+        if vectors and mine == shape[:-1]:
+            return True
+        return len(mine) == len(shape) and mine[-2] == shape[-1] and mine[:-2] == shape[:-2]
+
+    return program.bounded(program.operand(fits, (*shape[:-1], columns)))
+
+
+def _solve(program: Program) -> None:
+    a = _matrix(program, definite=True)
+    b = _right(program, a, vectors=True)
+
+    def function(x: Any, y: Any) -> Any:
+        return (
+            jnp.linalg.solve(x, y[..., None])[..., 0] if y.ndim < x.ndim else jnp.linalg.solve(x, y)
+        )
+
+    program.emit("solve", matrix.solve, function, a, b)
+
+
+def _triangular_solve(program: Program) -> None:
+    a = _matrix(program, definite=True)
+    b = _right(program, a, vectors=False)
+    low, unit = bool(program.choose(2)), bool(program.choose(2))
+    program.emit(
+        f"triangular_solve {low} {unit}",
+        lambda x, y: matrix.triangular_solve(x, y, lower=low, unit=unit),
+        lambda x, y: jax.lax.linalg.triangular_solve(
+            x, y, left_side=True, lower=low, unit_diagonal=unit
+        ),
+        a, b,
+    )  # fmt: skip
+
+
+def _eigh(program: Program) -> None:
+    a = _matrix(program, definite=True)
+    which = program.choose(2)
+
+    def build(x: Any) -> Any:
+        found = matrix.eigh(x)
+        return product(found[1], found[1]) if which else found[0]
+
+    def function(x: Any) -> Any:
+        values, vectors = jnp.linalg.eigh(x)
+        return vectors * vectors if which else values
+
+    def clear(x: Array) -> bool:
+        gaps = np.diff(np.linalg.eigvalsh(x), axis=-1)
+        return not gaps.size or bool(gaps.min() > 0.3)
+
+    program.emit(f"eigh [{which}]", build, function, a, clear=clear)
+
+
+def _svd(program: Program) -> None:
+    a = _matrix(program, definite=False)
+    which = program.choose(3)
+
+    def build(x: Any) -> Any:
+        found = matrix.svd(x)[which]
+        return found if which == 1 else product(found, found)
+
+    def function(x: Any) -> Any:
+        found = jnp.linalg.svd(x, full_matrices=False)[which]
+        return found if which == 1 else found * found
+
+    def clear(x: Array) -> bool:
+        s = np.linalg.svd(x, compute_uv=False)
+        return bool(s.min() > 0.3 and all((s[..., j] - s[..., j + 1]).min() > 0.3
+                                          for j, _ in pairwise(range(s.shape[-1]))))  # fmt: skip
+
+    program.emit(f"svd [{which}]", build, function, a, clear=clear)
+
+
+def _qr(program: Program) -> None:
+    a = _matrix(program, definite=False)
+    which = program.choose(2)
+    program.emit(
+        f"qr [{which}]", lambda x: matrix.qr(x)[which], lambda x: jnp.linalg.qr(x)[which], a,
+        clear=lambda x: bool(np.abs(np.diagonal(np.linalg.qr(x)[1], axis1=-2, axis2=-1)).min() > 0.3),
+    )  # fmt: skip
+
+
+MATRIX_STEPS: dict[str, Plan] = {
+    "inv": _of_matrix("inv", matrix.inv, jnp.linalg.inv),
+    "det": _of_matrix("det", matrix.det, jnp.linalg.det),
+    "logdet": _of_matrix("logdet", matrix.logdet, lambda a: jnp.linalg.slogdet(a)[1]),
+    "slogdet": _of_matrix(
+        "slogdet", lambda a: matrix.slogdet(a)[1], lambda a: jnp.linalg.slogdet(a)[1]
+    ),
+    "cholesky": _of_matrix("cholesky", matrix.cholesky, jnp.linalg.cholesky),
+    "solve": _solve,
+    "triangular_solve": _triangular_solve,
+    "eigh": _eigh,
+    "svd": _svd,
+    "qr": _qr,
+}

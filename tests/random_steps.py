@@ -1,0 +1,52 @@
+"""The steps of random programs in one table, and how a program is drawn from it.
+
+Every elementwise operation is drawn by itself; the others have a step each, with the same function
+in jnp by hand, or a reason in ``EXCLUDED``.
+"""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+
+from symgrad.core.build import elementwise
+from symgrad.core.op import OPS
+from tests.random_maps import MAP_STEPS
+from tests.random_matrices import MATRIX_STEPS
+from tests.random_moves import MOVE_STEPS
+from tests.random_programs import Plan, Program, RefusedError
+from tests.random_windows import WINDOW_STEPS
+
+STEPS: dict[str, Plan] = {**MAP_STEPS, **MOVE_STEPS, **MATRIX_STEPS, **WINDOW_STEPS}
+
+EXCLUDED: dict[str, str] = {
+    **{
+        name: "a draw from a key: constant for derivatives, other numbers in NumPy than in JAX"
+        for name, op in OPS.items() if "random" in op.traits
+    },
+}  # fmt: skip
+"""Operations that no random program has, and why."""
+
+NAMES = sorted(STEPS)
+
+
+def drawn(seed: int) -> Program:
+    """The program with this number: 3 to 20 steps."""
+    rng = np.random.default_rng(seed)
+
+    def choose(count: int) -> int:
+        return int(rng.integers(count))
+
+    program = Program(choose, bool(choose(2)), rng)
+    program.new(program.shape())
+    for _ in range(3 + choose(18)):
+        kept = list(program.nodes)
+        name = NAMES[choose(len(NAMES))]
+        try:
+            STEPS[name](program)
+        except RefusedError:
+            program.nodes = kept
+    if not program.ends:
+        k = program.operand()
+        program.emit("tanh", lambda x: elementwise("tanh", x), jax.numpy.tanh, k)
+    return program
