@@ -56,12 +56,17 @@ class Job:
             bundle = tuple([k for _, k in given])
         operands = (
             *[p._storage.now() for p in self.params],
-            *([p.grad.node() for p in self.params] if bundle is None else [whole]),
+            *([_gradient(p) for p in self.params] if bundle is None else [whole]),
             *[t._storage.now() for t in self.states],
             self.numbers,
         )
         statics = (len(self.params), self.switches, self.slots, self.scalars, False, bundle)
         return Update(self.row, statics, operands)
+
+
+def _gradient(p: Tensor) -> Any:
+    held: Any = p.grad
+    return held.node()
 
 
 def apply_updates(jobs: Sequence[Job]) -> None:

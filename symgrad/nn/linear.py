@@ -69,7 +69,7 @@ class Linear(Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """``x Wᵀ + b``."""
-        own = self._parameters
+        own: dict[str, Any] = self._parameters
         try:
             weight, bias = own["weight"], own["bias"]
         except KeyError:  # something else stands for a parameter
