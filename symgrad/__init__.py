@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from symgrad_codegen.lazy import resolve as _resolve
 
-from symgrad import autograd, creation, random
+from symgrad import autograd, random
 from symgrad.autograd import (
     enable_grad,
     inference_mode,
@@ -15,7 +15,6 @@ from symgrad.autograd import (
     no_grad,
     set_grad_enabled,
 )
-from symgrad.branch import cond
 from symgrad.core.dtypes import DType as dtype
 from symgrad.core.dtypes import (
     bfloat16,
@@ -33,7 +32,28 @@ from symgrad.core.dtypes import (
 from symgrad.core.dtypes import bool_ as bool
 from symgrad.core.dtypes import promote as _promote
 from symgrad.core.equal import same
-from symgrad.creation import (
+from symgrad.errors import (
+    DerivativeError,
+    DeviceError,
+    DTypeError,
+    ShapeError,
+    SymgradError,
+    TraceError,
+    UnboundError,
+)
+from symgrad.functional.promotion import default_dtype as get_default_dtype
+from symgrad.functional.promotion import set_default_dtype
+from symgrad.random import (
+    Generator,
+    default_generator,
+    get_rng_state,
+    initial_seed,
+    manual_seed,
+    seed,
+    set_rng_state,
+)
+from symgrad.tensors import creation
+from symgrad.tensors.creation import (
     arange,
     as_tensor,
     bernoulli,
@@ -59,35 +79,16 @@ from symgrad.creation import (
     zeros,
     zeros_like,
 )
-from symgrad.errors import (
-    DerivativeError,
-    DeviceError,
-    DTypeError,
-    ShapeError,
-    SymgradError,
-    TraceError,
-    UnboundError,
-)
-from symgrad.functional.promotion import default_dtype as get_default_dtype
-from symgrad.functional.promotion import set_default_dtype
-from symgrad.limits import finfo, iinfo
-from symgrad.printing import printoptions, set_printoptions
-from symgrad.random import (
-    Generator,
-    default_generator,
-    get_rng_state,
-    initial_seed,
-    manual_seed,
-    seed,
-    set_rng_state,
-)
-from symgrad.step import compile
-from symgrad.storage import Size, device
-from symgrad.symbolic import derive, grad, name, symbol, symbols
-from symgrad.tensor import Tensor
-from symgrad.trace import spec
-from symgrad.trace import trace as _trace
-from symgrad.vmap import vmap
+from symgrad.tensors.limits import finfo, iinfo
+from symgrad.tensors.printing import printoptions, set_printoptions
+from symgrad.tensors.storage import Size, device
+from symgrad.tensors.tensor import Tensor
+from symgrad.tracing.branch import cond
+from symgrad.tracing.step import compile
+from symgrad.tracing.symbolic import derive, grad, name, symbol, symbols
+from symgrad.tracing.trace import spec
+from symgrad.tracing.trace import trace as _trace
+from symgrad.transforms.vmap import vmap
 
 if TYPE_CHECKING:
     from symgrad import (
@@ -111,8 +112,8 @@ if TYPE_CHECKING:
         set_float32_matmul_precision,
         set_num_threads,
     )
-    from symgrad.module_trace import trace_module
     from symgrad.serialization import load, save
+    from symgrad.tracing.module_trace import trace_module
 
 __version__ = "0.1.0"
 newaxis = None
@@ -146,7 +147,7 @@ _LATER = {
     "set_num_threads": "symgrad.backends:set_num_threads",
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
-    "trace_module": "symgrad.module_trace:trace_module",
+    "trace_module": "symgrad.tracing.module_trace:trace_module",
 }
 """Names that are imported when first used, and where they are (as above for type checkers)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad import cuda
-from symgrad.storage import device
+from symgrad.tensors.storage import device
 
 
 def is_available() -> bool:

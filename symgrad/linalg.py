@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad.calls import call
 from symgrad.functional.table import FUNCTIONS
-from symgrad.limits import finfo
-from symgrad.tensor import Tensor
+from symgrad.tensors.calls import call
+from symgrad.tensors.limits import finfo
+from symgrad.tensors.tensor import Tensor
 
 Slogdet = namedtuple("slogdet", ["sign", "logabsdet"])  # noqa: PYI024 - PyTorch's name
 Eigh = namedtuple("linalg_eigh", ["eigenvalues", "eigenvectors"])  # noqa: PYI024

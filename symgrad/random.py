@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.record import modes
-from symgrad.storage import device
+from symgrad.recording.record import modes
+from symgrad.tensors.storage import device
 
 
 class Generator:

@@ -23,7 +23,7 @@ from symgrad_codegen.lazy import lazy
 
 from symgrad.core.dtypes import DType, dtype_named, dtype_of_numpy
 from symgrad.errors import SymgradError
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors.tensor import Parameter, Tensor
 
 safetensors = lazy("safetensors")
 safetensors_numpy = lazy("safetensors.numpy")

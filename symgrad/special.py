@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from symgrad.functional.table import FUNCTIONS
-from symgrad.surface import function_of
+from symgrad.tensors.surface import function_of
 
 _OF = {
     "digamma": "digamma", "psi": "digamma", "entr": "entr", "erf": "erf", "erfc": "erfc",

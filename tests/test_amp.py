@@ -284,7 +284,7 @@ def test_a_scale_that_changes_makes_no_new_program():
     w = sg.nn.Parameter(sg.ones(3))
     opt = sg.optim.SGD([w], lr=1e-3)
     scaler = sg.amp.GradScaler("cpu", init_scale=2.0, growth_interval=1)
-    from symgrad.execute import _patterns
+    from symgrad.recording.execute import _patterns
 
     counts = []
     with warnings.catch_warnings():

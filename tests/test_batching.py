@@ -9,13 +9,13 @@ import pytest
 
 import symgrad.ops  # noqa: F401  (fills the table)
 from symgrad.autodiff import pull_back
-from symgrad.batching import batched, repeated
 from symgrad.core import dtypes
 from symgrad.core.build import cast, product, reduce_sum
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.errors import SymgradError
 from symgrad.evaluate import evaluate
+from symgrad.transforms.batching import batched, repeated
 from tests.op_rows import ROWS, SIZES, symbols_of, values_of
 
 DRAWS = {"normal", "uniform", "bernoulli", "randint", "permutation", "split", "fold_in"}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad import execute, nn, optim
-from symgrad.tensor import DEPTH
+from symgrad import nn, optim
+from symgrad.recording import execute
+from symgrad.tensors.tensor import DEPTH
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((16, 4), np.float32)

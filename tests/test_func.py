@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.execute import _patterns
+from symgrad.recording.execute import _patterns
 
 torch = pytest.importorskip("torch")
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad import nn, tracked
+from symgrad import nn
+from symgrad.recording import tracked
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +21,9 @@ def met(count):
 def test_a_loop_is_walked_once(monkeypatch):
     walks = []
     walk = tracked.tracked_nodes
-    monkeypatch.setattr("symgrad.gradients.tracked_nodes", lambda n: walks.append(n) or walk(n))
+    monkeypatch.setattr(
+        "symgrad.recording.gradients.tracked_nodes", lambda n: walks.append(n) or walk(n)
+    )
     model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
     x = sg.randn(4, 2)
     grads = []

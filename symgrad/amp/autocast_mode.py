@@ -18,8 +18,8 @@ from symgrad_codegen import arrays
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
 from symgrad.functional.table import FUNCTIONS, Function
-from symgrad.reading import Reading
-from symgrad.record import modes
+from symgrad.recording.record import modes
+from symgrad.tensors.reading import Reading
 
 
 def _named(words: str) -> frozenset[str]:

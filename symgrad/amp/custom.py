@@ -8,7 +8,7 @@ from typing import Any
 
 from symgrad.amp.autocast_mode import autocast, get_autocast_dtype, is_autocast_enabled
 from symgrad.core.dtypes import DType, float64
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 
 def custom_fwd(

@@ -10,11 +10,11 @@ from symgrad_codegen import arrays
 
 from symgrad.autograd import no_grad
 from symgrad.core import dtypes
-from symgrad.creation import FUNCTIONS as functions
-from symgrad.creation import tensor
 from symgrad.functional.table import FUNCTIONS
-from symgrad.record import PLAIN, modes, note
-from symgrad.tensor import Tensor
+from symgrad.recording.record import PLAIN, modes, note
+from symgrad.tensors.creation import FUNCTIONS as functions
+from symgrad.tensors.creation import tensor
+from symgrad.tensors.tensor import Tensor
 
 _READY, _UNSCALED, _STEPPED = range(3)
 

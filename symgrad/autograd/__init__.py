@@ -9,10 +9,10 @@ from types import TracebackType
 from typing import Any
 
 from symgrad.autograd import functional
-from symgrad.checks import gradcheck
-from symgrad.custom import Function
-from symgrad.gradients import grad
-from symgrad.record import modes
+from symgrad.autograd.custom import Function
+from symgrad.recording.gradients import grad
+from symgrad.recording.record import modes
+from symgrad.transforms.checks import gradcheck
 
 
 class _Switch:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from symgrad import transforms
-from symgrad.tensor import Tensor, typename
+from symgrad.tensors.tensor import Tensor, typename
+from symgrad.transforms import derivatives as transforms
 
 Function = Callable[..., Any]
 

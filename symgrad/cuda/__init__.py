@@ -9,7 +9,7 @@ from symgrad_codegen import arrays
 from symgrad.cuda import amp
 from symgrad.errors import DeviceError
 from symgrad.random import manual_seed
-from symgrad.storage import device as device_of
+from symgrad.tensors.storage import device as device_of
 
 __all__ = [
     "amp",

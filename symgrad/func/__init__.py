@@ -4,8 +4,17 @@
 """
 
 from symgrad.func.modules import functional_call, stack_module_state
-from symgrad.transforms import grad, grad_and_value, hessian, jacfwd, jacrev, jvp, linearize, vjp
-from symgrad.vmap import vmap
+from symgrad.transforms.derivatives import (
+    grad,
+    grad_and_value,
+    hessian,
+    jacfwd,
+    jacrev,
+    jvp,
+    linearize,
+    vjp,
+)
+from symgrad.transforms.vmap import vmap
 
 __all__ = [
     "functional_call",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from symgrad.creation import FUNCTIONS
 from symgrad.nn import Module
-from symgrad.tensor import Tensor
+from symgrad.tensors.creation import FUNCTIONS
+from symgrad.tensors.tensor import Tensor
 
 State = Mapping[str, Tensor]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from symgrad import creation
 from symgrad.nn import functional as F
 from symgrad.nn.module import Module
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 class _InPlace(Module):

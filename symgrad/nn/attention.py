@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from symgrad import creation
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.container import ModuleList
@@ -15,7 +14,8 @@ from symgrad.nn.dropout import Dropout
 from symgrad.nn.linear import Linear
 from symgrad.nn.module import Module
 from symgrad.nn.normalization import LayerNorm
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 class MultiheadAttention(Module):

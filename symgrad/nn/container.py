@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, Self
 
 from symgrad.nn.module import Module
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 def _position(index: Any, length: int, what: str = "index") -> int:

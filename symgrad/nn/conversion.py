@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 Convert = Callable[[Tensor], Tensor]
 

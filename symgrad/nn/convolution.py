@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from symgrad import creation
 from symgrad.functional.convolution import each
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Parameter, Tensor
 
 _MODES = ("zeros", "reflect", "replicate", "circular")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from symgrad.nn import functional as F
 from symgrad.nn.module import Module
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 
 class _Dropout(Module):

@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad import creation
 from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
 from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
 from symgrad.random import stream_of
-from symgrad.record import Leaf, modes
-from symgrad.storage import device_name, jax_device
-from symgrad.surface import function_of
-from symgrad.tensor import Tensor, call
+from symgrad.recording.record import Leaf, modes
+from symgrad.tensors import creation
+from symgrad.tensors.storage import device_name, jax_device
+from symgrad.tensors.surface import function_of
+from symgrad.tensors.tensor import Tensor, call
 
 _ROOMS = (activation, margin, normalization)  # importing them fills the table
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 Hook = Callable[..., Any]
 

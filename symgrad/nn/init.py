@@ -11,7 +11,7 @@ import warnings
 from typing import Any
 
 from symgrad.autograd import no_grad
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 _LINEAR = (
     "linear",

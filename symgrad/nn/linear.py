@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from symgrad import creation
 from symgrad.autograd import no_grad
 from symgrad.core import dtypes
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 class Identity(Module):

@@ -14,8 +14,8 @@ from symgrad.nn.conversion import Conversion
 from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, register
 from symgrad.nn.parameter import Buffer, name_tensor
 from symgrad.nn.state import StateDict
-from symgrad.record import modes
-from symgrad.tensor import Parameter, Tensor
+from symgrad.recording.record import modes
+from symgrad.tensors.tensor import Parameter, Tensor
 
 _TABLES = ("_parameters", "_buffers", "_modules")
 _HOOKS = (

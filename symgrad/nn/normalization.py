@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from symgrad import creation
 from symgrad.autograd import no_grad
 from symgrad.core import dtypes
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 def _shape_of(normalized_shape: int | Sequence[int]) -> tuple[int, ...]:

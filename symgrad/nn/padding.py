@@ -6,7 +6,7 @@ from typing import Any
 
 from symgrad.nn import functional as F
 from symgrad.nn.module import Module
-from symgrad.tensor import Tensor
+from symgrad.tensors.tensor import Tensor
 
 
 class _Pad(Module):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from symgrad.record import Leaf
-from symgrad.tensor import Parameter, Tensor
+from symgrad.recording.record import Leaf
+from symgrad.tensors.tensor import Parameter, Tensor
 
 __all__ = ["Buffer", "Parameter", "name_tensor"]
 

@@ -6,14 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from symgrad import creation
 from symgrad.functional import FUNCTIONS
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
 from symgrad.nn.utils.rnn import PackedSequence, packed_as, padded_with_lengths
-from symgrad.surface import function_of
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.surface import function_of
+from symgrad.tensors.tensor import Parameter, Tensor
 
 _cat = function_of(FUNCTIONS["cat"])
 _ROWS = {

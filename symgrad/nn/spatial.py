@@ -7,8 +7,8 @@ from typing import Any
 
 from symgrad.functional import FUNCTIONS
 from symgrad.functional.convolution import each
-from symgrad.surface import function_of
-from symgrad.tensor import Tensor
+from symgrad.tensors.surface import function_of
+from symgrad.tensors.tensor import Tensor
 
 
 def _row(name: str) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from symgrad.autograd import no_grad
 from symgrad.nn.hooks import Hook, RemovableHandle, register
-from symgrad.tensor import Parameter, Tensor
+from symgrad.tensors.tensor import Parameter, Tensor
 
 
 class _Keys(NamedTuple):

@@ -14,8 +14,8 @@ from symgrad_codegen.program import Apply, Instruction, Program, Variable, text
 
 from symgrad.core.dtypes import dtype_of_numpy
 from symgrad.optim.optimizer import Group, Optimizer
-from symgrad.tensor import Tensor
-from symgrad.update import Job
+from symgrad.optim.update import Job
+from symgrad.tensors.tensor import Tensor
 
 
 class Optax(Optimizer):

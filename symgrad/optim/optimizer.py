@@ -2,7 +2,7 @@
 
 A subclass names its row (``row``) and, in ``__init__``, PyTorch's arguments; everything else is
 here.  ``step`` computes the scalars of the rule on the host in double precision and hands all
-parameters of a group to :mod:`symgrad.update` at once.
+parameters of a group to :mod:`symgrad.optim.update` at once.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from symgrad.autograd import enable_grad
-from symgrad.creation import full, tensor
 from symgrad.optim.row import Row
-from symgrad.record import Leaf, leaf_like, modes
-from symgrad.tensor import Tensor
-from symgrad.update import Job, apply_updates, captured_update
+from symgrad.optim.update import Job, apply_updates, captured_update
+from symgrad.recording.record import Leaf, leaf_like, modes
+from symgrad.tensors.creation import full, tensor
+from symgrad.tensors.tensor import Tensor
 
 Group = dict[str, Any]
 _PAIRS = {

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 import symgrad as sg
-from symgrad.creation import CAST_DTYPES
+from symgrad.tensors.creation import CAST_DTYPES
 
 if "expecttest" not in sys.modules:  # torch's tables import it for a base class only
     stub: Any = types.ModuleType("expecttest")

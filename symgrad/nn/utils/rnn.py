@@ -9,8 +9,8 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.functional import FUNCTIONS
-from symgrad.surface import function_of
-from symgrad.tensor import Tensor
+from symgrad.tensors.surface import function_of
+from symgrad.tensors.tensor import Tensor
 
 _cat = function_of(FUNCTIONS["cat"])
 _stack = function_of(FUNCTIONS["stack"])

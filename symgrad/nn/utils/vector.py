@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from symgrad import creation
 from symgrad.autograd import no_grad
-from symgrad.tensor import Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Tensor
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad import creation
 from symgrad.core import dtypes
-from symgrad.tensor import Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Tensor
 
 
 def default_convert(data: Any) -> Any:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
-from symgrad import creation
-from symgrad.tensor import Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Tensor
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad import creation
-from symgrad.tensor import Tensor
+from symgrad.tensors import creation
+from symgrad.tensors.tensor import Tensor
 from symgrad.utils.data.collate import default_collate, default_convert
 from symgrad.utils.data.dataset import IterableDataset, Subset, TensorDataset
 from symgrad.utils.data.sampler import BatchSampler, RandomSampler, SequentialSampler

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, Generic, TypeVar
 
-from symgrad import creation
+from symgrad.tensors import creation
 
 T_co = TypeVar("T_co", covariant=True)
 

@@ -1,0 +1,238 @@
+"""``autograd.Function``: a forward and a backward by the user, as one operation.
+
+``backward`` is run on symbols where a derivative is wanted, so it becomes part of the expression:
+it can be compiled, printed and differentiated again.  It must not read values (``if``, ``item``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad_codegen.program import POSTFIX, Template
+
+from symgrad.core.build import cast, zeros
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, apply, symbol
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Size, shape_text
+from symgrad.core.traverse import leaves, substitute
+from symgrad.errors import DerivativeError
+from symgrad.functional.table import Function as Row
+from symgrad.recording.record import SLOT, modes, note
+from symgrad.tensors.tensor import Tensor
+from symgrad.transforms.batching import batched, repeated
+
+
+class Context:
+    """What ``forward`` leaves for ``backward``: saved tensors, and any attribute."""
+
+    def __init__(self, needs: tuple[bool, ...]) -> None:
+        self.needs_input_grad = needs
+        self.saved_tensors: tuple[Any, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep these tensors."""
+        self.saved_tensors = tensors
+
+    def mark_non_differentiable(self, *tensors: Any) -> None:
+        """Outputs without a derivative; integers have none anyway."""
+
+    def mark_dirty(self, *tensors: Any) -> None:
+        """Inputs that were changed in place."""
+
+    def set_materialize_grads(self, value: bool) -> None:
+        """Absent gradients are zeros."""
+
+
+class Call:
+    """One way of calling a Function: its class, its context without tensors, which output."""
+
+    def __init__(self, owner: Any, context: Context, inputs: int, tensors: tuple[int, ...],
+                 outputs: tuple[Any, ...], index: int, own: tuple[int, ...], saved: int) -> None:  # fmt: skip
+        self.owner, self.context = owner, context
+        self.inputs, self.tensors = inputs, tensors
+        self.outputs, self.index = outputs, index
+        self.own = own
+        # It frees its graph even where it saves no tensor.
+        first = 1 + len(tensors)
+        saves = (*range(first, first + saved), "result" if own else "freed")
+        self.row = Row(owner.__name__, self.build, f"{owner.__name__}Backward", saves)
+
+    def __repr__(self) -> str:
+        return f"{self.owner.__qualname__}.{self.index}"
+
+    def build(self, *args: Expr) -> Expr:
+        """The result, with the user's derivative."""
+        return apply(CUSTOM, args, (self,))
+
+    def pull_back(self, node: Expr, adjoint: Expr) -> tuple[Expr | None, ...]:
+        """The user's backward on symbols, with the arguments of the node in their places."""
+        if adjoint.ndim != node.ndim:
+            raise DerivativeError(
+                f"{self.owner.__name__}.backward takes one gradient at a time; this derivative "
+                "asks for several at once"
+            )
+        width = len(self.tensors)
+        saved = node.args[1 + width :]
+        stand_ins = [symbol(f"saved{k}", e.shape, e.dtype, number=-4) for k, e in enumerate(saved)]
+        incoming = symbol("g", adjoint.shape, adjoint.dtype, number=-4)
+        context = Context(self.context.needs_input_grad)
+        context.__dict__.update(self.context.__dict__)
+        context.saved_tensors = tuple(Tensor.of(s) for s in stand_ins)
+        others = {
+            k: symbol(f"g{k}", shape, dtype, number=-4)
+            for k, (shape, dtype) in enumerate(self.outputs)
+            if k != self.index
+        }
+        seeds = [Tensor.of(others.get(k, incoming)) for k in range(len(self.outputs))]
+        found = self.owner.backward(context, *seeds)
+        listed = list(found) if isinstance(found, tuple) else [found]
+        if len(listed) < self.inputs:
+            raise DerivativeError(
+                f"{self.owner.__name__}.backward returned {len(listed)} gradients for "
+                f"{self.inputs} inputs; return None where an input has none"
+            )
+        table = {incoming: adjoint, **dict(zip(stand_ins, saved, strict=True))}
+        # A saved result is this operation's result: its derivative is the user's, again.
+        table.update({stand_ins[k]: node for k in self.own})
+        table.update({g: zeros(g.shape, g.dtype) for g in others.values()})
+        parts: list[Expr | None] = [None]
+        for place, arg in zip(self.tensors, node.args[1 : 1 + width], strict=True):
+            part = listed[place]
+            parts.append(None if part is None else self._placed(part.expr(), table, arg.dtype))
+        return (*parts, *[None] * len(saved))
+
+    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+        """This call for a batch of examples, of which ``node`` is one."""
+        return BatchCall(self, node, size)
+
+    def _placed(self, part: Expr, table: dict[Expr, Expr], dtype: DType) -> Expr:
+        unknown = [e for e in leaves([part]) if e not in table]
+        if unknown:
+            raise DerivativeError(
+                f"{self.owner.__name__}.backward uses a tensor of shape "
+                f"{shape_text(unknown[0].shape)} that was not saved; give it to "
+                "ctx.save_for_backward in forward, or use Python numbers"
+            )
+        return cast(substitute([part], table)[0], dtype)
+
+
+class BatchCall:
+    """A call for a batch: the user's backward is written for one example, and given one axis more.
+
+    ``inner`` is the call of one example, ``example`` its node.
+    """
+
+    def __init__(self, inner: Any, example: Expr, size: Size) -> None:
+        self.inner, self.size = inner, size
+        self.row = inner.row
+        self.kinds = tuple((a.shape, a.dtype) for a in example.args)
+
+    def __repr__(self) -> str:
+        return f"{self.inner!r}[{self.size}; {self.kinds!r}]"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BatchCall) and self._parts() == other._parts()
+
+    def __hash__(self) -> int:
+        return hash(self._parts())
+
+    def _parts(self) -> tuple[Any, ...]:
+        return self.inner, self.size, self.kinds
+
+    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+        """This call for a batch of batches."""
+        return BatchCall(self, node, size)
+
+    def pull_back(self, node: Expr, adjoint: Expr) -> tuple[Expr | None, ...]:
+        """One adjoint per argument, over the batch."""
+        if adjoint.ndim != node.ndim:
+            raise DerivativeError(
+                f"{self.inner!r}: its backward takes one gradient at a time; this derivative asks "
+                "for several at once"
+            )
+        stand_ins = [
+            symbol(f"example{k}", shape, dtype, number=-4)
+            for k, (shape, dtype) in enumerate(self.kinds)
+        ]
+        one = apply(CUSTOM, tuple(stand_ins), (self.inner,))
+        incoming = symbol("gradient", one.shape, one.dtype, number=-4)
+        parts = self.inner.pull_back(one, incoming)
+        fronts = {**dict(zip(stand_ins, node.args, strict=True)), incoming: adjoint}
+        found = iter(batched([p for p in parts if p is not None], fronts, {}, self.size))
+        return tuple(None if p is None else repeated(next(found), self.size) for p in parts)
+
+
+CUSTOM = Op(
+    "custom", "call", infer=lambda args, params: (args[0].shape, args[0].dtype),
+    vjp=lambda node, g: node.params[0].pull_back(node, g),
+    template=Template((("jax", "[{*}][0]"), ("numpy", "[{*}][0]")), POSTFIX), text="custom",
+)  # fmt: skip
+# It belongs to the user's function, not to the table of operations that tests walk through.
+del OPS["custom"]
+
+_CALLS: dict[Any, Call] = {}
+
+
+class Function:
+    """A differentiable operation by the user: static methods ``forward`` and ``backward``.
+
+    >>> class Double(Function):
+    ...     @staticmethod
+    ...     def forward(ctx, x):
+    ...         return x * 2
+    ...
+    ...     @staticmethod
+    ...     def backward(ctx, g):
+    ...         return g * 2
+    """
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        """The value."""
+        raise NotImplementedError("write forward(ctx, *inputs)")
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Any) -> Any:
+        """One gradient per input, from one per output."""
+        raise NotImplementedError("write backward(ctx, *gradients)")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        """Run ``forward``; its derivative is ``backward``."""
+        needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
+        context = Context(needs)
+        before, modes.grad = modes.grad, False
+        try:
+            found = cls.forward(context, *args)
+        finally:
+            modes.grad = before
+        if not (modes.grad and any(needs)):
+            return found
+        outputs = found if isinstance(found, tuple) else (found,)
+        made = [cls._recorded(context, args, outputs, k) for k in range(len(outputs))]
+        return tuple(made) if isinstance(found, tuple) else made[0]
+
+    @classmethod
+    def _recorded(cls, context: Context, args: Any, outputs: Any, index: int) -> Any:
+        places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
+        kinds = tuple((tuple(o.shape), o.dtype) for o in outputs)
+        facts = {k: v for k, v in context.__dict__.items() if k != "saved_tensors"}
+        saved = [t for t in context.saved_tensors if t is not None]
+        own = tuple(k for k, t in enumerate(saved) if t is outputs[index])
+        key: Any = (cls, tuple(facts.items()), places, kinds, index, len(saved), own)
+        try:
+            known = _CALLS.get(key)
+        except TypeError:  # an attribute that cannot be compared
+            key, known = None, None
+        if known is None:
+            known = Call(cls, context, len(args), places, kinds, index, own, len(saved))
+            if key is not None:
+                _CALLS[key] = known
+        tensors = [outputs[index], *(args[k] for k in places), *saved]
+        nodes = tuple(t.node() for t in tensors)
+        record = note(known.row, (*[SLOT] * len(nodes), ()), nodes)
+        return Tensor.from_node(record)
+
+
+__all__ = ["Context", "Function"]

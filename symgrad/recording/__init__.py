@@ -1,0 +1,1 @@
+"""Records of tensor operations: what is noted, recognised, expanded and run."""

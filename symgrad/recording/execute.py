@@ -1,0 +1,288 @@
+"""Values of records: canonical key → cached plan → run.
+
+A small graph met once on the CPU is evaluated with NumPy; when its key returns it is compiled, and
+from then on one cached executable computes everything that is still alive.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from symgrad_codegen import arrays
+from symgrad_codegen.compile import Executable, compiled
+
+from symgrad.core.expr import Expr, symbol
+from symgrad.derivation.naming import NameTable, assign, kinds, written_order
+from symgrad.derivation.order import Written
+from symgrad.errors import UnboundError
+from symgrad.evaluate import evaluate
+from symgrad.lower import lower
+from symgrad.recording.expand import Expansion
+from symgrad.recording.pattern import LEAF, Pattern, collect, signature
+from symgrad.recording.record import Gradient, Leaf
+from symgrad.simplify import simplify
+
+COLD_NODES = 200
+"""A graph up to this size met for the first time is evaluated with NumPy."""
+COLD_ELEMENTS = 4_000_000
+CACHE = 512
+"""How many graphs are remembered."""
+RECENT = 8
+"""How many graphs with roots of one kind are compared with a new one before its key is built."""
+LARGE = 5_000
+"""Larger graphs are recognised by their key alone."""
+CHOICES = 64
+"""How many situations of one graph are remembered."""
+
+_lock = threading.RLock()
+_patterns: OrderedDict[Any, Pattern] = OrderedDict()
+_recent: dict[Any, list[Pattern]] = {}
+
+
+class Plan:
+    """What to do for one graph and some of its nodes: expressions over the symbols of the ends."""
+
+    def __init__(self, inputs: list[Expr], outputs: list[Expr], title: str) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.title = title
+        self.executables: dict[tuple[int, ...], Executable] = {}
+        self.seen = 0
+
+    def executable(self, donate: tuple[int, ...]) -> Executable:
+        """The compiled program, with these inputs donated."""
+        found = self.executables.get(donate)
+        if found is None:
+            order = written_order(self.outputs, Written())
+            names = assign(kinds(order, self.outputs), NameTable(), {})
+            hints = [(f"out{k}", e) for k, e in enumerate(self.outputs)]
+            program = lower("graph", self.inputs, hints, names=names)
+            found = self.executables[donate] = compiled(program, donate, title=self.title)
+        return found
+
+
+class Choice:
+    """What to compute in one situation, in places of the pattern.
+
+    First come the results that are ``returned``, then the values of the nodes that are ``wanted``,
+    several of a Gradient (its width, else 0); parts that are ``derived`` take theirs from that.
+    ``donate``: the inputs that may be used up.
+    """
+
+    __slots__ = ("derived", "donate", "plan", "returned", "run", "wanted")
+
+    def __init__(
+        self,
+        plan: Plan,
+        wanted: list[tuple[int, int]],
+        derived: list[int],
+        donate: tuple[int, ...],
+    ) -> None:
+        self.plan = plan
+        self.wanted = wanted
+        self.derived = derived
+        self.returned = len(plan.outputs) - sum(width or 1 for _, width in wanted)
+        self.donate = donate
+        self.run: Any = None
+
+
+def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bool) -> Choice:
+    """What to compute: the roots, and every pending node that something else refers to.
+
+    With ``using``, leaves that only this graph and one storage hold are used up.
+    """
+    asked = set(pattern.roots)
+    wanted = [k for k in pattern.pending if k in asked or counts[k] > pattern.inner[k] + HELD]
+    # Parts of gradients that are computed together take their values from those.
+    derived = [k for k in wanted if pattern.wholes.get(k) in pattern.widths.keys() & set(wanted)]
+    wanted = [k for k in wanted if k not in derived]
+    roots = [k for k in pattern.roots if k not in wanted and k not in derived]
+    donate: list[int] = []
+    if using and not pattern.keeps:
+        shared = {
+            step[-1][0]
+            for step in pattern.steps
+            if step[0] == LEAF and counts[step[1]] > pattern.inner[step[1]] + HELD
+        }
+        donate = [
+            number
+            for number, k in enumerate(pattern.ends)
+            if k in pattern.rebound and k not in shared and counts[k] == pattern.inner[k] + HELD + 1
+        ]
+    outputs = (*roots, *wanted)
+    plan = pattern.plans.get(outputs)
+    if plan is None:
+        if len(pattern.plans) > CHOICES:
+            pattern.plans.clear()
+        plan = pattern.plans[outputs] = _plan(nodes, pattern.ends, outputs)
+    widths = [pattern.widths.get(k, 0) for k in wanted]
+    return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate))
+
+
+HELD = next(map(sys.getrefcount, [object()]))
+"""What ``sys.getrefcount`` counts for a node that only the list of a match and its graph hold."""
+
+
+def _matched(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
+    """The pattern of a graph, and its nodes in the pattern's places."""
+    recent = _recent.get(signature(roots[0]), [])
+    for at, pattern in enumerate(recent):
+        try:
+            nodes = pattern.match(roots)
+        except AttributeError:  # a node of another class
+            continue
+        if nodes is not None:
+            if at:
+                recent.insert(0, recent.pop(at))
+            return pattern, nodes
+    return _learned(roots)
+
+
+def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
+    """The same by a walk; the pattern is remembered."""
+    order, needed = collect(roots)
+    made = Pattern(order, needed, roots)
+    for k in made.ends:
+        _check_bound(order[k])
+    pattern = _patterns.setdefault(made.key, made)
+    _patterns.move_to_end(made.key)
+    if len(_patterns) > CACHE:
+        _, old = _patterns.popitem(last=False)
+        listed = _recent.get(old.signature, [])
+        if old in listed:
+            listed.remove(old)
+        if not listed:
+            _recent.pop(old.signature, None)
+    if pattern.complete and pattern.size <= LARGE:
+        recent = _recent.setdefault(pattern.signature, [])
+        if pattern not in recent:
+            recent.insert(0, pattern)
+            del recent[RECENT:]
+    return pattern, order
+
+
+def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
+    """Give every root a value, and every pending record under them that is still in use.
+
+    With ``using``, the buffers of leaves that only this graph and one storage hold may be used up.
+    The results of roots that are Updates are returned, one after another.  Raises UnboundError for
+    a symbol.
+    """
+    with _lock:
+        pattern, nodes = _matched(roots)
+        counts = tuple(map(sys.getrefcount, nodes))
+        choice = pattern.choices.get((using, counts))
+        if choice is None:
+            if len(pattern.choices) > CHOICES:
+                pattern.choices.clear()
+            choice = _choose(pattern, nodes, counts, using)
+            pattern.choices[using, counts] = choice
+        values = [nodes[k].value for k in pattern.ends]
+        if choice.run is None:
+            found = _first_runs(pattern, nodes, choice, values)
+        else:
+            if np.ndarray in map(type, values):
+                _place(pattern, nodes, values, choice.donate)
+            found = choice.run(*values)
+        if type(found) is not tuple:
+            found = tuple(found) if isinstance(found, list) else (found,)
+        for n in choice.donate:
+            nodes[pattern.ends[n]].value = None
+        at = choice.returned
+        for k, width in choice.wanted:
+            if width:
+                nodes[k].value = found[at : at + width]
+                at += width
+            else:
+                nodes[k].value = found[at]
+                at += 1
+        for k in choice.derived:
+            part = nodes[k]
+            part.value = part.operands[0].value[part.index]
+        return found[: choice.returned]
+
+
+def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
+    """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
+    plan = choice.plan
+    plan.seen += 1
+    big = pattern.size > COLD_NODES or pattern.cuda
+    if plan.seen == 1 and not big and sum(v.size for v in values) <= COLD_ELEMENTS:
+        feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
+        return evaluate(plan.outputs, feeds)
+    executable = plan.executable(choice.donate)
+    choice.run = executable if executable.wide else executable.jitted
+    _place(pattern, nodes, values, choice.donate)
+    return executable(*values)
+
+
+def _place(
+    pattern: Pattern, nodes: Sequence[Any], values: list[Any], donate: Collection[int]
+) -> None:
+    """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
+    kinds = list(map(type, values))
+    n = -1
+    for _ in range(kinds.count(np.ndarray)):
+        n = kinds.index(np.ndarray, n + 1)
+        node = nodes[pattern.ends[n]]
+        if n in donate:
+            values[n] = arrays.to_device(values[n])
+        elif type(node) is Leaf:
+            if node.used:
+                values[n] = node.value = arrays.to_device(values[n])
+            node.used = True
+
+
+def _check_bound(end: Any) -> None:
+    if end.value is None:
+        word = end.name or (end.symbol.params[0] if end.symbol is not None else "a tensor")
+        shape = "×".join(map(str, end.shape)) or "scalar"
+        raise UnboundError(
+            f"{word} ({shape}) is a symbol: no value is bound to it. Compile the expression and "
+            "call it with arrays, or build it from tensors that have values."
+        )
+
+
+def _plan(nodes: Sequence[Any], ends: Sequence[int], outputs: Sequence[int]) -> Plan:
+    """Expressions of the nodes at some places; an Update gives several."""
+    inputs = [
+        symbol(getattr(nodes[k], "name", "") or f"x{n}", nodes[k].shape, nodes[k].dtype,
+               number=n + 1)
+        for n, k in enumerate(ends)
+    ]  # fmt: skip
+    table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
+    expansion = Expansion(nodes, table)
+    exprs: list[Expr] = []
+    for k in outputs:
+        found = expansion.exprs[id(nodes[k])]
+        exprs += found if isinstance(found, list) else [found]
+    title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
+    return Plan(inputs, simplify(expansion.final(exprs)), title)
+
+
+def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
+    """The plan of a graph that is not run now: its ends, and where each root is in the outputs."""
+    with _lock:
+        order, needed = collect(roots)
+        outputs = list(dict.fromkeys(roots))
+        pattern = Pattern(order, needed, outputs)
+        place = {id(n): k for k, n in enumerate(outputs)}
+        plan = _plan(order, pattern.ends, pattern.roots)
+        return plan, [order[k] for k in pattern.ends], [place[id(r)] for r in roots]
+
+
+def value(node: Any) -> Any:
+    """The array of a node, computed now if it is not known."""
+    if type(node) is Leaf and node.source is not None:
+        return value(node.source)
+    if node.value is None:
+        execute([node])
+    return node.value
+
+
+__all__ = ["Plan", "execute", "plan_of", "value"]

@@ -1,0 +1,217 @@
+"""``backward()`` and ``autograd.grad``: one record whose parts are the gradients."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from symgrad.errors import DerivativeError
+from symgrad.functional.table import FUNCTIONS
+from symgrad.recording.anomaly import inspect
+from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
+from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
+
+
+def seed_of(t: Any, gradient: Any) -> Any:
+    """The node of the incoming gradient, None for a scalar's 1."""
+    if gradient is None:
+        if t._now().shape and t.numel() != 1:
+            raise DerivativeError(
+                "grad can be implicitly created only for scalar outputs; this tensor has shape "
+                f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
+            )
+        return None
+    if tuple(gradient.shape) != tuple(t.shape):
+        raise RuntimeError(
+            f"Mismatch in shape: grad_output has a shape of {list(gradient.shape)} and output has "
+            f"a shape of {list(t.shape)}."
+        )
+    return gradient.node()
+
+
+def needs_tracking(t: Any) -> Any:
+    """The node of a tensor that derivatives start from."""
+    node = t.node()
+    if not node.tracked:
+        raise RuntimeError("element 0 of tensors does not require grad and does not have a grad_fn")
+    return node
+
+
+def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> None:
+    """Add the gradients of ``t`` to ``.grad`` of its tracked leaves."""
+    node = needs_tracking(t)
+    seed = seed_of(t, gradient)
+    leaves = tracked_leaves(node, keep) if inputs is None and not modes.anomaly else None
+    if leaves is None:
+        nodes = tracked_nodes(node)
+        check(nodes, keep)
+        if modes.anomaly and modes.check_nan:
+            inspect(node, seed)
+        hooked = [(n, owner) for n in nodes if (owner := _hooked(n)) is not None]
+        leaves = [n for n in nodes if type(n) is Leaf]
+        if inputs is not None:
+            chosen = {id(i) for i in _listed(inputs)}
+            leaves = [n for n in leaves if id(n.owner and n.owner()) in chosen]
+        if hooked:
+            wanted = [(n, owner) for n in leaves if n.owner and (owner := n.owner()) is not None]
+            _with_hooks(node, seed, wanted, hooked, create)
+            return
+        remember(nodes)
+    owners: list[Any] = []
+    targets: list[Any] = []
+    for n in leaves:
+        owner = n.owner and n.owner()
+        if owner is not None:
+            owners.append(owner)
+            targets.append(n)
+    whole = Gradient(node, seed, tuple(targets), create, keep)
+    for k, owner in enumerate(owners):
+        if owner._grad is None and owner._hooks is None:
+            owner._grad = whole, k
+        else:
+            accumulate(owner, whole.part(k))
+
+
+def _hooked(node: Any) -> Any:
+    """The tensor of an intermediate node that waits for its gradient."""
+    owner = None if type(node) is Leaf or node.handle is None else node.handle()
+    return owner if owner is not None and (owner._retains or owner._hooks) else None
+
+
+def _with_hooks(
+    node: Any,
+    seed: Any,
+    wanted: Sequence[tuple[Any, Any]],
+    hooked: Sequence[tuple[Any, Any]],
+    create: bool,
+) -> None:
+    """Hooks split the sweep: the gradient at each hooked tensor is made, shown, and may change."""
+    chain = sorted(hooked, key=lambda pair: pair[0].depth, reverse=True)
+    total: dict[int, list[Any]] = {id(node): [seed]}
+    ends = [n for n, _ in chain] + [n for n, _ in wanted]
+    make = hooked[0][1].base
+
+    def sweep(root: Any, incoming: Any) -> None:
+        reached = {id(n) for n in tracked_nodes(root)}
+        targets = tuple(e for e in ends if e is not root and id(e) in reached)
+        cut = Gradient(root, incoming, targets, create, True, partial=True)
+        for k, e in enumerate(targets):
+            part = Part(cut, k, e)
+            total.setdefault(id(e), []).append(part)
+
+    done: set[int] = set()
+    sweeps = [node, *[n for n, _ in chain if n is not node]]
+    owners = {id(n): owner for n, owner in chain}
+    for root in sweeps:
+        if id(root) in done:
+            continue
+        done.add(id(root))
+        parts = total.get(id(root), [])
+        incoming = _summed(parts)
+        owner = owners.get(id(root))
+        if owner is not None:
+            shown = make.from_node(incoming) if incoming is not None else _ones(root, make)
+            for hook in list((owner._hooks or {}).values()):
+                changed = hook(shown)
+                shown = changed if changed is not None else shown
+            if owner._retains:
+                accumulate(owner, shown.node())
+            incoming = shown.node()
+        ends = [e for e in ends if e is not root]
+        sweep(root, incoming)
+        total = {k: v for k, v in total.items() if k != id(root)}
+    for n, owner in wanted:
+        parts = total.get(id(n), [])
+        if parts:
+            accumulate(owner, _summed(parts))
+
+
+def _ones(node: Any, make: Any) -> Any:
+    return make.from_value(np.ones(node.shape, node.dtype.numpy), node.dtype)
+
+
+def _summed(parts: Sequence[Any]) -> Any:
+    """The pending sum of nodes of one kind; None where there is none."""
+    total = None
+    for p in parts:
+        if p is not None:
+            total = p if total is None else note(FUNCTIONS["add"], PLAIN[2], (total, p), True)
+    return total
+
+
+def accumulate(owner: Any, new: Any) -> None:
+    """``owner.grad += new``, a node, through the hooks of a leaf."""
+    if owner._hooks and owner.is_leaf:
+        shown = owner.base.from_node(new)
+        for hook in list(owner._hooks.values()):
+            changed = hook(shown)
+            shown = changed if changed is not None else shown
+        new = shown.node()
+    old = owner.grad
+    if old is None:
+        owner._grad = owner.base.from_node(new)
+        return
+    record = note(FUNCTIONS["add"], PLAIN[2], (old.node(), new), True)
+    record.handle = weakref.ref(old)
+    if modes.capture is not None:
+        modes.capture.rebinds(old._storage)
+    old._storage.rebind(record)
+
+
+def grad(
+    outputs: Any,
+    inputs: Any,
+    grad_outputs: Any = None,
+    retain_graph: bool | None = None,
+    create_graph: bool = False,
+    allow_unused: bool | None = None,
+) -> tuple[Any, ...]:
+    """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays."""
+    outs, ins = _listed(outputs), _listed(inputs)
+    seeds = _listed(grad_outputs) if grad_outputs is not None else [None] * len(outs)
+    keep = bool(create_graph if retain_graph is None else retain_graph)
+    make = outs[0].base
+    totals: list[Any] = [None] * len(ins)
+    for t, s in zip(outs, seeds, strict=True):
+        node = needs_tracking(t)
+        seed = seed_of(t, s)
+        nodes = tracked_nodes(node)
+        check(nodes, keep)
+        if modes.anomaly and modes.check_nan:
+            inspect(node, seed)
+        targets: list[tuple[int, Any]] = []
+        for k, i in enumerate(ins):
+            found = _places(i, nodes)
+            if not found and not allow_unused:
+                raise RuntimeError(
+                    "One of the differentiated Tensors appears to not have been used in the graph. "
+                    "Set allow_unused=True if this is the desired behavior."
+                )
+            targets += [(k, n) for n in found]
+        whole = Gradient(node, seed, tuple(n for _, n in targets), create_graph, keep)
+        for place, (k, n) in enumerate(targets):
+            totals[k] = _summed([totals[k], Part(whole, place, n)])
+    return tuple(None if p is None else make.from_node(p) for p in totals)
+
+
+def _places(t: Any, nodes: Sequence[Any]) -> list[Any]:
+    """Where a tensor stands among the nodes of a graph.
+
+    A leaf whose memory the user holds, too (``.numpy()``), is read anew by every operation: it may
+    stand there several times, and each counts.
+    """
+    known = t.node()
+    if not known.tracked:
+        raise RuntimeError("One of the differentiated Tensors does not require grad")
+    found = [n for n in nodes if n is known]
+    if type(known) is Leaf and known.owner is not None:
+        found += [n for n in nodes if n is not known and type(n) is Leaf and n.owner is not None
+                  and n.owner() is t]  # fmt: skip
+    return found
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -1,0 +1,211 @@
+"""What a graph of records is apart from its values: its pattern, by which it is recognised.
+
+The second time round a loop the new graph is compared with the pattern of the last one, node by
+node from the roots down, instead of building a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, walk
+
+
+def must_expand(roots: Sequence[Any]) -> set[int]:
+    """Nodes whose expression a gradient needs, although their value may be known."""
+    found: set[int] = set()
+    for node in walk(roots, lambda n: getattr(n, "value", None) is not None):
+        if type(node) is not Gradient:
+            continue
+        stack = [node.operands[0]]
+        while stack:
+            inner = stack.pop()
+            if id(inner) in found or not inner.tracked:
+                continue
+            found.add(id(inner))
+            stack.extend(inner.operands)
+            if type(inner) is Leaf and inner.source is not None:
+                continue
+    return found
+
+
+def _is_end(node: Any) -> bool:
+    """A leaf, or a node whose value is known."""
+    return node.source is None if type(node) is Leaf else node.value is not None
+
+
+def collect(roots: Sequence[Any]) -> tuple[list[Any], set[int]]:
+    """The nodes under some roots, operands first, and those that gradients look into."""
+    needed: set[int] = set()
+    order = walk(roots, _is_end)
+    if any(type(n) is Gradient for n in order) and any(
+        n.tracked and n.value is not None for n in order if type(n) is not Leaf
+    ):
+        needed = must_expand(roots)
+        order = walk(roots, lambda n: _is_end(n) and id(n) not in needed)
+    return order + _siblings(order), needed
+
+
+def _siblings(order: Sequence[Any]) -> list[Any]:
+    """Pending parts of the gradients of a walk that somebody holds, but that it does not reach."""
+    reached = {id(n) for n in order if type(n) is Part}
+    return [
+        part
+        for node in order
+        if type(node) is Gradient
+        for part in (ref() for ref in node.parts)
+        if part is not None and part.value is None and id(part) not in reached
+    ]
+
+
+LEAF, END, RECORD, PART, GRADIENT, UPDATE = range(6)
+"""What a node of a pattern is; an END is a node with a value that nothing looks into."""
+
+
+class Pattern:
+    """A graph that was met, as places of its nodes in the order of a walk.
+
+    ``steps`` says for every place, the last one first, what has to be there and where its operands
+    are; ``inner`` how often the graph itself refers to each node; ``widths`` how many values the
+    nodes with several have.  ``choices`` and ``plans`` are
+    what :mod:`symgrad.recording.execute` found out about the graph.
+    """
+
+    def __init__(self, order: Sequence[Any], needed: Collection[int], roots: Sequence[Any]) -> None:
+        place = {id(n): k for k, n in enumerate(order)}
+        self.size = len(order)
+        self.roots = [place[id(r)] for r in roots]
+        self.ends: list[int] = []
+        self.inner = [0] * self.size
+        self.pending: list[int] = []
+        self.widths = {k: len(n.targets) for k, n in enumerate(order) if type(n) is Gradient}
+        self.wholes = {k: place[id(n.operands[0])] for k, n in enumerate(order)
+                       if type(n) is Part and id(n.operands[0]) in place}  # fmt: skip
+        self.choices: dict[Any, Any] = {}
+        self.plans: dict[tuple[int, ...], Any] = {}
+        self.keeps = any(type(n) is Gradient and n.keeps for n in order)
+        self.cuda = any(n.device != "cpu" for n in order if type(n) is Leaf)
+        reached = set(self.roots)
+        steps: list[tuple[Any, ...]] = []
+        for k, node in enumerate(order):
+            step = self._step(k, node, needed, place)
+            steps.append(step)
+            for o in step[-1]:
+                self.inner[o] += 1
+            reached.update(step[-1])
+            if step[0] == END:
+                self.ends.append(k)
+            elif step[0] in (RECORD, PART, GRADIENT) and node.value is None:
+                self.pending.append(k)
+        updates = [n for n in order if type(n) is Update]
+        self.rebound = {place[id(o)] for n in updates for o in n.replaced}
+        self.steps = steps[::-1]
+        # what only a list of parts leads to cannot be found from the roots
+        self.complete = len(reached) == self.size
+        self.signature = signature(roots[0])
+        self.key = (*self.roots, *steps)
+
+    def _step(
+        self, k: int, node: Any, needed: Collection[int], place: Mapping[int, int]
+    ) -> tuple[Any, ...]:
+        kind = type(node)
+        if kind is Leaf and node.source is not None:
+            return (LEAF, k, (place[id(node.source)],))
+        if kind is Leaf or (
+            node.value is not None and kind in (Record, Part) and id(node) not in needed
+        ):
+            return (END, k, node.kind, node.tracked, ())
+        below = tuple([place[id(o)] for o in node.operands])
+        known = node.value is not None
+        if kind is Record:
+            return (RECORD, k, node.call, node.tracked, known, below)
+        if kind is Part:
+            return (PART, k, node.index, known, below)
+        if kind is Gradient:
+            below += tuple([place[id(t)] for t in node.targets if id(t) in place])
+            return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps,
+                    node.alive(), node.value is not None, len(node.targets), below)  # fmt: skip
+        return (UPDATE, k, node.row, node.statics, below)
+
+    @cached_property
+    def match(self) -> Callable[[Sequence[Any]], list[Any] | None]:
+        """The nodes at all places if the graph under some roots is this one, else None.
+
+        The comparison is written out as a function, place after place: it runs for every value that
+        is asked for.  What it names are places and constants, nothing of the user's.
+        """
+        constants: dict[str, Any] = {}
+
+        def constant(value: Any) -> str:
+            name = f"c{len(constants)}"
+            constants[name] = value
+            return name
+
+        def unknown(known: bool) -> str:
+            return "is None" if known else "is not None"
+
+        seen = set(self.roots)
+        lines = [
+            "def match(roots):",
+            f"    if len(roots) != {len(self.roots)}:",
+            "        return None",
+            f"    {', '.join(f'n{k}' for k in self.roots)}, = roots",
+        ]
+        for what, k, *facts, below in self.steps:
+            n = f"n{k}"
+            if what == END:
+                kind, tracked = facts
+                wrong = [f"value is None or {n}.kind is not {constant(kind)}",
+                         f"tracked is not {tracked}"]  # fmt: skip
+                operands = ""
+            elif what == LEAF:
+                wrong, operands = [f"tracked is not True or {n}.source is None"], f"{n}.source,"
+            elif what == RECORD:
+                call, tracked, known = facts
+                wrong = [f"call is not {constant(call)}", f"tracked is not {tracked}",
+                         f"value {unknown(known)}"]  # fmt: skip
+                operands = f"{n}.operands"
+            elif what == PART:
+                index, known = facts
+                wrong, operands = [f"index != {index}", f"value {unknown(known)}"], f"{n}.operands"
+            elif what == GRADIENT:
+                seeded, partial, tracked, keeps, alive, known, targets = facts
+                wrong = [f"seeded is not {seeded}", f"partial is not {partial}",
+                         f"tracked is not {tracked}", f"keeps is not {keeps}",
+                         f"value {unknown(known)}",
+                         f"parts.__len__() != {alive} and {n}.alive() != {alive}",
+                         f"targets.__len__() != {targets}"]  # fmt: skip
+                operands = f"(*{n}.operands, *{n}.targets)"
+            else:
+                row, statics = facts
+                wrong = [f"row is not {constant(row)}", f"statics != {constant(statics)}"]
+                operands = f"{n}.operands"
+            again: list[str] = []
+            taken: list[str] = []
+            for at, o in enumerate(below):
+                taken.append(f"t{at}" if o in seen else f"n{o}")
+                if o in seen:
+                    again.append(f"t{at} is not n{o}")
+                seen.add(o)
+            lines.append(f"    if {' or '.join(f'{n}.{w}' for w in wrong)}: return None")
+            if taken:
+                lines.append(f"    {', '.join(taken)}, = {operands}")
+            if again:
+                lines.append(f"    if {' or '.join(again)}: return None")
+        nodes = ", ".join(f"n{k}" for k in range(self.size))
+        lines += [f"    nodes = [{nodes}]",
+                  f"    return nodes if len(set(nodes)) == {self.size} else None"]  # fmt: skip
+        exec("\n".join(lines), constants)  # noqa: S102
+        return constants["match"]
+
+
+def signature(root: Any) -> Any:
+    """What is seen of a root at once."""
+    kind = type(root)
+    if kind is Record:
+        return root.call
+    if kind is Part:
+        return (type(root.operands[0]), root.kind)
+    return (kind, root.kind)

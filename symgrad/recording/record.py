@@ -1,0 +1,463 @@
+"""What a tensor operation notes down: cheap, un-interned records over leaves.
+
+A record holds the public function, its operands, its static arguments, shape and dtype.  Values
+are computed when they are needed (``execute.py``); expressions are built only then, or when
+somebody asks for a formula.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import Any
+
+from symgrad.core import equal
+from symgrad.core.build import linear, one
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, symbol
+from symgrad.core.sizes import ONE, Monomial, Shape
+from symgrad.errors import DeviceError, SymgradError
+from symgrad.functional.table import SLOT, Function
+from symgrad.tensors import wording
+
+
+class Modes(threading.local):
+    """Switches of this thread."""
+
+    grad = True
+    inference = False
+    capture: Any = None
+    autocast: Any = None
+    anomaly = False
+    check_nan = True
+    tracing = False
+    refuse_draws = ""
+    changed: list[Any] | None = None
+
+
+modes = Modes()
+
+
+class Kind:
+    """Shape, dtype and device of a node; equal ones are one object while the table keeps them."""
+
+    __slots__ = ("device", "dtype", "shape")
+
+    def __init__(self, shape: Shape, dtype: DType, device: str) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.device = device
+
+
+_KINDS: dict[tuple[Shape, DType, str], Kind] = {}
+TABLE = 50_000
+"""Tables of this module start again when they hold more than this."""
+
+
+def kind_of(shape: Shape, dtype: DType, device: str = "cpu") -> Kind:
+    """The one Kind of these."""
+    key = (shape, dtype, device)
+    found = _KINDS.get(key)
+    if found is None:
+        if len(_KINDS) > TABLE:
+            _KINDS.clear()
+        found = _KINDS[key] = Kind(shape, dtype, device)
+    return found
+
+
+class Node:
+    """What a graph of records is made of: see Leaf, Record, Gradient, Update and Part."""
+
+    __slots__ = ()
+    kind: Kind
+    function: Any = None
+    handle: Any = None
+    place: tuple[Any, int] | None = None
+    outdated: tuple[Any, int] | None
+    """Once its storage holds another node: that storage (weakly) and its version before."""
+
+    @property
+    def shape(self) -> Shape:
+        """The sizes of its axes."""
+        return self.kind.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The type of its elements."""
+        return self.kind.dtype
+
+    @property
+    def device(self) -> str:
+        """Where its value lies."""
+        return self.kind.device
+
+
+class Leaf(Node):
+    """Where recording starts: a value, or a symbol without one.
+
+    ``source`` is the node that a tracked leaf reads; ``owner`` a weak reference to its tensor;
+    ``used``: has a compiled program read the value before?  ``checked``: what a loss found out about
+    the class numbers in it.
+    """
+
+    __slots__ = ("__weakref__", "checked", "kind", "name", "outdated", "owner", "source", "symbol",
+                 "tracked", "used", "value")  # fmt: skip
+    operands: tuple[Any, ...] = ()
+    depth = 0
+
+    def __init__(
+        self,
+        value: Any,
+        shape: Shape,
+        dtype: DType,
+        device: str = "cpu",
+        symbol: Expr | None = None,
+    ) -> None:
+        self.value = value
+        self.kind = kind_of(shape, dtype, device)
+        self.symbol = symbol
+        self.tracked = False
+        self.source: Any = None
+        self.owner: Any = None
+        self.outdated = None
+        self.used = False
+        self.checked: Any = None
+        self.name = ""
+
+
+def leaf_like(node: Any, value: Any) -> Leaf:
+    """A leaf with the shape, dtype and device of another node."""
+    made = Leaf.__new__(Leaf)
+    made.value = value
+    made.kind = node.kind
+    made.symbol = made.source = made.owner = made.outdated = made.checked = None
+    made.tracked = made.used = False
+    made.name = ""
+    return made
+
+
+def tracked_leaf(source: Any, owner: Any, name: str) -> Leaf:
+    """The leaf by which derivatives know a tensor whose value is ``source``."""
+    made = Leaf.__new__(Leaf)
+    made.value = made.symbol = made.outdated = made.checked = None
+    made.kind = source.kind
+    made.source = source
+    made.owner = owner
+    made.used = False
+    made.tracked = True
+    made.name = name
+    return made
+
+
+class Call:
+    """A function with its static arguments and the kinds of its operands: what equal records share.
+
+    Equal calls are one object while the table keeps them, so keys compare it by identity.
+    ``equal``: letters that were declared equal when it was made.
+    """
+
+    __slots__ = ("differentiable", "equal", "function", "kind", "statics")
+
+    def __init__(self, function: Any, statics: tuple[Any, ...], kind: Kind) -> None:
+        self.function = function
+        self.statics = statics
+        self.kind = kind
+        self.differentiable = kind.dtype.differentiable
+        self.equal: equal.Equalities = {}
+
+
+class Record(Node):
+    """One noted operation; ``place`` is the user's file and line where anomalies are looked for."""
+
+    __slots__ = ("__weakref__", "call", "consumed", "depth", "handle", "kind", "operands",
+                 "outdated", "place", "tracked", "value")  # fmt: skip
+
+    def __init__(self, call: Call, operands: tuple[Any, ...], tracked: bool) -> None:
+        self.call = call
+        self.kind = call.kind
+        self.operands = operands
+        self.tracked = tracked
+        self.value: Any = None
+        self.handle: Any = None
+        self.consumed = False
+        self.place = self.outdated = None
+        depth = 0
+        for o in operands:
+            depth = max(depth, o.depth)
+        self.depth = depth + 1
+
+    @property
+    def function(self) -> Any:  # type: ignore[override]
+        """The row of the table of public functions."""
+        return self.call.function
+
+    @property
+    def statics(self) -> tuple[Any, ...]:
+        """The arguments that are not tensors, with slots for those that are."""
+        return self.call.statics
+
+
+class Gradient(Node):
+    """The gradients of one root with respect to several nodes: an operation with many outputs.
+
+    ``keeps``: may the graph be differentiated again (``retain_graph``)?  ``value``: the gradients,
+    once they are known together; a Part stands for one of them where it is asked for alone.
+    """
+
+    __slots__ = ("__weakref__", "depth", "keeps", "kind", "operands", "partial", "parts", "seeded",
+                 "targets", "tracked", "value")  # fmt: skip
+
+    def __init__(self, root: Any, seed: Any, targets: tuple[Any, ...], tracked: bool, keeps: bool,
+                 partial: bool = False) -> None:  # fmt: skip
+        self.keeps = keeps
+        self.partial = partial
+        self.parts: list[Any] = []
+        self.operands = (root,) if seed is None else (root, seed)
+        self.seeded = seed is not None
+        self.targets = targets
+        self.tracked = tracked
+        self.value: Any = None
+        self.kind = root.kind
+        self.depth = root.depth + 1
+
+    def part(self, index: int) -> Part:
+        """The node of one gradient."""
+        for ref in self.parts:
+            known = ref()
+            if known is not None and known.index == index:
+                return known
+        made = Part(self, index, self.targets[index])
+        if self.value is not None:
+            made.value = self.value[index]
+        return made
+
+    def alive(self) -> int:
+        """How many parts somebody holds."""
+        return sum(part() is not None for part in self.parts)
+
+
+class Update(Node):
+    """One step of an optimizer on all its parameters: new parameters, then new states.
+
+    The operands are parameters, gradients, the states of each parameter, and numbers of the step.
+    Where ``statics`` ends with the numbers of the gradients in one Gradient, that stands for all.
+    """
+
+    __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
+                 "value")  # fmt: skip
+
+    def __init__(self, row: Any, statics: tuple[Any, ...], operands: tuple[Any, ...]) -> None:
+        self.row = row
+        self.statics = statics
+        self.operands = operands
+        self.parts: list[Any] = []
+        self.tracked = False
+        self.value = None
+        self.kind = operands[0].kind
+        self.depth = max([o.depth for o in operands]) + 1
+
+    @property
+    def replaced(self) -> tuple[Any, ...]:
+        """The parameters and states, which get new values."""
+        count, _, slots, _, _, bundle = self.statics
+        states = count + (count if bundle is None else 1)
+        return self.operands[:count] + self.operands[states : states + len(slots) * count]
+
+
+class Part(Node):
+    """One output of a Gradient or an Update."""
+
+    __slots__ = ("__weakref__", "depth", "handle", "index", "kind", "operands", "outdated",
+                 "tracked", "value")  # fmt: skip
+
+    def __init__(self, whole: Any, index: int, like: Any) -> None:
+        self.operands = (whole,)
+        whole.parts.append(weakref.ref(self))
+        self.index = index
+        self.kind = like.kind
+        self.tracked = whole.tracked
+        self.value: Any = None
+        self.handle: Any = None
+        self.outdated = None
+        self.depth = whole.depth
+
+
+_CALLS: dict[Any, Call] = {}
+_kind = attrgetter("kind")
+
+
+def freeze(value: Any) -> Any:
+    """A static argument in hashable form."""
+    if isinstance(value, list):
+        return tuple(freeze(v) for v in value)
+    if isinstance(value, tuple):
+        return tuple(freeze(v) for v in value)
+    return value
+
+
+def _exact(value: Any) -> Any:
+    """What tells equal numbers apart: their type, and the sign of zero."""
+    return repr(value) if type(value) is float and value == 0 else type(value)
+
+
+def call_of(
+    function: Function, statics: tuple[Any, ...], operands: Sequence[Any], plain: bool
+) -> Call:
+    """The one Call of these; ``plain`` where every static argument is a slot."""
+    if plain:
+        key = (function, *map(_kind, operands))
+    else:  # 1, 1.0 and True are equal but mean different programs
+        key = (function, statics, *map(_kind, operands), *map(_exact, statics))
+        if statics[-1]:
+            key = (*key, *[_exact(v) for _, v in statics[-1]])
+    return _CALLS.get(key) or _new_call(key, function, statics, operands)
+
+
+def _new_call(
+    key: Any, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
+) -> Call:
+    """A call met for the first time: its shape and dtype are those of its expression."""
+    known = equal.state.table
+    shapes = [equal.united(o.shape, known) for o in operands]
+    stand_ins = [
+        symbol(f"x{k}", shape, o.dtype, number=-9)
+        for k, (shape, o) in enumerate(zip(shapes, operands, strict=True))
+    ]
+    spelled = equal.united(statics, known)
+    try:
+        device = _device(function, operands)
+        made = build(function, spelled, stand_ins)
+    except SymgradError as problem:
+        raise _explained(problem, function, statics, operands) from None
+    found = Call(function, spelled, kind_of(made.shape, made.dtype, device))
+    if known and (
+        spelled != statics or any(s != o.shape for s, o in zip(shapes, operands, strict=False))
+    ):
+        found.equal = known  # holds for this call only, so the table does not keep it
+        return found
+    if len(_CALLS) > TABLE:
+        _CALLS.clear()
+    _CALLS[key] = found
+    return found
+
+
+def equalities_of(order: Iterable[Any]) -> equal.Equalities:
+    """The letters that are one in these nodes: declared when they were made, or now."""
+    found: dict[str, Any] = {}
+    for node in order:
+        if type(node) is Record and node.call.equal:
+            found.update(node.call.equal)
+    return {**found, **equal.state.table}
+
+
+def _device(function: Function, operands: Sequence[Any]) -> str:
+    """Where the result lies; numbers in tensors without axes go along."""
+    device = operands[0].device if operands else "cpu"
+    for o in operands:
+        if o.device != device:
+            if o.shape == ():
+                continue
+            if operands[0].shape == ():
+                device = o.device
+                continue
+            raise DeviceError(
+                "Expected all tensors to be on the same device, but found at least two devices, "
+                f"{device} and {o.device}!",
+                f"Move one with .to({device!r}).",
+            )
+    return device
+
+
+def build(function: Function, statics: tuple[Any, ...], operands: Sequence[Expr]) -> Expr:
+    """The expression of one call."""
+    supply = iter(operands)
+
+    def filled(value: Any) -> Any:
+        if value is SLOT:
+            return next(supply)
+        if isinstance(value, tuple):
+            return tuple(filled(v) for v in value)
+        return value
+
+    positional, keywords = statics[:-1], statics[-1]
+    args = [filled(v) for v in positional]
+    return function.build(*args, **{k: filled(v) for k, v in keywords})
+
+
+def _explained(
+    problem: SymgradError, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
+) -> SymgradError:
+    """The error of a call in the user's words: the call is made once more on named stand-ins."""
+    words = wording.words_for(function, statics, operands, wording.variables(wording.user_frame()))
+    numbers = {id(o): -9 - k for k, o in enumerate(operands)}
+    stand_ins = [
+        symbol(word, equal.united(o.shape), o.dtype, number=numbers[id(o)])
+        for word, o in zip(words, operands, strict=True)
+    ]
+    try:
+        _device(function, operands)
+        build(function, equal.united(statics), stand_ins)
+    except SymgradError as named:
+        problem = named
+    call = wording.call_text(function, statics, words)
+    return wording.restated(problem, call, words, [o.shape for o in operands])
+
+
+def note(
+    function: Function, statics: tuple[Any, ...], operands: tuple[Any, ...], plain: bool = False
+) -> Record:
+    """Record a call; errors of shape and dtype appear here, at the line that makes them."""
+    call = call_of(function, statics, operands, plain)
+    tracked = False
+    for o in operands:
+        if o.tracked:
+            tracked = call.differentiable and modes.grad
+            break
+    made = Record(call, operands, tracked)
+    if modes.anomaly:
+        made.place = wording.user_place()
+    return made
+
+
+PLAIN = tuple(((SLOT,) * k + ((),)) for k in range(9))
+"""The static arguments of calls on k tensors and nothing else."""
+
+
+def walk(roots: Iterable[Any], cut: Callable[[Any], bool]) -> list[Any]:
+    """Nodes under ``roots``, operands first, each once; nodes for which ``cut`` holds are ends."""
+    order: list[Any] = []
+    opened: set[int] = set()
+    done: set[int] = set()
+    stack = list(roots)
+    stack.reverse()
+    while stack:
+        node = stack[-1]
+        key = id(node)
+        if key in done:
+            stack.pop()
+            continue
+        if key not in opened:
+            opened.add(key)
+            if not cut(node):
+                below = len(stack)
+                if type(node) is Leaf and node.source is not None:
+                    stack.append(node.source)
+                operands = node.operands
+                if operands:
+                    stack += [o for o in reversed(operands) if id(o) not in done]
+                if len(stack) > below:
+                    continue
+        stack.pop()
+        done.add(key)
+        order.append(node)
+    return order
+
+
+def weak(target: Any) -> Any:
+    """A weak reference."""
+    return weakref.ref(target)
+
+
+__all__ = ["ONE", "SLOT", "Monomial", "SymgradError", "linear", "one"]

@@ -1,0 +1,1 @@
+"""Tensor and what it is made of: storages, views, calls, reading, text."""

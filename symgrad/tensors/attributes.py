@@ -1,0 +1,127 @@
+"""What a tensor says of itself without being computed: shape, dtype, device, layout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from symgrad.core.dtypes import DType
+from symgrad.tensors.storage import Size, device, strides_of
+
+
+class Attributes:
+    """The descriptive part of Tensor; ``_now()`` is the node that it shows."""
+
+    __slots__ = ()
+
+    if TYPE_CHECKING:
+        # Methods and operators are made from the table of public functions (surface.py).
+        def __getattr__(self, name: str) -> Any: ...
+
+        def __add__(self, other: Any, /) -> Any: ...
+
+        def __radd__(self, other: Any, /) -> Any: ...
+
+        def __sub__(self, other: Any, /) -> Any: ...
+
+        def __rsub__(self, other: Any, /) -> Any: ...
+
+        def __mul__(self, other: Any, /) -> Any: ...
+
+        def __rmul__(self, other: Any, /) -> Any: ...
+
+        def __truediv__(self, other: Any, /) -> Any: ...
+
+        def __rtruediv__(self, other: Any, /) -> Any: ...
+
+        def __pow__(self, other: Any, /) -> Any: ...
+
+        def __rpow__(self, other: Any, /) -> Any: ...
+
+        def __matmul__(self, other: Any, /) -> Any: ...
+
+        def __rmatmul__(self, other: Any, /) -> Any: ...
+
+        def __floordiv__(self, other: Any, /) -> Any: ...
+
+        def __mod__(self, other: Any, /) -> Any: ...
+
+        def __lt__(self, other: Any, /) -> Any: ...
+
+        def __le__(self, other: Any, /) -> Any: ...
+
+        def __gt__(self, other: Any, /) -> Any: ...
+
+        def __ge__(self, other: Any, /) -> Any: ...
+
+        def __and__(self, other: Any, /) -> Any: ...
+
+        def __or__(self, other: Any, /) -> Any: ...
+
+        def __xor__(self, other: Any, /) -> Any: ...
+
+        def __neg__(self) -> Any: ...
+
+        def __invert__(self) -> Any: ...
+
+        def __getitem__(self, index: Any, /) -> Any: ...
+
+        def __setitem__(self, index: Any, value: Any, /) -> None: ...
+
+    def _now(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> Size:
+        """The sizes of the axes."""
+        return Size(self._now().shape)
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self._now().dtype
+
+    @property
+    def device(self) -> device:
+        """Where it lives."""
+        return device(self._now().device)
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self._now().shape)
+
+    def dim(self) -> int:
+        """Number of axes."""
+        return len(self._now().shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one size."""
+        return self.shape if dim is None else self.shape[dim]
+
+    def numel(self) -> Any:
+        """Number of elements."""
+        return self.shape.numel()
+
+    nelement = numel
+
+    def element_size(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    def stride(self, dim: int | None = None) -> Any:
+        """Strides of the contiguous tensor."""
+        found = strides_of(self.shape)
+        return found if dim is None else found[dim]
+
+    def is_contiguous(self) -> bool:
+        """Always: moves of axes are expressions, not memory."""
+        return True
+
+    def is_floating_point(self) -> bool:
+        """True for floating dtypes."""
+        return self.dtype.is_floating_point
+
+    @property
+    def is_cuda(self) -> bool:
+        """True on a GPU."""
+        return self.device.type == "cuda"

@@ -1,0 +1,384 @@
+"""Tensors from nothing: ``tensor``, ``zeros``, ``randn``, ``arange``, and their relatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from symgrad_codegen import arrays
+
+from symgrad.core import dtypes
+from symgrad.core.dtypes import DType, dtype_of_numpy
+from symgrad.errors import DTypeError
+from symgrad.functional.promotion import default_dtype
+from symgrad.random import stream_of
+from symgrad.tensors import several
+from symgrad.tensors.storage import Storage, device_name, jax_device
+from symgrad.tensors.surface import CAST_DTYPES, install
+from symgrad.tensors.tensor import Tensor
+
+FUNCTIONS = {**install(), **several.install()}
+CAST_DTYPES.update({d.name: d for d in dtypes.ALL})
+
+
+def _made(array: np.ndarray[Any, Any], dtype: DType, where: Any, requires_grad: bool) -> Tensor:
+    name = device_name(where) if where is not None else "cpu"
+    value: Any = array if name == "cpu" else arrays.to_device(array, jax_device(name))
+    made = Tensor.from_value(value, dtype, name)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _shape(sizes: Sequence[Any]) -> tuple[int, ...]:
+    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
+        sizes = sizes[0]
+    return tuple(int(s) for s in sizes)
+
+
+def tensor(
+    data: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """A new tensor with a copy of ``data``; Python floats become float32, ints int64."""
+    if isinstance(data, Tensor):
+        data = data.detach().numpy(force=True)
+    if hasattr(data, "detach") and hasattr(data, "numpy"):
+        data = data.detach().cpu().numpy()
+    plain = not isinstance(data, np.ndarray) and not arrays.is_jax_array(data)
+    if isinstance(data, (list, tuple)):
+        data = _nested(data)
+    array = np.array(data)
+    if dtype is None:
+        if plain and array.dtype == np.float64:
+            dtype = default_dtype()
+        elif plain and array.dtype == np.complex128:
+            dtype = dtypes.complex64
+        else:
+            dtype = dtype_of_numpy(array.dtype)
+        if dtype is None:
+            raise DTypeError(f"could not make a tensor of {array.dtype} data: {data!r:.60}")
+    return _made(array.astype(dtype.numpy), dtype, device, requires_grad)
+
+
+def _nested(data: Any) -> Any:
+    if isinstance(data, (list, tuple)):
+        return [_nested(v) for v in data]
+    return (
+        data.item()
+        if isinstance(data, Tensor) and data.ndim == 0
+        else (data.tolist() if isinstance(data, Tensor) else data)
+    )
+
+
+def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor, without a copy where possible."""
+    if isinstance(data, Tensor):
+        return data.to(dtype) if dtype is not None else data
+    if isinstance(data, np.ndarray) and dtype in (None, dtype_of_numpy(data.dtype)):
+        return from_numpy(data)
+    return tensor(data, dtype, device)
+
+
+def from_numpy(array: np.ndarray[Any, Any]) -> Tensor:
+    """A tensor that shares the array's memory."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"expected np.ndarray (got {type(array).__name__})")
+    dtype = dtype_of_numpy(array.dtype)
+    if dtype is None:
+        raise DTypeError(f"can't convert np.ndarray of type {array.dtype}")
+    made = Tensor.from_value(array, dtype)
+    made._storage = Storage(made._storage.node, array)
+    return made
+
+
+def full(
+    size: Any,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``fill_value`` everywhere."""
+    kind = dtype or (
+        dtypes.bool_
+        if isinstance(fill_value, bool)
+        else dtypes.int64
+        if isinstance(fill_value, int)
+        else default_dtype()
+    )
+    shape = _shape((size,) if isinstance(size, int) else size)
+    return _made(np.full(shape, fill_value, kind.numpy), kind, device, requires_grad)
+
+
+def zeros(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """0 everywhere."""
+    kind = dtype or default_dtype()
+    return _made(np.zeros(_shape(size), kind.numpy), kind, device, requires_grad)
+
+
+def ones(
+    *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """1 everywhere."""
+    kind = dtype or default_dtype()
+    return _made(np.ones(_shape(size), kind.numpy), kind, device, requires_grad)
+
+
+empty = zeros
+
+
+def zeros_like(
+    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """0 in the shape of ``t``."""
+    return zeros(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
+                 requires_grad=requires_grad)  # fmt: skip
+
+
+def ones_like(
+    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """1 in the shape of ``t``."""
+    return ones(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
+                requires_grad=requires_grad)  # fmt: skip
+
+
+empty_like = zeros_like
+
+
+def full_like(
+    t: Tensor,
+    fill_value: Any,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
+    """``fill_value`` in the shape of ``t``."""
+    del layout  # tensors have one
+    return full(
+        tuple(t.shape),
+        fill_value,
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
+
+
+def eye(
+    n: int,
+    m: int | None = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """The identity matrix."""
+    kind = dtype or default_dtype()
+    return _made(np.eye(n, m, dtype=kind.numpy), kind, device, requires_grad)
+
+
+def arange(
+    start: Any,
+    end: Any = None,
+    step: Any = 1,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """start, start + step, … below end."""
+    if end is None:
+        start, end = 0, start
+    whole = all(isinstance(v, int) for v in (start, end, step))
+    kind = dtype or (dtypes.int64 if whole else default_dtype())
+    if kind is dtypes.int64:
+        start, end, step = int(start), int(end), int(step)
+    return _made(np.arange(start, end, step).astype(kind.numpy), kind, device, requires_grad)
+
+
+def linspace(
+    start: float,
+    end: float,
+    steps: int,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """``steps`` numbers from start to end."""
+    kind = dtype or default_dtype()
+    return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
+
+
+def logspace(
+    start: float,
+    end: float,
+    steps: int,
+    base: float = 10.0,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Powers of ``base`` whose exponents go from start to end in equal steps."""
+    kind = dtype or default_dtype()
+    made = np.logspace(start, end, steps, base=base).astype(kind.numpy)
+    return _made(made, kind, device, requires_grad)
+
+
+def rand(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
+    """Uniform on [0, 1)."""
+    kind = dtype or default_dtype()
+    drawn = stream_of(generator).random(_shape(size))
+    return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
+
+
+def randn(
+    *size: Any,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    generator: Any = None,
+) -> Tensor:
+    """Standard normal."""
+    kind = dtype or default_dtype()
+    drawn = stream_of(generator).standard_normal(_shape(size))
+    return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
+
+
+def rand_like(
+    t: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
+    """Uniform on [0, 1) in the shape of ``t``."""
+    del layout  # tensors have one
+    return rand(
+        tuple(t.shape),
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
+
+
+def randn_like(
+    t: Tensor,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+    layout: Any = None,
+) -> Tensor:
+    """Standard normal in the shape of ``t``."""
+    del layout  # tensors have one
+    return randn(
+        tuple(t.shape),
+        dtype=dtype or t.dtype,
+        device=device or t.device,
+        requires_grad=requires_grad,
+    )
+
+
+def randint(
+    low: int,
+    high: Any = None,
+    size: Any = None,
+    *,
+    dtype: DType | None = None,
+    device: Any = None,
+    generator: Any = None,
+) -> Tensor:
+    """Whole numbers from low (0 if only one bound is given) below high."""
+    if size is None:
+        low, high, size = 0, low, high
+    kind = dtype or dtypes.int64
+    shape = _shape((size,) if isinstance(size, int) else size)
+    drawn = stream_of(generator).integers(low, high, shape)
+    return _made(drawn.astype(kind.numpy), kind, device, False)
+
+
+def randperm(
+    n: int, *, dtype: DType | None = None, device: Any = None, generator: Any = None
+) -> Tensor:
+    """A permutation of 0 … n − 1."""
+    kind = dtype or dtypes.int64
+    return _made(stream_of(generator).permutation(n).astype(kind.numpy), kind, device, False)
+
+
+def normal(mean: float, std: float, size: Any) -> Tensor:
+    """Normal draws."""
+    return randn(size) * std + mean
+
+
+def bernoulli(t: Tensor, *, generator: Any = None) -> Tensor:
+    """1 with the probability that each entry gives, else 0."""
+    drawn = stream_of(generator).random(tuple(t.shape)) < arrays.to_numpy(t.array())
+    return _made(drawn.astype(t.dtype.numpy), t.dtype, t.device, False)
+
+
+def multinomial(
+    t: Tensor, num_samples: int, replacement: bool = False, *, generator: Any = None
+) -> Tensor:
+    """Indices drawn with the weights in the last axis: ``(…, k)`` to ``(…, num_samples)``."""
+    weights = np.asarray(arrays.to_numpy(t.array()), dtype=np.float64)
+    if (weights < 0).any() or not np.isfinite(weights).all() or (weights.sum(-1) <= 0).any():
+        raise RuntimeError("multinomial: weights must be finite, not negative, and not all 0")
+    if not replacement and (np.count_nonzero(weights, axis=-1) < num_samples).any():
+        raise RuntimeError(
+            f"cannot sample n_sample > prob_dist.size(-1) samples without replacement: "
+            f"{num_samples} of {weights.shape[-1]}, of which some have weight 0"
+        )
+    rows = weights.reshape(-1, weights.shape[-1])
+    stream = stream_of(generator)
+    drawn = [
+        stream.choice(row.size, num_samples, replace=replacement, p=row / row.sum()) for row in rows
+    ]
+    found = np.array(drawn, dtype=np.int64).reshape(*weights.shape[:-1], num_samples)
+    return _made(found, dtypes.int64, t.device, False)
+
+
+def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
+    """Fill with uniform draws on [a, b)."""
+    drawn = stream_of(generator).uniform(a, b, tuple(t.shape)).astype(t.dtype.numpy)
+    return t._set(Tensor.from_value(drawn, t.dtype))
+
+
+def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
+    """Fill with normal draws."""
+    drawn = stream_of(generator).normal(mean, std, tuple(t.shape)).astype(t.dtype.numpy)
+    return t._set(Tensor.from_value(drawn, t.dtype))
+
+
+Tensor.uniform_ = uniform_  # type: ignore[attr-defined]
+Tensor.normal_ = normal_  # type: ignore[attr-defined]
+for _name, _make in (("new_zeros", zeros), ("new_ones", ones)):
+
+    def _like(
+        self: Tensor, *size: Any, _make: Any = _make, dtype: DType | None = None, **_: Any
+    ) -> Tensor:
+        return _make(*size, dtype=dtype or self.dtype)
+
+    setattr(Tensor, _name, _like)
+
+
+def new_full(
+    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, device: Any = None
+) -> Tensor:
+    """``fill_value`` everywhere, in this tensor's dtype and on its device."""
+    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
+
+
+Tensor.new_full = new_full  # type: ignore[attr-defined]

@@ -1,0 +1,129 @@
+"""The table of public functions as functions and methods of tensors."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.tensors.tensor import Tensor, as_operand, call
+from symgrad.tensors.views import view_of
+
+ALIASES = {
+    "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
+    "negative": "neg", "absolute": "abs", "clip": "clamp", "greater": "gt", "less": "lt",
+    "concat": "cat", "swapaxes": "transpose", "arcsin": "asin", "arccos": "acos",
+    "arctan": "atan",
+}  # fmt: skip
+
+
+def function_of(row: Function) -> Callable[..., Any]:
+    """The public function of a row."""
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            if "input" in kwargs:
+                args = (kwargs.pop("input"), *args)
+            kwargs.pop("inplace", None)
+        if row.view is not None and args and isinstance(args[0], Tensor):
+            return view_of(row, args[0], args[1:], kwargs)
+        return call(row, args, kwargs)
+
+    run.__name__ = run.__qualname__ = row.name
+    run.__doc__ = row.build.__doc__
+    run.__wrapped__ = row.build  # type: ignore[attr-defined]  # its signature, when asked for
+    run.__module__ = "symgrad"
+    return run
+
+
+def _method_of(row: Function) -> Callable[..., Any]:
+    def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if row.view is not None:
+            return view_of(row, self, args, kwargs)
+        return call(row, (self, *args), kwargs)
+
+    run.__name__ = row.name
+    run.__doc__ = row.build.__doc__
+    return run
+
+
+def _binary(name: str, swapped: bool = False) -> Callable[..., Any]:
+    row = FUNCTIONS[name]
+
+    def run(self: Tensor, other: Any) -> Any:
+        other = as_operand(other)
+        if not isinstance(other, (Tensor, int, float, bool, complex)):
+            return NotImplemented
+        return call(row, (other, self) if swapped else (self, other), {})
+
+    return run
+
+
+def _in_place(row: Function) -> Callable[..., Any]:
+    def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return self._set(call(row, (self, *args), kwargs))
+
+    run.__name__ = f"{row.name}_"
+    run.__doc__ = f"{row.name} in place."
+    return run
+
+
+def _augmented(name: str) -> Callable[..., Any]:
+    row = FUNCTIONS[name]
+
+    def run(self: Tensor, other: Any) -> Any:
+        return self._set(call(row, (self, as_operand(other)), {}))
+
+    return run
+
+
+OPERATORS = {
+    "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide",
+    "mod": "remainder", "pow": "pow", "matmul": "matmul", "and": "logical_and",
+    "or": "logical_or", "xor": "logical_xor",
+}  # fmt: skip
+COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
+IN_PLACE = ("add", "sub", "mul", "div", "pow", "clamp", "exp", "sqrt", "neg", "abs", "relu",
+            "sigmoid", "tanh", "masked_fill", "floor", "round")  # fmt: skip
+CASTS = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16",
+         "long": "int64", "int": "int32", "short": "int16", "char": "int8", "byte": "uint8",
+         "bool": "bool"}  # fmt: skip
+
+
+def install() -> dict[str, Callable[..., Any]]:
+    """Give Tensor its methods and operators; return the public functions by name."""
+    functions: dict[str, Callable[..., Any]] = {}
+    for name, row in FUNCTIONS.items():
+        functions[name] = function_of(row)
+        if row.method and not hasattr(Tensor, name):
+            setattr(Tensor, name, _method_of(row))
+    for alias, name in ALIASES.items():
+        if name in functions:
+            functions[alias] = functions[name]
+            if hasattr(Tensor, name) and not hasattr(Tensor, alias):
+                setattr(Tensor, alias, getattr(Tensor, name))
+    for word, name in OPERATORS.items():
+        if name in FUNCTIONS:
+            setattr(Tensor, f"__{word}__", _binary(name))
+            setattr(Tensor, f"__r{word}__", _binary(name, swapped=True))
+            setattr(Tensor, f"__i{word}__", _augmented(name))
+    Tensor.__rdiv__ = Tensor.__rtruediv__  # type: ignore[attr-defined]
+    for name in COMPARISONS:
+        setattr(Tensor, f"__{name}__", _binary(name))
+    for name in IN_PLACE:
+        setattr(Tensor, f"{name}_", _in_place(FUNCTIONS[name]))
+    Tensor.__neg__ = _method_of(FUNCTIONS["neg"])  # type: ignore[attr-defined]
+    Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
+    Tensor.__invert__ = _method_of(FUNCTIONS["logical_not"])  # type: ignore[attr-defined]
+    for word, name in CASTS.items():
+        setattr(Tensor, word, functools.partialmethod(_cast_to, name))
+    return functions
+
+
+def _cast_to(self: Tensor, name: str, memory_format: Any = None) -> Tensor:
+    del memory_format  # tensors have one layout
+    return self.to(CAST_DTYPES[name])
+
+
+CAST_DTYPES: dict[str, Any] = {}

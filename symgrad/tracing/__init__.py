@@ -1,0 +1,1 @@
+"""Functions and symbols as programs: traced functions, training steps, compiled steps."""

@@ -1,0 +1,384 @@
+"""``compile``: a training-step function as one executable, or symbolic tensors as one program.
+
+The function runs once under a capture: it records, nothing is computed.  Every storage that it
+reads or rebinds becomes an input or output of the program; rebound ones are donated.  After that a
+call gathers buffers, runs the executable and rebinds.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Sequence
+from operator import attrgetter, itemgetter
+from typing import Any
+
+import numpy as np
+from symgrad_codegen import arrays
+from symgrad_codegen.compile import Executable
+
+from symgrad.errors import TraceError
+from symgrad.recording.execute import plan_of, value
+from symgrad.recording.record import Leaf, leaf_like, modes
+from symgrad.tensors.storage import Storage
+from symgrad.tensors.tensor import Tensor
+from symgrad.tracing.symbolic import compile_tensors
+
+ALONE = next(map(sys.getrefcount, [object()])) + 1
+"""What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
+
+
+class Capture:
+    """What a function under capture reads and rebinds."""
+
+    def __init__(self) -> None:
+        self.read: dict[int, Storage] = {}
+        self.before: dict[int, tuple[Storage, Any]] = {}
+        self.keep: list[Any] = []
+        self.rates: dict[int, tuple[Any, dict[str, Any], Leaf]] = {}
+        self.draws: dict[int, tuple[Leaf, Callable[[], Any]]] = {}
+        self.modules: list[tuple[Any, bool]] = []
+        self.tensors: list[Tensor] = []
+
+    def reads(self, t: Tensor) -> Any:
+        """The node of a tensor's storage; what is pending from before the capture gets a value."""
+        storage = t._storage
+        node = storage.node
+        if storage.capture is self or id(storage) in self.before:
+            return node
+        if type(node) is not Leaf:
+            array = value(node)
+            node = storage.node = leaf_like(node, array)
+        base = node.source if node.source is not None else node
+        if id(base) not in self.read:
+            self.read[id(base)] = storage
+            self.keep.append(base)
+            self.tensors.append(t)
+        return node
+
+    def draws_again(self, leaf: Leaf, draw: Callable[[], Any]) -> None:
+        """A leaf holds random values: each call of the program gets new ones from ``draw``."""
+        self.draws[id(leaf)] = (leaf, draw)
+
+    def rebinds(self, storage: Storage) -> None:
+        """A storage is about to get another node."""
+        self.before.setdefault(id(storage), (storage, storage.node))
+
+
+class _Variant:
+    """One compiled form of the function, for one signature."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...],
+                 kwargs: dict[str, Any]) -> None:  # fmt: skip
+        self.kinds = [v._now().kind if isinstance(v, Tensor) else None for v in args]
+        self.modes = modes.grad, modes.autocast
+        capture = Capture()
+        fresh: list[tuple[Leaf, Any]] = []
+
+        def replaced(v: Any) -> Any:
+            if not isinstance(v, Tensor):
+                return v
+            node = v._now()
+            leaf = Leaf(None, tuple(v.shape), v.dtype, node.device)
+            leaf.name = v._name
+            stand_in = Tensor(Storage(leaf), False)
+            fresh.append((leaf, stand_in))
+            return stand_in
+
+        stand_ins = [replaced(a) for a in args]
+        named = {k: replaced(v) for k, v in kwargs.items()}
+        modes.capture = capture
+        try:
+            result = function(*stand_ins, **named)
+        except BaseException:
+            for storage, node in capture.before.values():
+                storage.node = node
+            raise
+        finally:
+            modes.capture = None
+        self.result = result
+        self.outputs = list(_tensors(result))
+        self.rebound = [s for s, node in capture.before.values() if s.node is not node]
+        roots = [t.node() for t in self.outputs] + [s.node for s in self.rebound]
+        roots = [r.source if type(r) is Leaf and r.source is not None else r for r in roots]
+        positions = {id(leaf): k for k, (leaf, _) in enumerate(fresh)}
+        self.rates: list[tuple[int, Any, dict[str, Any]]] = []
+        plan, ends, self.places = plan_of(roots)
+        self.sources: list[tuple[int, Any]] = []
+        first = {id(node): s for s, node in capture.before.values()}
+        donate: list[int] = []
+        rebound = {id(s) for s in self.rebound}
+        for k, end in enumerate(ends):
+            if id(end) in positions:
+                self.sources.append((0, positions[id(end)]))
+            elif id(end) in capture.draws:
+                self.sources.append((2, _Draw(capture.draws[id(end)][1])))
+            elif id(end) in capture.rates:
+                optimizer, group, leaf = capture.rates[id(end)]
+                self.sources.append((2, _Rate(optimizer, group, leaf.dtype)))
+            else:
+                storage = first.get(id(end)) or capture.read.get(id(end))
+                if storage is None:
+                    self.sources.append((3, end.value))
+                    continue
+                given_up = id(storage) in rebound
+                if given_up:
+                    donate.append(k)
+                self.sources.append((1 if given_up else 4, storage))
+        self.executable: Executable = plan.executable(tuple(donate))
+        self._call = self.executable if self.executable.wide else self.executable.jitted
+        # What the program replaces is gathered first, then the rest, then both in their order.
+        owned = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+        rest = [k for k, (kind, _) in enumerate(self.sources) if kind != 1]
+        self._replaced = [self.sources[k][1] for k in owned]
+        self._alone = [ALONE] * len(owned)
+        self._read = [self.sources[k] for k in rest]
+        gathered = [*owned, *rest]
+        self._arrange = _picker([gathered.index(k) for k in range(len(gathered))])
+        count = len(self.outputs)
+        place_of = {id(s): p for s, p in zip(self.rebound, self.places[count:], strict=True)}
+        self._new = _picker([place_of[id(s)] for s in self._replaced])
+        self._others = [
+            (s, p)
+            for s, p in zip(self.rebound, self.places[count:], strict=True)
+            if all(s is not r for r in self._replaced)
+        ]
+        self._kinds = [t._now() for t in self.outputs]
+        self._single = isinstance(result, Tensor)
+        self.optimizers = {id(o): o for o, _, _ in capture.rates.values()}
+        # every option of a group but the learning rate, which is an input of the program
+        self.options: list[tuple[dict[str, Any], int, list[Any]]] = []
+        for _, group, _ in capture.rates.values():
+            at = list(group).index("lr")
+            known = list(group.values())
+            known[at] = None
+            self.options.append((group, at, known))
+        self.modules = [module for module, _ in capture.modules]
+        self.training = [training for _, training in capture.modules]
+        for storage, node in capture.before.values():
+            storage.node = node
+        for t in capture.tensors:
+            t._leaf = None
+            if t._tracked and t.grad is not None and type(t.grad._now()) is not Leaf:
+                t.grad = None
+        self.owners = [t for t in capture.tensors if t._tracked]
+        self.counters = list(self.optimizers.values())
+
+    def fits(self) -> bool:
+        """Are the modes and options those of the capture?"""
+        if list(map(_training, self.modules)) != self.training:
+            return False
+        for group, at, known in self.options:
+            now = list(group.values())
+            now[at] = None
+            if now != known:
+                return False
+        return True
+
+    def run(self, tensors: Sequence[Tensor]) -> Any:
+        """Gather, run, rebind."""
+        replaced = self._replaced
+        leaves = list(map(_node, replaced))
+        counts = list(map(sys.getrefcount, leaves))
+        if counts != self._alone:
+            for t in self.owners:  # by these a forward pass knew them
+                t._leaf = None
+            counts = list(map(sys.getrefcount, leaves))
+        values = list(map(_value, leaves))
+        free = (
+            counts == self._alone
+            and _LEAF.issuperset(map(type, leaves))
+            and _HOST.isdisjoint(map(type, values))
+        )
+        if not free:
+            for k, storage in enumerate(replaced):
+                if counts[k] != ALONE or type(values[k]) in _HOST:
+                    values[k] = arrays.to_device(_known(storage))
+        for kind, source in self._read:
+            if kind == 0:
+                t = tensors[source]
+                array = t._storage.node.value
+                if array is None or type(array) is np.ndarray or t._view is not None:
+                    array = _given(t)
+                values.append(array)
+            elif kind == 2:
+                values.append(source.value())
+            elif kind == 4:
+                values.append(_known(source))
+            else:
+                values.append(source)
+        found = self._call(*self._arrange(values))
+        if type(found) is not tuple:
+            found = (found,)
+        new = self._new(found)
+        if free:
+            for storage, leaf, array in zip(replaced, leaves, new):  # noqa: B905 - of one length
+                leaf.value = array
+                storage.version += 1
+        else:
+            self._rebind(leaves, counts, new)
+        for storage, place in self._others:
+            storage.rebind(leaf_like(storage.node, found[place]))
+        for optimizer in self.counters:
+            optimizer._ages.clear()
+        if self._single:
+            return Tensor(Storage(leaf_like(self._kinds[0], found[self.places[0]])))
+        supply = iter(
+            Tensor(Storage(leaf_like(node, found[p])))
+            for node, p in zip(self._kinds, self.places)  # noqa: B905 - outputs come first
+        )
+        return _mapped(self.result, lambda _: next(supply))
+
+    def _rebind(self, leaves: Sequence[Any], counts: Sequence[int], new: Sequence[Any]) -> None:
+        """New values where some storages share memory or their leaves with something else."""
+        for storage, leaf, count, array in zip(self._replaced, leaves, counts, new, strict=True):
+            if storage.shared is not None:
+                np.copyto(storage.shared, np.asarray(array))
+                storage.version += 1
+            elif count == ALONE and type(leaf) is Leaf:
+                leaf.value = array
+                storage.version += 1
+            else:
+                storage.rebind(leaf_like(leaf, array))
+
+
+_node, _value, _training = attrgetter("node"), attrgetter("value"), attrgetter("training")
+_LEAF = {Leaf}
+_HOST = {np.ndarray, type(None)}
+"""Types of values that are not on a device: memory of the user, results of cold graphs, pending."""
+
+
+def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """The function that takes some places of a sequence."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda values: [values[k] for k in places]
+
+
+class _Draw:
+    """Random values, new at each call."""
+
+    def __init__(self, draw: Callable[[], Any]) -> None:
+        self.value = draw
+
+
+class _Rate:
+    """The learning rate of a parameter group, as an array made anew only when it changes."""
+
+    def __init__(self, optimizer: Any, group: dict[str, Any], dtype: Any) -> None:
+        self.group = group
+        self.dtype = dtype
+        self.known: Any = None
+        self.array: Any = None
+
+    def value(self) -> Any:
+        rate = self.group["lr"]
+        if rate is not self.known:
+            self.known = rate
+            number = rate.item() if isinstance(rate, Tensor) else rate
+            self.array = arrays.to_device(np.asarray(number, self.dtype.numpy))
+        return self.array
+
+
+def _given(t: Tensor) -> Any:
+    """The array of an argument."""
+    node = t._storage.node
+    if t._view is not None or t._storage.shared is not None or node.value is None:
+        return t.array()
+    if isinstance(node.value, np.ndarray) and type(node) is Leaf:
+        if node.used:
+            node.value = arrays.to_device(node.value)
+        node.used = True
+    return node.value
+
+
+def _known(storage: Storage) -> Any:
+    if storage.shared is not None:
+        return storage.shared
+    node = storage.node
+    if getattr(node, "value", None) is None:
+        return Tensor(storage).array()
+    return node.value
+
+
+def _tensors(result: Any) -> list[Tensor]:
+    found: list[Tensor] = []
+    _mapped(result, lambda t: found.append(t) or t)
+    return found
+
+
+def _mapped(result: Any, change: Callable[[Tensor], Any]) -> Any:
+    if isinstance(result, Tensor):
+        return change(result)
+    if isinstance(result, (list, tuple)):
+        return type(result)(_mapped(v, change) for v in result)
+    if isinstance(result, dict):
+        return {k: _mapped(v, change) for k, v in result.items()}
+    return result
+
+
+class CompiledStep:
+    """A function of tensors that runs as one executable; ``.source`` shows the last one.
+
+    Gradients that the function makes stay inside unless it returns them: ``.grad`` is None after.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self._variants: dict[Any, list[_Variant]] = {}
+        self._last: _Variant | None = None
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        last = self._last
+        if last is not None and not kwargs and len(args) == len(last.kinds):
+            for a, kind in zip(args, last.kinds):  # noqa: B905 - compared above
+                if not isinstance(a, Tensor) or a._now().kind is not kind:
+                    break
+            else:
+                if last.modes == (modes.grad, modes.autocast) and last.fits():
+                    return last.run(args)
+        key: list[Any] = [modes.grad, modes.autocast]
+        for name, v in (*enumerate(args), *kwargs.items()):
+            key += [name, v._now().kind] if isinstance(v, Tensor) else [name, type(v), v]
+        tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        variants = self._variants.setdefault(tuple(key), [])
+        for variant in variants:
+            if variant.fits():
+                break
+        else:
+            variant = _Variant(self.function, args, kwargs)
+            variants.append(variant)
+        self._last = variant
+        return variant.run(tensors)
+
+    @property
+    def source(self) -> str:
+        """The JAX source that ran last."""
+        if self._last is None:
+            raise TraceError(f"{self.function.__name__} has not run yet: call it once")
+        return self._last.executable.source
+
+    def source_for(self, target: str) -> str:
+        """The program that ran last for ``"jax"`` or ``"numpy"``."""
+        if self._last is None:
+            raise TraceError(f"{self.function.__name__} has not run yet: call it once")
+        return self._last.executable.source_for(target)
+
+
+def compile(target: Any = None, **options: Any) -> Any:
+    """Compile a function or module (a decorator too), or symbolic tensors: one or a list.
+
+    Options of PyTorch's ``compile`` (mode, fullgraph, …) are accepted and change nothing.
+    """
+    if target is None:
+        return functools.partial(compile, **options)
+    if isinstance(target, Tensor):
+        return compile_tensors([target])
+    if isinstance(target, (list, tuple)):
+        return compile_tensors(target)
+    return CompiledStep(target)
+
+
+__all__ = ["Capture", "CompiledStep", "compile"]

@@ -1,0 +1,166 @@
+"""The symbolic door: tensors without values, their gradients, derivations and programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from symgrad_codegen.compile import Executable, compiled
+
+from symgrad.core import dtypes
+from symgrad.core.build import listening
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, name_of
+from symgrad.core.expr import symbol as expr_symbol
+from symgrad.core.sizes import shape_text
+from symgrad.core.traverse import leaves
+from symgrad.derivation.derive import Derivation
+from symgrad.derivation.lines import derive_lines
+from symgrad.derivation.naming import written_order
+from symgrad.derivation.order import Written
+from symgrad.derivation.source import program_of
+from symgrad.errors import ShapeError, TraceError
+from symgrad.recording.gradients import grad as recorded_grad
+from symgrad.recording.record import Leaf
+from symgrad.simplify import GROUPS, rewrite, simplify
+from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
+from symgrad.tensors.tensor import Tensor
+from symgrad.tracing.trace import parse_sizes, spec
+
+_order = count(1)
+_declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
+
+
+def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: str) -> Tensor:
+    """A tensor called ``name`` that has no value; sizes are letters or numbers (``"n,d"``).
+
+    >>> symbol("X", "n,3").shape
+    torch.Size([n, 3])
+    """
+    made = spec(sizes, dtype, *facts)
+    e = expr_symbol(name, made.shape, dtype, facts=facts)
+    _declared[e] = next(_order)
+    return Tensor.of(e)
+
+
+def _rank(s: Expr) -> tuple[int, int]:
+    """Symbols in the order of their declaration."""
+    return _declared.get(DECLARED_AS.get(s, s), 10**9), s.params[3]
+
+
+def symbols(text: str, dtype: DType = dtypes.float32, *facts: str) -> Any:
+    """Several symbols: ``X, w, y = symbols("X:n,d  w:d  y:n")``; one alone is returned bare."""
+    made = []
+    for word in text.split():
+        name, colon, sizes = word.partition(":")
+        if not name or (colon and not parse_sizes(sizes)):
+            raise ShapeError(
+                f"symbols({text!r}): {word!r} is not a name with sizes; write 'X:n,d w:d' "
+                "with spaces between symbols and commas between sizes"
+            )
+        made.append(symbol(name, sizes, dtype, *facts))
+    return made[0] if len(made) == 1 else tuple(made)
+
+
+def name(t: Tensor, word: str) -> Tensor:
+    """Call ``t`` by this name in formulas and derivations."""
+    node = t.node()
+    if type(node) is Leaf:
+        t._name = word
+        (node.source or node).name = word
+    else:
+        CHOSEN[node] = word
+    return t
+
+
+def grad(output: Tensor, wrt: Any, create_graph: bool = True) -> Any:
+    """The gradient of a scalar with respect to one tensor, or several, as tensors."""
+    several = isinstance(wrt, (list, tuple))
+    found = recorded_grad(output, list(wrt) if several else [wrt], create_graph=create_graph,
+                          retain_graph=True)  # fmt: skip
+    return found if several else found[0]
+
+
+def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = None) -> Derivation:
+    """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
+
+    ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
+    else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
+    ``{"n": 64}``.
+    """
+    written = Written()
+    with listening(written.note):
+        e, chosen, tracked, table = expanded(output.node(), letters)
+    old = dict(chosen)
+    moved: dict[Expr, Expr] = {}
+
+    def carry(before: Expr, after: Expr, table: dict[Expr, Expr]) -> None:
+        written.carry(before, after, table)
+        moved[before] = after
+
+    (e,), _ = rewrite([e], GROUPS, carry)
+    chosen = {moved.get(k, k): word for k, word in old.items()}
+    inputs = [x for x in written_order([e], written) if not x.args and x.op.name == "symbol"]
+    inputs.sort(key=lambda s: (s in tracked, *_rank(s)))
+    if wrt is None:
+        wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in tracked)]
+    else:
+        listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
+        wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
+    label = "L" if not e.shape else "Y"
+    return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
+
+
+class Compiled:
+    """Tensors compiled together: call it with one array per symbol, by name or in order."""
+
+    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> None:
+        written = Written()
+        with listening(written.note):
+            exprs = [t.expr() for t in outputs]
+        exprs = simplify(exprs)
+        found = leaves(exprs)
+        found.sort(key=_rank)
+        self.inputs = [t.expr() for t in inputs] if inputs is not None else found
+        labels = [(f"out{k}", e) for k, e in enumerate(exprs)]
+        lines = derive_lines(labels, [], self.inputs, written, gradients_of=None)
+        results = [(name_of(s), s) for s in lines.outputs]
+        self.executable: Executable = compiled(program_of("compiled", lines, self.inputs, results))
+
+    @property
+    def source(self) -> str:
+        """The JAX source that runs."""
+        return self.executable.source
+
+    def source_for(self, target: str) -> str:
+        """The same program for ``"jax"`` or ``"numpy"``."""
+        return self.executable.source_for(target)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it."""
+        given = list(args)
+        for leaf in self.inputs[len(args) :]:
+            if name_of(leaf) not in kwargs:
+                raise TypeError(f"the value of {name_of(leaf)} is missing")
+            given.append(kwargs[name_of(leaf)])
+        values = [v.array() if isinstance(v, Tensor) else v for v in given]
+        for leaf, value in zip(self.inputs, values, strict=True):
+            if len(getattr(value, "shape", ())) != leaf.ndim:
+                raise ShapeError(
+                    f"{name_of(leaf)} is {shape_text(leaf.shape)} but was given an array of shape "
+                    f"{getattr(value, 'shape', ())}"
+                )
+        return self.executable(*values)
+
+
+def compile_tensors(outputs: Sequence[Tensor]) -> Compiled:
+    """One executable for several symbolic tensors."""
+    listed = list(outputs)
+    if not all(isinstance(t, Tensor) for t in listed):
+        raise TraceError("compile takes a function, a module, or a list of tensors")
+    return Compiled(listed)
+
+
+__all__ = ["Callable", "Compiled", "compile_tensors", "derive", "grad", "name", "symbol", "symbols"]
