@@ -68,12 +68,38 @@ def evaluate(
     with np.errstate(all="ignore"):
         for node in topological(roots, feeds.__contains__):
             given = feeds.get(node)
-            values[node] = (
-                np.asarray(given, dtype=node.dtype.numpy)
-                if given is not None
-                else evaluate_node(node, [values[a] for a in node.args], bound)
-            )
+            if given is not None:
+                values[node] = np.asarray(given, dtype=node.dtype.numpy)
+                continue
+            found = _quotient(node, values, bound)
+            if found is None:
+                found = evaluate_node(node, [values[a] for a in node.args], bound)
+            values[node] = found
     return [values[r] for r in roots]
+
+
+def _quotient(node: Expr, values: Mapping[Expr, Array], sizes: Mapping[str, int]) -> Array | None:
+    """A product with reciprocals as one division, as programs write it: 49 / 49 is 1."""
+    if node.op is not CONTRACTION or node.sums or not node.dtype.differentiable:
+        return None
+    below = [_is_reciprocal(a) for a in node.args]
+    if not any(below) or all(below):
+        return None
+    rank = node.ndim
+    top: Any = 1
+    bottom: Any = 1
+    for arg, labels, under in zip(node.args, node.params[0], below, strict=True):
+        if under:
+            bottom = bottom * _aligned(values[arg.args[0]], labels, rank)
+        else:
+            top = top * _aligned(values[arg], labels, rank)
+    result = np.asarray(top / bottom, dtype=node.dtype.numpy)
+    return np.broadcast_to(result, concrete(node.shape, sizes))
+
+
+def _is_reciprocal(e: Expr) -> bool:
+    """1 ⊘ x, with the axes of x in their order."""
+    return e.op.name == "power" and e.params[2] == (-1,) and e.params[0] == (tuple(range(e.ndim)),)
 
 
 def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Array:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from symgrad_codegen.compile import compiled
 
-import symgrad.ops  # noqa: F401  (fills the table)
+import symgrad as sg
+import symgrad.ops
 from symgrad.autodiff import gradient, pull_back
 from symgrad.core import dtypes
 from symgrad.core.build import add, cast, product, reduce_sum
@@ -272,3 +273,16 @@ def test_an_operation_without_a_rule_is_an_error_not_zero():
         pytest.raises(DerivativeError, match="tanh has no derivative rule"),
     ):
         gradient(_loss(_outputs(row, [x]), feeds, ""), [x])
+
+
+def test_a_quotient_is_one_division():
+    """49 · (1/49) is a little less than 1: cold graphs divide as programs do."""
+    for _ in range(2):
+        a = sg.arange(1.0, 400.0, dtype=sg.float64)
+        assert (a / a).eq(1).all().item()
+        n = sg.arange(1, 400)
+        assert sg.div(n, n, rounding_mode="trunc").eq(1).all().item()
+        rows = a.reshape(3, 133)
+        assert (rows / rows[:, :1]).numpy().tolist() == (
+            rows.numpy() / rows.numpy()[:, :1]
+        ).tolist()

@@ -204,3 +204,15 @@ def test_what_does_not_fit_is_refused():
         F.interpolate(image, 2, mode="bilinear", antialias=True)
     with pytest.raises(RuntimeError, match="divisible by the square"):
         F.pixel_shuffle(image, 2)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding": 1}, {"divisor_override": 7}])
+def test_means_of_whole_numbers_are_cut_towards_zero(options):
+    data = np.random.default_rng(0).integers(-99, 99, (1, 2, 14))
+    data[0, 0] = 1  # 7 of 7 is one, not a little less
+    for _ in range(2):
+        ours = sg.nn.functional.avg_pool1d(sg.tensor(data), 7, **options)
+        theirs = torch.nn.functional.avg_pool1d(torch.tensor(data), 7, **options)
+        assert ours.tolist() == theirs.tolist()
+    data = np.full((1, 7, 7), 49)
+    assert sg.nn.functional.avg_pool2d(sg.tensor(data), 7).tolist() == [[[49]]]

@@ -28,6 +28,7 @@ from symgrad.functional.convolution import each
 from symgrad.functional.table import public
 from symgrad.ops.axis import along
 from symgrad.ops.convolution import Window, window
+from symgrad.ops.elementwise import apply
 from symgrad.ops.gather import gather, take
 from symgrad.ops.join import arange
 from symgrad.ops.structure import reshape
@@ -205,16 +206,16 @@ def _avg_pool(rank: int) -> None:
     ) -> Expr:  # fmt: skip
         name = f"avg_pool{rank}d"
         lengths, how = _movement(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
+        if divisor_override is not None and not divisor_override:
+            raise RuntimeError("divisor must be not zero")
         sums = window_sum(input, lengths, how)
-        if divisor_override is not None:
-            if not divisor_override:
-                raise RuntimeError("divisor must be not zero")
-            return sums / divisor_override
         pads = each(padding, rank, name) if count_include_pad else (0,) * rank
-        count = _counts(input, lengths, how, pads)
-        if isinstance(count, int):
-            return sums / count
-        return product(sums, power(count, -1))
+        count = divisor_override or _counts(input, lengths, how, pads)
+        if not input.dtype.differentiable:  # whole numbers are cut towards 0
+            by = count if isinstance(count, Expr) else constant(count, input.dtype)
+            least = apply("floor_divide", apply("abs", sums), by)
+            return product(apply("sign", sums), least)
+        return product(sums, power(count, -1)) if isinstance(count, Expr) else sums / count
 
     build.__name__ = f"avg_pool{rank}d"
     build.__doc__ = f"The mean of each window of the last {rank} axes."
