@@ -14,7 +14,7 @@ from symgrad_codegen.program import Apply, Instruction, Program, Variable, text
 
 from symgrad.core.dtypes import dtype_of_numpy
 from symgrad.optim.optimizer import Group, Optimizer
-from symgrad.optim.update import Job
+from symgrad.optim.update import Cohort
 from symgrad.tensors.tensor import Tensor
 
 
@@ -50,7 +50,7 @@ class Optax(Optimizer):
         super().add_param_group(param_group)
         self._foreign.append(None)
 
-    def _step_group(self, group: Group) -> list[tuple[Job, int]]:
+    def _step_group(self, group: Group) -> list[Cohort]:
         params = group["params"]
         if all(p.grad is None for p in params):
             return []

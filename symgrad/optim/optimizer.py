@@ -20,7 +20,7 @@ import numpy as np
 
 from symgrad.autograd import enable_grad
 from symgrad.optim.row import Row
-from symgrad.optim.update import Job, apply_updates, captured_update
+from symgrad.optim.update import Cohort, apply_updates, captured_update
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.creation import full, tensor
 from symgrad.tensors.tensor import Tensor
@@ -65,23 +65,6 @@ class _Options:
         return self._last[2:]
 
 
-class _Age:
-    """How many steps some parameters have made, and the tensor that says so in their states."""
-
-    __slots__ = ("step", "tensor")
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.tensor = tensor(float(step))
-
-    def set(self, step: int) -> None:
-        """Count on."""
-        self.step = step
-        storage = self.tensor._storage
-        storage.node = leaf_like(storage.node, np.asarray(step, np.float32))
-        storage.version += 1
-
-
 class Optimizer:
     """Mirrors ``torch.optim.Optimizer``; ``row`` is the update rule.
 
@@ -103,7 +86,7 @@ class Optimizer:
         self.stepped = False
         self._pre_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
         self._post_hooks: OrderedDict[int, Callable[..., Any]] = OrderedDict()
-        self._ages: dict[Tensor, _Age] = {}
+        self._cohorts: dict[Tensor, Cohort] = {}
         self._known: dict[int, _Options] = {}
         groups = list(params)
         if not groups:
@@ -254,11 +237,9 @@ class Optimizer:
                 loss = closure()
         before, modes.grad = modes.grad, False
         try:
-            jobs = [job for group in self.param_groups for job in self._step_group(group)]
-            if jobs:
-                apply_updates([job for job, _ in jobs])
-                for job, step in jobs:
-                    self._note_step(job.params, step)
+            cohorts = [c for group in self.param_groups for c in self._step_group(group)]
+            if cohorts:
+                apply_updates(cohorts)
         finally:
             modes.grad = before
         for hook in list(self._post_hooks.values()):
@@ -272,50 +253,45 @@ class Optimizer:
             known = self._known[id(group)] = _Options(self, group)
         return known
 
-    def _step_group(self, group: Group) -> list[tuple[Job, int]]:
-        """The updates of one group and their step number, parameters of equal age in one."""
+    def _step_group(self, group: Group) -> list[Cohort]:
+        """The parameters of one group that have gradients, those of equal age in one."""
         options = self._options(group)
         if modes.capture is not None:
             self._capture_group(group, options.hyper)
             return []
-        names = options.slots
-        stateful = self.row.counts or names
-        by_step: dict[int, tuple[list[Tensor], list[Any], list[Tensor]]] = {}
-        for p in group["params"]:
-            gradient = p._grad
-            if gradient is None:
-                continue
-            step, state = 2, {}
-            if stateful:
-                state = self.state[p]
-                age = self._ages.get(p)
-                if age is not None and state.get("step") is age.tensor:
-                    step = age.step + 1
-                else:
-                    step = self._first_step(state)
-                for name in names:
-                    if name not in state:
-                        self._begin(p, state, options.hyper)
-            alike = by_step.get(step)
-            if alike is None:
-                alike = by_step[step] = ([], [], [])
-            alike[0].append(p)
-            alike[1].append(gradient)
-            for name in names:
-                alike[2].append(state[name])
-        return [
-            (
-                Job(
-                    self.row,
-                    options.switches,
-                    *alike,
-                    names,
-                    *options.scalars(step, alike[0][0]._now()),
-                ),
-                step,
-            )
-            for step, alike in by_step.items()
-        ]
+        params = group["params"]
+        known = self._cohorts.get(params[0]) if params else None
+        if known is not None and known.current(options, params, self.state):
+            known.options = options
+            return [known]
+        by_step: dict[int, list[Tensor]] = {}
+        for p in params:
+            if p._grad is not None:
+                by_step.setdefault(self._coming_step(p, options), []).append(p)
+        return [self._cohort(options, alike, step) for step, alike in by_step.items()]
+
+    def _coming_step(self, p: Tensor, options: _Options) -> int:
+        """The number of the next step of a parameter; 2 for every later one where none counts."""
+        counts, known = self.row.counts, self._cohorts.get(p)
+        if not (counts or options.slots):
+            return 2
+        own = self.state[p]
+        if not counts:
+            return 2 if own else 1
+        if known is not None and known.counts(own):
+            return known.step
+        return 1 if (held := own.get("step")) is None else int(held) + 1
+
+    def _cohort(self, options: _Options, params: Sequence[Tensor], step: int) -> Cohort:
+        """Parameters that go together from now on, each with an entry in the state."""
+        owns: list[dict[str, Any]] = []
+        if self.row.counts or options.slots:
+            owns = [self.state[p] for p in params]
+            for p, own in zip(params, owns, strict=True):
+                self._begin(p, own, options.hyper)
+        made = Cohort(options, params, owns, step)
+        self._cohorts.update(dict.fromkeys(params, made))
+        return made
 
     def _capture_group(self, group: Group, hyper: dict[str, Any]) -> None:
         """The same under ``compile``: the count of steps is state of the program."""
@@ -337,34 +313,6 @@ class Optimizer:
             self.row, self, group, hyper, params,
             [[self.state[p][name] for name in slots] for p in params], slots, step,
         )  # fmt: skip
-
-    def _first_step(self, state: dict[str, Any]) -> int:
-        """The number of the coming step by the state."""
-        if not self.row.counts:
-            return 2 if state else 1
-        held = state.get("step")
-        return 1 if held is None else int(held) + 1
-
-    def _note_step(self, params: Sequence[Tensor], step: int) -> None:
-        """Write the number of a step that was made into the state."""
-        if not self.row.counts:
-            return
-        ages, state = self._ages, self.state
-        age = ages.get(params[0])
-        if age is not None and age.step == step - 1:
-            known = [p for p in params if ages.get(p) is age and state[p].get("step") is age.tensor]
-            if len(known) == len(params):
-                age.set(step)
-                return
-        age = _Age(step)
-        for p in params:
-            own = state[p]
-            if "step" not in own:  # PyTorch's order of keys
-                slots = dict(own)
-                own.clear()
-                own.update({"step": age.tensor}, **slots)
-            own["step"] = age.tensor
-            ages[p] = age
 
     def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
         """Make the slots that do not exist yet."""
@@ -421,17 +369,17 @@ class Optimizer:
             p = by_number[number]
             state[p] = {key: _copied(key, value, p) for key, value in values.items()}
         self.state = state
-        self._ages, self._known = {}, {}
+        self._cohorts, self._known = {}, {}
         self.param_groups = [
             {**new, "params": old["params"]} for old, new in zip(own, saved, strict=True)
         ]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in self.__dict__.items() if k not in ("_ages", "_known")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cohorts", "_known")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._ages, self._known = {}, {}
+        self._cohorts, self._known = {}, {}
 
 
 class _Handle:

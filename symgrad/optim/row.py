@@ -15,6 +15,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from symgrad.core import dtypes
@@ -146,9 +147,12 @@ def complement(x: Scalar) -> Any:
     >>> complement(0.9), 1 - 0.9
     (0.1, 0.09999999999999998)
     """
-    if isinstance(x, Expr) or not math.isfinite(x):
-        return 1 - x
-    return float(1 - Fraction(repr(float(x))))
+    return 1 - x if isinstance(x, Expr) or not math.isfinite(x) else _complement(float(x))
+
+
+@lru_cache(1024)
+def _complement(x: float) -> float:
+    return float(1 - Fraction(repr(x)))
 
 
 def raised(base: Scalar, exponent: Scalar) -> Any:

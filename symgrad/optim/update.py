@@ -7,7 +7,9 @@ else of the forward pass a tensor still shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
@@ -15,68 +17,87 @@ import numpy as np
 
 from symgrad.recording.execute import execute
 from symgrad.recording.record import Leaf, Part, Update, leaf_like, modes
+from symgrad.tensors.creation import tensor
 from symgrad.tensors.tensor import Tensor
 
 
-class Job:
-    """One step of a row on parameters of equal options and age.
+class Cohort:
+    """Parameters of one group that have made equally many steps, with their states.
 
-    ``gradients``: what the parameters' ``_grad`` hold; ``states``: for each parameter its tensors in the order of ``slots``; ``scalars``: the names of
-    the ``numbers`` of this step.
+    ``owns``: their entries in the state of the optimizer; ``step``: the number of the coming step,
+    2 for ever where the row only tells the first from others; ``count``: the tensor that says so in
+    the entries of rows that count.
     """
 
-    __slots__ = ("gradients", "numbers", "params", "row", "scalars", "slots", "states", "switches")
+    __slots__ = ("count", "held", "options", "owns", "params", "step", "tensors", "version")
 
     def __init__(
         self,
-        row: Any,
-        switches: tuple[tuple[str, bool], ...],
+        options: Any,
         params: Sequence[Tensor],
-        gradients: Sequence[Any],
-        states: Sequence[Tensor],
-        slots: tuple[str, ...],
-        scalars: tuple[str, ...],
-        numbers: Leaf,
+        owns: Sequence[dict[str, Any]],
+        step: int,
     ) -> None:
-        self.row = row
-        self.switches = switches
+        self.options = options
         self.params = params
-        self.gradients = gradients
-        self.states = states
-        self.slots = slots
-        self.scalars = scalars
-        self.numbers = numbers
+        self.owns = owns
+        self.step = step
+        self.count: Tensor | None = None
+        self.version = 0
+        if options.row.counts:
+            self.count = tensor(float(step - 1))
+            for own in owns:  # PyTorch's order of keys
+                slots = {k: v for k, v in own.items() if k != "step"}
+                own.clear()
+                own.update({"step": self.count}, **slots)
+        self.held = [value for own in owns for value in own.values()]
+        self.tensors = [*params, *[own[name] for own in owns for name in options.slots]]
+
+    def counts(self, own: Mapping[str, Any]) -> bool:
+        """Is ``step`` still what an entry of the state says?"""
+        count = self.count
+        return own.get("step") is count and (
+            count is None or count._storage.version == self.version
+        )
+
+    def current(self, options: Any, params: Sequence[Tensor], state: Mapping[Any, Any]) -> bool:
+        """Is it still all parameters of its group, each with a gradient and the state it had?"""
+        owns = self.owns
+        return (
+            options.slots == self.options.slots
+            and len(params) == len(self.params)
+            and all(map(is_, params, self.params))
+            and not [p for p in params if p._grad is None]
+            and all(map(is_, map(state.get, params), owns))
+            and sum(map(len, owns)) == len(self.held)
+            and all(map(is_, chain.from_iterable(map(dict.values, owns)), self.held))
+            and (not owns or self.counts(owns[0]))
+        )
 
     def record(self) -> Update:
         """The pending step."""
-        given = self.gradients
-        whole = given[0][0] if type(given[0]) is tuple else None
-        bundle = None
-        if whole is not None and whole.value is None and all(g[0] is whole for g in given):
-            bundle = tuple([k for _, k in given])
-        operands = (
-            *[p._storage.now() for p in self.params],
-            *([_gradient(p) for p in self.params] if bundle is None else [whole]),
-            *[t._storage.now() for t in self.states],
-            self.numbers,
-        )
-        statics = (len(self.params), self.switches, self.slots, self.scalars, False, bundle)
-        return Update(self.row, statics, operands)
+        params, options = self.params, self.options
+        given = [p._grad for p in params]
+        bundle: tuple[int, ...] | None = None
+        if set(map(type, given)) == _TUPLE:
+            whole = given[0][0]
+            if whole.value is None:
+                bundle = tuple([k for w, k in given if w is whole])
+        nodes = [t._storage.now() for t in self.tensors]
+        count = len(params)
+        if bundle is not None and len(bundle) == count:
+            nodes.insert(count, whole)
+        else:
+            bundle = None
+            nodes[count:count] = [_gradient(p) for p in params]
+        names, numbers = options.scalars(self.step, params[0]._storage.node)
+        nodes.append(numbers)
+        statics = (count, options.switches, options.slots, names, False, bundle)
+        return Update(options.row, statics, tuple(nodes))
 
-
-def _gradient(p: Tensor) -> Any:
-    held: Any = p.grad
-    return held.node()
-
-
-def apply_updates(jobs: Sequence[Job]) -> None:
-    """Rebind every parameter and state to its value after one step: one program for all."""
-    for job in jobs:
-        for p in job.params:
-            p._leaf = None  # it is of the value before the step
-    found = iter(execute([job.record() for job in jobs], using=True))
-    for job in jobs:
-        for target, new in zip([*job.params, *job.states], found):  # noqa: B905 - goes on
+    def take(self, found: Iterator[Any]) -> None:
+        """Rebind every parameter and state to its value after the step."""
+        for target, new in zip(self.tensors, found):  # noqa: B905 - goes on
             storage = target._storage
             old = storage.node
             if storage.shared is not None:
@@ -92,6 +113,31 @@ def apply_updates(jobs: Sequence[Job]) -> None:
                 storage.version += 1
             else:
                 storage.rebind(made)
+        if self.count is None:
+            self.step = 2
+            return
+        storage = self.count._storage
+        storage.node = leaf_like(storage.node, np.asarray(self.step, np.float32))
+        storage.version = self.version = self.version + 1
+        self.step += 1
+
+
+_TUPLE = {tuple}
+
+
+def _gradient(p: Tensor) -> Any:
+    held: Any = p.grad
+    return held.node()
+
+
+def apply_updates(cohorts: Sequence[Cohort]) -> None:
+    """One step of each: one program for all."""
+    for cohort in cohorts:
+        for p in cohort.params:
+            p._leaf = None  # it is of the value before the step
+    found = iter(execute([cohort.record() for cohort in cohorts], using=True))
+    for cohort in cohorts:
+        cohort.take(found)
 
 
 ALONE = 3
@@ -136,4 +182,4 @@ def captured_update(
         t._storage.node = Part(whole, k, t._storage.node)
 
 
-__all__ = ["Job", "apply_updates", "captured_update"]
+__all__ = ["Cohort", "apply_updates", "captured_update"]

@@ -162,7 +162,6 @@ class _Variant:
             if t._tracked and t.grad is not None and type(t.grad._now()) is not Leaf:
                 t.grad = None
         self.owners = [t for t in capture.tensors if t._tracked]
-        self.counters = list(self.optimizers.values())
 
     def fits(self) -> bool:
         """Are the modes and options those of the capture?"""
@@ -219,8 +218,6 @@ class _Variant:
             self._rebind(leaves, counts, new)
         for storage, place in self._others:
             storage.rebind(leaf_like(storage.node, found[place]))
-        for optimizer in self.counters:
-            optimizer._ages.clear()
         if self._single:
             return Tensor(Storage(leaf_like(self._kinds[0], found[self.places[0]])))
         supply = iter(
