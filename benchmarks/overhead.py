@@ -18,7 +18,7 @@ import functools
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,7 +116,7 @@ class Report:
 
     def measured(
         self,
-        contenders: dict[str, Callable[[], object]],
+        contenders: Mapping[str, Callable[[], object]],
         units: int = 1,
         between: Callable[[], object] = lambda: None,
     ) -> dict[str, _harness.Times]:
@@ -169,7 +169,7 @@ def alone(sg: Any, report: Report) -> Iterator[list[str]]:
         first = {c: t.time("") for c, t in times.items()}
         yield report.row(f"{word} met for the first time", first, NEW_GRAPH)
 
-    current: list[Callable[[], float]] = []
+    current: list[Callable[[], float]] = []  # of new operations, as the last ones
 
     def once() -> None:
         current[:] = [next(supply)]
