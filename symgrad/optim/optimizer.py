@@ -21,7 +21,7 @@ import numpy as np
 from symgrad.autograd import enable_grad
 from symgrad.optim.row import Row
 from symgrad.optim.update import Cohort, apply_updates, captured_update
-from symgrad.recording.record import Leaf, leaf_like, modes
+from symgrad.recording.record import Leaf, modes
 from symgrad.tensors.creation import full, tensor
 from symgrad.tensors.tensor import Tensor
 
