@@ -115,3 +115,76 @@ def test_the_training_loop_leaves_everything_readable(steps):
             log.append((loss.item(), logits.sum().item(), layer.weight.grad.norm().item()))
         seen.append(np.array(log))
     np.testing.assert_allclose(*seen, rtol=2e-4, atol=1e-5)
+
+
+# ------------------------------------------------------------------ values in one array
+
+
+def stepped(rounds=3):
+    """A model after some steps of a loop, with what the last one left."""
+    sg.manual_seed(0)
+    model = sg.nn.Sequential(sg.nn.Linear(2, 3), sg.nn.Tanh(), sg.nn.Linear(3, 1))
+    optimizer = sg.optim.SGD(model.parameters(), lr=0.5)
+    x = sg.linspace(-1, 1, 8).reshape(4, 2)
+    for _ in range(rounds):
+        before = [p.detach().clone().numpy() for p in model.parameters()]
+        optimizer.zero_grad()
+        out = model(x)
+        loss = (out**2).mean()
+        loss.backward()
+        optimizer.step()
+    return model, before, x, out, loss
+
+
+def expected(before, x):
+    import jax
+
+    def f(w1, b1, w2, b2):
+        out = jax.numpy.tanh(x @ w1.T + b1) @ w2.T + b2
+        return (out**2).mean(), out
+
+    (loss, out), grads = jax.value_and_grad(f, argnums=(0, 1, 2, 3), has_aux=True)(*before)
+    return loss, out, grads
+
+
+def test_small_values_of_a_step_come_in_one_array():
+    model, before, x, out, loss = stepped()
+    assert type(out._storage.node.value) is tuple
+    assert type(loss._storage.node.value) is tuple
+    true_loss, true_out, true_grads = expected(before, x.numpy())
+    np.testing.assert_allclose(loss.item(), true_loss, rtol=1e-5)
+    np.testing.assert_allclose(out.detach().numpy(), true_out, rtol=1e-5)
+    for p, g, old in zip(model.parameters(), true_grads, before, strict=True):
+        np.testing.assert_allclose(p.grad.numpy(), g, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(p.detach().numpy(), old - 0.5 * g, rtol=1e-5, atol=1e-7)
+
+
+def test_values_in_one_array_are_operands_of_later_graphs():
+    model, before, x, out, loss = stepped()
+    true_loss, true_out, true_grads = expected(before, x.numpy())
+    later = out * 2 + loss
+    for _ in range(3):  # cold, compiled, compiled again
+        np.testing.assert_allclose(
+            (out * 2 + loss).detach().numpy(), 2 * true_out + true_loss, rtol=1e-5
+        )
+    np.testing.assert_allclose(later.detach().numpy(), 2 * true_out + true_loss, rtol=1e-5)
+    first = next(model.parameters())
+    first.grad.mul_(0.5)
+    np.testing.assert_allclose(first.grad.numpy(), 0.5 * true_grads[0], rtol=1e-5, atol=1e-7)
+    halved = sg.compile(lambda t: t / 2)
+    np.testing.assert_allclose(halved(out.detach()).numpy(), true_out / 2, rtol=1e-5)
+
+
+def test_large_values_of_a_step_come_alone():
+    layer = sg.nn.Linear(100, 100)
+    optimizer = sg.optim.SGD(layer.parameters(), lr=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        out = layer(sg.ones(2, 100))
+        out.sum().backward()
+        optimizer.step()
+    whole = layer.weight._grad[0]
+    kinds = [type(v) for v in whole.value]
+    assert kinds[0] is not tuple and kinds[1] is tuple
+    np.testing.assert_array_equal(layer.weight.grad.numpy(), np.full((100, 100), 2.0))
+    np.testing.assert_array_equal(layer.bias.grad.numpy(), np.full(100, 2.0))

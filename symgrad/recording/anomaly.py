@@ -16,7 +16,7 @@ from symgrad_codegen import arrays
 from symgrad.autodiff import pull_back
 from symgrad.core.expr import symbol
 from symgrad.evaluate import evaluate
-from symgrad.recording.execute import execute, value
+from symgrad.recording.execute import execute, held, value
 from symgrad.recording.record import Gradient, Leaf, Part, Record, build, modes, walk
 
 Array = np.ndarray[Any, Any]
@@ -78,7 +78,7 @@ def _whole(node: Any, incoming: Array) -> Iterator[tuple[int, Any, Array]]:
     parts = [Part(whole, k, n) for k, n in enumerate(leaves)]
     execute(parts)
     for k, (leaf, part) in enumerate(zip(leaves, parts, strict=True)):
-        yield k, leaf, np.asarray(arrays.to_numpy(part.value))
+        yield k, leaf, np.asarray(arrays.to_numpy(held(part)))
 
 
 def _told(node: Any, place: int) -> str:

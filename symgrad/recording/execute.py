@@ -10,7 +10,8 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from typing import Any
+from math import prod
+from typing import Any, TypeAlias
 
 import numpy as np
 from symgrad_codegen import arrays
@@ -22,6 +23,8 @@ from symgrad.derivation.order import Written
 from symgrad.errors import UnboundError
 from symgrad.evaluate import evaluate
 from symgrad.lower import lower
+from symgrad.ops.join import concatenate
+from symgrad.ops.structure import reshape
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.record import Gradient, Leaf
@@ -39,17 +42,31 @@ LARGE = 5_000
 CHOICES = 64
 """How many situations of one graph are remembered."""
 
+SMALL = 4096
+"""Elements of a value that comes in one array with others where it is computed along the way."""
+
+Place: TypeAlias = tuple[int, int, tuple[int, ...]]
+"""Where a value lies in an array with others: from, to, in which shape."""
+
 _lock = threading.RLock()
 _patterns: OrderedDict[Any, Pattern] = OrderedDict()
 _recent: dict[Any, list[Pattern]] = {}
 
 
 class Plan:
-    """What to do for one graph and some of its nodes: expressions over the symbols of the ends."""
+    """What to do for one graph and some of its nodes: expressions over the symbols of the ends.
 
-    def __init__(self, inputs: list[Expr], outputs: list[Expr], title: str) -> None:
+    ``returned``: how many outputs come before those that are computed along the way; ``places``:
+    the number of the output of each of these, or where it lies in the last one.
+    """
+
+    def __init__(
+        self, inputs: list[Expr], exprs: list[Expr], returned: int, pack: bool, title: str
+    ) -> None:
         self.inputs = inputs
-        self.outputs = outputs
+        self.returned = returned
+        self.places: list[int | Place] = list(range(returned, len(exprs)))
+        self.outputs = _packed(exprs, returned, self.places) if pack else exprs
         self.title = title
         self.executables: dict[tuple[int, ...], Executable] = {}
         self.seen = 0
@@ -66,6 +83,28 @@ class Plan:
         return found
 
 
+def _packed(exprs: list[Expr], returned: int, places: list[int | Place]) -> list[Expr]:
+    """The outputs with small ones, from ``returned`` on, in one; ``places`` are set.
+
+    A program of some microseconds spends most of them on its results: an array for each.
+    """
+    small = [e for e in exprs[returned:] if prod(e.shape) <= SMALL]
+    chosen = {id(e) for e in small if e.dtype is small[0].dtype}
+    if len(chosen) < 2:
+        return exprs
+    outputs, pieces, start = exprs[:returned], [], 0
+    for k, e in enumerate(exprs[returned:]):
+        if id(e) in chosen:
+            size = prod(e.shape)
+            pieces.append(reshape(e, (size,)))
+            places[k] = (start, start + size, e.shape)
+            start += size
+        else:
+            places[k] = len(outputs)
+            outputs.append(e)
+    return [*outputs, concatenate(pieces)]
+
+
 class Choice:
     """What to compute in one situation, in places of the pattern.
 
@@ -74,7 +113,7 @@ class Choice:
     ``donate``: the inputs that may be used up.
     """
 
-    __slots__ = ("derived", "donate", "plan", "returned", "run", "wanted")
+    __slots__ = ("derived", "donate", "plan", "run", "wanted")
 
     def __init__(
         self,
@@ -86,7 +125,6 @@ class Choice:
         self.plan = plan
         self.wanted = wanted
         self.derived = derived
-        self.returned = len(plan.outputs) - sum(width or 1 for _, width in wanted)
         self.donate = donate
         self.run: Any = None
 
@@ -114,13 +152,14 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
             for number, k in enumerate(pattern.ends)
             if k in pattern.rebound and k not in shared and counts[k] == pattern.inner[k] + HELD + 1
         ]
-    outputs = (*roots, *wanted)
-    plan = pattern.plans.get(outputs)
+    widths = [pattern.widths.get(k, 0) for k in wanted]
+    pack = using and not pattern.cuda
+    key = (pack, *roots, *wanted)
+    plan = pattern.plans.get(key)
     if plan is None:
         if len(pattern.plans) > CHOICES:
             pattern.plans.clear()
-        plan = pattern.plans[outputs] = _plan(nodes, pattern.ends, outputs)
-    widths = [pattern.widths.get(k, 0) for k in wanted]
+        plan = pattern.plans[key] = _plan(nodes, pattern.ends, roots, wanted, pack)
     return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate))
 
 
@@ -186,31 +225,35 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
         if choice.run is None:
             found = _first_runs(pattern, nodes, choice, values)
         else:
-            if np.ndarray in map(type, values):
+            if not _ELSEWHERE.isdisjoint(map(type, values)):
                 _place(pattern, nodes, values, choice.donate)
             found = choice.run(*values)
         if type(found) is not tuple:
             found = tuple(found) if isinstance(found, list) else (found,)
         for n in choice.donate:
             nodes[pattern.ends[n]].value = None
-        at = choice.returned
+        plan = choice.plan
+        whole = found[-1]
+        along = [found[p] if type(p) is int else (whole, p) for p in plan.places]
+        at = 0
         for k, width in choice.wanted:
             if width:
-                nodes[k].value = found[at : at + width]
+                nodes[k].value = along[at : at + width]
                 at += width
             else:
-                nodes[k].value = found[at]
+                nodes[k].value = along[at]
                 at += 1
         for k in choice.derived:
             part = nodes[k]
             part.value = part.operands[0].value[part.index]
-        return found[: choice.returned]
+        return found[: plan.returned]
 
 
 def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
     plan.seen += 1
+    values[:] = [held(nodes[k]) for k in pattern.ends]
     big = pattern.size > COLD_NODES or pattern.cuda
     if plan.seen == 1 and not big and sum(v.size for v in values) <= COLD_ELEMENTS:
         feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
@@ -221,10 +264,17 @@ def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: 
     return executable(*values)
 
 
+_ELSEWHERE = {np.ndarray, tuple}
+"""Types of values that are not arrays on a device: of NumPy, or in an array with others."""
+
+
 def _place(
     pattern: Pattern, nodes: Sequence[Any], values: list[Any], donate: Collection[int]
 ) -> None:
     """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
+    for n, found in enumerate(values):
+        if type(found) is tuple:
+            values[n] = held(nodes[pattern.ends[n]])
     kinds = list(map(type, values))
     n = -1
     for _ in range(kinds.count(np.ndarray)):
@@ -248,8 +298,14 @@ def _check_bound(end: Any) -> None:
         )
 
 
-def _plan(nodes: Sequence[Any], ends: Sequence[int], outputs: Sequence[int]) -> Plan:
-    """Expressions of the nodes at some places; an Update gives several."""
+def _plan(
+    nodes: Sequence[Any],
+    ends: Sequence[int],
+    roots: Sequence[int],
+    wanted: Sequence[int] = (),
+    pack: bool = False,
+) -> Plan:
+    """Expressions of the nodes at some places; an Update and a Gradient give several."""
     inputs = [
         symbol(getattr(nodes[k], "name", "") or f"x{n}", nodes[k].shape, nodes[k].dtype,
                number=n + 1)
@@ -258,11 +314,13 @@ def _plan(nodes: Sequence[Any], ends: Sequence[int], outputs: Sequence[int]) -> 
     table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
     expansion = Expansion(nodes, table)
     exprs: list[Expr] = []
-    for k in outputs:
+    returned = 0
+    for at, k in enumerate((*roots, *wanted)):
         found = expansion.exprs[id(nodes[k])]
         exprs += found if isinstance(found, list) else [found]
+        returned = len(exprs) if at < len(roots) else returned
     title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
-    return Plan(inputs, simplify(expansion.final(exprs)), title)
+    return Plan(inputs, simplify(expansion.final(exprs)), returned, pack, title)
 
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
@@ -282,7 +340,16 @@ def value(node: Any) -> Any:
         return value(node.source)
     if node.value is None:
         execute([node])
-    return node.value
+    return held(node)
 
 
-__all__ = ["Plan", "execute", "plan_of", "value"]
+def held(node: Any) -> Any:
+    """The array of a node that has one; one that lies in an array with others is taken out."""
+    found = node.value
+    if type(found) is tuple:
+        whole, (start, stop, shape) = found
+        found = node.value = arrays.to_numpy(whole)[start:stop].reshape(shape)
+    return found
+
+
+__all__ = ["Plan", "execute", "held", "plan_of", "value"]

@@ -68,7 +68,11 @@ def kind_of(shape: Shape, dtype: DType, device: str = "cpu") -> Kind:
 
 
 class Node:
-    """What a graph of records is made of: see Leaf, Record, Gradient, Update and Part."""
+    """What a graph of records is made of: see Leaf, Record, Gradient, Update and Part.
+
+    ``value`` is None as long as it is not known; an array, or an array in which it lies with others
+    and where (see :func:`symgrad.recording.execute.held`).
+    """
 
     __slots__ = ()
     kind: Kind

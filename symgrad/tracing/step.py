@@ -18,7 +18,7 @@ from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable
 
 from symgrad.errors import TraceError
-from symgrad.recording.execute import plan_of, value
+from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Tensor
@@ -197,7 +197,7 @@ class _Variant:
             if kind == 0:
                 t = tensors[source]
                 array = t._storage.node.value
-                if array is None or type(array) is np.ndarray or t._view is not None:
+                if type(array) in _HOST or t._view is not None:
                     array = _given(t)
                 values.append(array)
             elif kind == 2:
@@ -241,8 +241,9 @@ class _Variant:
 
 _node, _value, _training = attrgetter("node"), attrgetter("value"), attrgetter("training")
 _LEAF = {Leaf}
-_HOST = {np.ndarray, type(None)}
-"""Types of values that are not on a device: memory of the user, results of cold graphs, pending."""
+_HOST = {np.ndarray, tuple, type(None)}
+"""Types of values that are not arrays on a device: memory of the user, results of cold graphs, what
+lies in an array with others, and pending."""
 
 
 def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
@@ -282,7 +283,7 @@ def _given(t: Tensor) -> Any:
     node = t._storage.node
     if t._view is not None or t._storage.shared is not None or node.value is None:
         return t.array()
-    if isinstance(node.value, np.ndarray) and type(node) is Leaf:
+    if isinstance(held(node), np.ndarray) and type(node) is Leaf:
         if node.used:
             node.value = arrays.to_device(node.value)
         node.used = True
@@ -295,7 +296,7 @@ def _known(storage: Storage) -> Any:
     node = storage.node
     if getattr(node, "value", None) is None:
         return Tensor(storage).array()
-    return node.value
+    return held(node)
 
 
 def _tensors(result: Any) -> list[Tensor]:
