@@ -182,3 +182,16 @@ def test_a_long_compilation_says_so_on_a_terminal(monkeypatch):
     for _ in range(2):
         program(0.5)
     assert hidden.getvalue() == ""
+
+
+def test_the_tests_are_collected_without_pytorch():
+    code = """
+import sys
+sys.modules["torch"] = None
+import pytest
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, encoding="utf-8", cwd=ROOT
+    )
+    assert done.returncode == 0, done.stdout[-2000:]

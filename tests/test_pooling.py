@@ -6,9 +6,10 @@ import pytest
 import symgrad as sg
 from symgrad import nn
 from symgrad.nn import functional as F
-from tests.test_convolution import both, drawn
 
 torch = pytest.importorskip("torch")
+from tests.against_torch import both, drawn  # noqa: E402 - needs torch
+
 TF = torch.nn.functional
 SIGNAL, IMAGE, VOLUME = drawn(2, 3, 9), drawn(2, 3, 8, 7), drawn(1, 2, 6, 5, 7)
 DATA = {1: SIGNAL, 2: IMAGE, 3: VOLUME}
