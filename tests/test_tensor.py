@@ -184,3 +184,28 @@ def test_products_with_a_zero_expression_have_the_shape_of_all_factors():
         made = sg.einsum("i,j->ij", first, second)
         assert made.shape == (first.shape[0], second.shape[0])
         assert not made.any()
+
+
+@pytest.mark.parametrize("call", [
+    lambda l, t: t.new_zeros(3, requires_grad=True, device="cpu"),
+    lambda l, t: t.new_ones((2, 3)),
+    lambda l, t: t.new_full((2,), 3),
+    lambda l, t: l.full((2,), 1j),
+    lambda l, t: l.full((2,), True),
+    lambda l, t: l.full_like(input=t, fill_value=3, memory_format=None),
+    lambda l, t: l.zeros_like(input=t, dtype=l.int64, layout=None),
+    lambda l, t: l.ones_like(t, requires_grad=True),
+    lambda l, t: l.arange(l.tensor(3)),
+    lambda l, t: l.arange(2.5, 7, l.tensor(2)),
+])  # fmt: skip
+def test_new_tensors_take_what_pytorch_takes(call):
+    found, wanted = call(sg, sg.tensor([1.0, 2.0])), call(torch, torch.tensor([1.0, 2.0]))
+    assert str(found) == str(wanted)
+    assert str(found.dtype) == str(wanted.dtype)
+
+
+def test_new_tensors_refuse_what_pytorch_refuses():
+    with pytest.raises(ValueError, match="step must be nonzero"):
+        sg.arange(0, 1, 0.1, dtype=sg.int64)
+    with pytest.raises(TypeError, match="bogus"):
+        sg.ones(2).new_zeros(3, bogus=True)

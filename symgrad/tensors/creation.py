@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -99,13 +99,7 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """``fill_value`` everywhere."""
-    kind = dtype or (
-        dtypes.bool_
-        if isinstance(fill_value, bool)
-        else dtypes.int64
-        if isinstance(fill_value, int)
-        else default_dtype()
-    )
+    kind = dtype or tensor(fill_value).dtype
     shape = _shape((size,) if isinstance(size, int) else size)
     return _made(np.full(shape, fill_value, kind.numpy), kind, device, requires_grad)
 
@@ -129,43 +123,14 @@ def ones(
 empty = zeros
 
 
-def zeros_like(
-    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """0 in the shape of ``t``."""
-    return zeros(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
-                 requires_grad=requires_grad)  # fmt: skip
-
-
-def ones_like(
-    t: Tensor, *, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
-) -> Tensor:
-    """1 in the shape of ``t``."""
-    return ones(tuple(t.shape), dtype=dtype or t.dtype, device=device or t.device,
-                requires_grad=requires_grad)  # fmt: skip
-
-
-empty_like = zeros_like
-
-
 def full_like(
-    t: Tensor,
-    fill_value: Any,
-    *,
-    dtype: DType | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    layout: Any = None,
-) -> Tensor:
-    """``fill_value`` in the shape of ``t``."""
-    del layout  # tensors have one
-    return full(
-        tuple(t.shape),
-        fill_value,
-        dtype=dtype or t.dtype,
-        device=device or t.device,
-        requires_grad=requires_grad,
-    )
+    input: Tensor, fill_value: Any, *, dtype: DType | None = None, device: Any = None,
+    requires_grad: bool = False, layout: Any = None, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """``fill_value`` in the shape of ``input``."""
+    del layout, memory_format  # tensors have one
+    return full(tuple(input.shape), fill_value, dtype=dtype or input.dtype,
+                device=device or input.device, requires_grad=requires_grad)  # fmt: skip
 
 
 def eye(
@@ -193,10 +158,13 @@ def arange(
     """start, start + step, … below end."""
     if end is None:
         start, end = 0, start
+    start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
     whole = all(isinstance(v, int) for v in (start, end, step))
     kind = dtype or (dtypes.int64 if whole else default_dtype())
     if kind is dtypes.int64:
         start, end, step = int(start), int(end), int(step)
+    if not step:
+        raise ValueError("step must be nonzero")
     return _made(np.arange(start, end, step).astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -256,40 +224,24 @@ def randn(
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
-def rand_like(
-    t: Tensor,
-    *,
-    dtype: DType | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    layout: Any = None,
-) -> Tensor:
-    """Uniform on [0, 1) in the shape of ``t``."""
-    del layout  # tensors have one
-    return rand(
-        tuple(t.shape),
-        dtype=dtype or t.dtype,
-        device=device or t.device,
-        requires_grad=requires_grad,
-    )
+def _alike(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``make`` in the shape of a tensor, in its dtype and on its device unless others are given."""
+
+    def like(
+        input: Tensor, *, dtype: DType | None = None, device: Any = None,
+        requires_grad: bool = False, layout: Any = None, memory_format: Any = None,
+    ) -> Tensor:  # fmt: skip
+        del layout, memory_format  # tensors have one
+        return make(tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device,
+                    requires_grad=requires_grad)  # fmt: skip
+
+    like.__name__ = like.__qualname__ = f"{make.__name__}_like"
+    like.__doc__ = f"{make.__name__} in the shape of ``input``."
+    return like
 
 
-def randn_like(
-    t: Tensor,
-    *,
-    dtype: DType | None = None,
-    device: Any = None,
-    requires_grad: bool = False,
-    layout: Any = None,
-) -> Tensor:
-    """Standard normal in the shape of ``t``."""
-    del layout  # tensors have one
-    return randn(
-        tuple(t.shape),
-        dtype=dtype or t.dtype,
-        device=device or t.device,
-        requires_grad=requires_grad,
-    )
+zeros_like, ones_like, rand_like, randn_like = map(_alike, (zeros, ones, rand, randn))
+empty_like = zeros_like
 
 
 def randint(
@@ -362,23 +314,30 @@ def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = Non
     return t._set(Tensor.from_value(drawn, t.dtype))
 
 
-Tensor.uniform_ = uniform_  # type: ignore[attr-defined]
-Tensor.normal_ = normal_  # type: ignore[attr-defined]
-for _name, _make in (("new_zeros", zeros), ("new_ones", ones)):
+def new_zeros(
+    self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """0 everywhere, in this tensor's dtype and on its device."""
+    return new_full(self, _shape(size), 0, dtype, device, requires_grad)
 
-    def _like(
-        self: Tensor, *size: Any, _make: Any = _make, dtype: DType | None = None, **_: Any
-    ) -> Tensor:
-        return _make(*size, dtype=dtype or self.dtype)
 
-    setattr(Tensor, _name, _like)
+def new_ones(
+    self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """1 everywhere, in this tensor's dtype and on its device."""
+    return new_full(self, _shape(size), 1, dtype, device, requires_grad)
 
 
 def new_full(
-    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, device: Any = None
-) -> Tensor:
+    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
     """``fill_value`` everywhere, in this tensor's dtype and on its device."""
-    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device)
+    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device,
+                requires_grad=requires_grad)  # fmt: skip
 
 
-Tensor.new_full = new_full  # type: ignore[attr-defined]
+for _method in (uniform_, normal_, new_zeros, new_ones, new_full):
+    setattr(Tensor, _method.__name__, _method)
