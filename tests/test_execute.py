@@ -185,6 +185,7 @@ def test_large_values_of_a_step_come_alone():
         optimizer.step()
     whole = layer.weight._grad[0]
     kinds = [type(v) for v in whole.value]
-    assert kinds[0] is not tuple and kinds[1] is tuple
+    assert kinds[0] is not tuple
+    assert kinds[1] is tuple
     np.testing.assert_array_equal(layer.weight.grad.numpy(), np.full((100, 100), 2.0))
     np.testing.assert_array_equal(layer.bias.grad.numpy(), np.full(100, 2.0))
