@@ -21,6 +21,7 @@ from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
 from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
 from symgrad.random import stream_of
+from symgrad.recording.execute import value
 from symgrad.recording.record import Leaf, modes
 from symgrad.tensors import creation
 from symgrad.tensors.storage import device_name, jax_device
@@ -120,9 +121,12 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
 
 
 def _loss(name: str) -> Callable[..., Tensor]:
-    """The row as ``f(input, target, …, reduction="mean")`` with PyTorch's old flags."""
-    run = _row(name)
-    defaults = {k: p.default for k, p in signature(FUNCTIONS[name].build).parameters.items()}
+    """The row as ``f(input, target, …, reduction="mean")`` with PyTorch's old flags.
+
+    Options that are as by default are left out.
+    """
+    row = FUNCTIONS[name]
+    defaults = {k: p.default for k, p in signature(row.build).parameters.items()}
 
     def function(
         input: Tensor,
@@ -130,15 +134,15 @@ def _loss(name: str) -> Callable[..., Tensor]:
         *,
         size_average: bool | None = None,
         reduce: bool | None = None,
-        reduction: str = "mean",
         **options: Any,
     ) -> Tensor:
-        options["reduction"] = reduction_of(size_average, reduce, reduction)
+        if size_average is not None or reduce is not None:
+            options["reduction"] = reduction_of(size_average, reduce, "mean")
         said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
-        return run(input, target, **said)
+        return call(row, (input, target), said)
 
     function.__name__ = function.__qualname__ = name
-    function.__doc__ = run.__doc__
+    function.__doc__ = row.build.__doc__
     return function
 
 
@@ -212,13 +216,14 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
     if type(node) is Leaf and node.symbol is not None:
         return False
     held = target._storage.shared if target._view is None else None
-    known = getattr(node, "value", None) if held is None else held
-    if known is None or node.device != "cpu" or modes.capture is not None:
+    if held is None and getattr(node, "value", None) is not None:
+        held = value(node)
+    if held is None or node.device != "cpu" or modes.capture is not None:
         return True
-    if held is not None or type(node) is not Leaf:
-        return _some_ignored(arrays.to_numpy(known), classes, ignore_index)
+    if type(node) is not Leaf or target._storage.shared is not None:
+        return _some_ignored(arrays.to_numpy(held), classes, ignore_index)
     if node.checked is None or node.checked[:2] != (classes, ignore_index):
-        found = _some_ignored(arrays.to_numpy(known), classes, ignore_index)
+        found = _some_ignored(arrays.to_numpy(held), classes, ignore_index)
         node.checked = classes, ignore_index, found
     return node.checked[2]
 

@@ -166,11 +166,12 @@ class BCEWithLogitsLoss(_Loss):
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Binary cross-entropy of logits."""
+        own = self._buffers
         return F.binary_cross_entropy_with_logits(
             input,
             target,
-            weight=self.weight,
-            pos_weight=self.pos_weight,
+            own["weight"],
+            pos_weight=own["pos_weight"],
             reduction=self.reduction,
         )
 

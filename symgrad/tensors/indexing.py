@@ -151,8 +151,7 @@ def known_array(t: Any) -> Any:
     node = t._now()
     if node.tracked or t._tracked or node.device != "cpu":
         return None
-    held = getattr(node, "value", None)
-    return None if held is None else arrays.to_numpy(held)
+    return None if getattr(node, "value", None) is None else arrays.to_numpy(value(node))
 
 
 def numpy_index(entries: Sequence[tuple[Any, ...]], dims: Sequence[int] = (),
