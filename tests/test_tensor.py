@@ -209,3 +209,14 @@ def test_new_tensors_refuse_what_pytorch_refuses():
         sg.arange(0, 1, 0.1, dtype=sg.int64)
     with pytest.raises(TypeError, match="bogus"):
         sg.ones(2).new_zeros(3, bogus=True)
+
+
+def test_a_formula_leaves_its_tensors_as_they_were():
+    w = sg.tensor([1.0, 2.0], requires_grad=True)
+    assert str((w.detach() + 1).formula()) == "w + 1"
+    assert (w * 2).requires_grad
+    assert repr(w.detach() * 2) == "tensor([2., 4.])"
+    labels, x = sg.tensor([0, -100]), sg.randn(2, 3)
+    assert str((labels * 1).formula()) == "labels"
+    loss = sg.nn.functional.cross_entropy(x, labels).item()
+    assert loss == pytest.approx(sg.nn.functional.cross_entropy(x[:1], labels[:1]).item())

@@ -213,7 +213,7 @@ def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:
     Where that is not known without waiting, it may be so.
     """
     node = target._now()
-    if type(node) is Leaf and node.symbol is not None:
+    if type(node) is Leaf and node.symbol is not None and node.value is None:
         return False
     held = target._storage.shared if target._view is None else None
     if held is None and getattr(node, "value", None) is not None:

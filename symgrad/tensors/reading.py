@@ -158,9 +158,7 @@ class Reading(Attributes):
     __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        node = self._now()
-        ends = walk([node], lambda n: getattr(n, "value", None) is not None)
-        if any(type(n) is Leaf and n.symbol is not None for n in ends):
+        if any(n.symbol is not None for n in self._symbols()):
             return f"{self.formula()}  ({shape_text(tuple(self.shape))} {self.dtype.name})"
         name = type(self.grad_fn).__name__ if self.grad_fn is not None else None
         return tensor_text(

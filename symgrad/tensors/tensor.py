@@ -91,10 +91,7 @@ class Tensor(Viewing):
         known = self._leaf
         if known is not None and known.source is node:
             return known
-        if type(node) is Leaf:
-            if node.symbol is not None:
-                return node
-        elif node.tracked:
+        if node.tracked:  # an operation, or a symbol
             return node
         self._leaf = known = tracked_leaf(node, weakref.ref(self), self._name)
         return known
