@@ -11,6 +11,7 @@ from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
 from symgrad.errors import AxisError
+from symgrad.recording.execute import value
 from symgrad.tensors.calls import as_operand
 from symgrad.tensors.reading import Reading
 
