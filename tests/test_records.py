@@ -37,6 +37,22 @@ class Polar(sg.autograd.Function):
         return gx * phi.cos() + gy * phi.sin(), r * (gy * phi.cos() - gx * phi.sin())
 
 
+class Masked(sg.autograd.Function):
+    """Keeps one tensor as an attribute, and saves nothing where another could be."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mask = x > 0
+        ctx.save_for_backward(None, x)
+        return x * ctx.mask
+
+    @staticmethod
+    def backward(ctx, g):
+        nothing, x = ctx.saved_tensors
+        assert nothing is None
+        return g * ctx.mask * x
+
+
 class Unsaved(sg.autograd.Function):
     """Its backward makes a tensor of its own."""
 
@@ -67,6 +83,13 @@ def test_a_function_with_two_outputs():
     (r2 * phi2.cos() * 3 + r2 * phi2.sin()).backward()
     assert r.grad.item() == pytest.approx(r2.grad.item())
     assert phi.grad.item() == pytest.approx(phi2.grad.item())
+
+
+def test_a_function_keeps_tensors_as_attributes():
+    for numbers in ([3.0, -2.0], [-3.0, 5.0]):
+        x = sg.tensor(numbers, requires_grad=True)
+        Masked.apply(x).sum().backward()
+        assert x.grad.tolist() == [max(v, 0) for v in numbers]
 
 
 def test_a_function_without_what_it_needs_says_so():

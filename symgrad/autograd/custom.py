@@ -24,7 +24,7 @@ from symgrad.transforms.batching import batched, repeated
 
 
 class Context:
-    """What ``forward`` leaves for ``backward``: saved tensors, and any attribute."""
+    """What ``forward`` leaves for ``backward``: saved tensors, and any attribute, tensors too."""
 
     def __init__(self, needs: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs
@@ -45,17 +45,24 @@ class Context:
 
 
 class Call:
-    """One way of calling a Function: its class, its context without tensors, which output."""
+    """One way of calling a Function: its class, its context without tensors, which output.
 
-    def __init__(self, owner: Any, context: Context, inputs: int, tensors: tuple[int, ...],
-                 outputs: tuple[Any, ...], index: int, own: tuple[int, ...], saved: int) -> None:  # fmt: skip
-        self.owner, self.context = owner, context
+    ``saved``: for each tensor that was saved whether there is one, then the names of attributes
+    that are tensors.
+    """
+
+    def __init__(self, owner: Any, facts: dict[str, Any], inputs: int, tensors: tuple[int, ...],
+                 outputs: tuple[Any, ...], index: int, own: tuple[int, ...],
+                 saved: tuple[tuple[bool, ...], tuple[str, ...]]) -> None:  # fmt: skip
+        self.owner, self.facts = owner, facts
         self.inputs, self.tensors = inputs, tensors
+        self.saved = saved
         self.outputs, self.index = outputs, index
         self.own = own
         # It frees its graph even where it saves no tensor.
         first = 1 + len(tensors)
-        saves = (*range(first, first + saved), "result" if own else "freed")
+        count = sum(saved[0]) + len(saved[1])
+        saves = (*range(first, first + count), "result" if own else "freed")
         self.row = Row(owner.__name__, self.build, f"{owner.__name__}Backward", saves)
 
     def __repr__(self) -> str:
@@ -76,9 +83,12 @@ class Call:
         saved = node.args[1 + width :]
         stand_ins = [symbol(f"saved{k}", e.shape, e.dtype, number=-4) for k, e in enumerate(saved)]
         incoming = symbol("g", adjoint.shape, adjoint.dtype, number=-4)
-        context = Context(self.context.needs_input_grad)
-        context.__dict__.update(self.context.__dict__)
-        context.saved_tensors = tuple(Tensor.of(s) for s in stand_ins)
+        context = Context(())
+        context.__dict__.update(self.facts)
+        supply = map(Tensor.of, stand_ins)
+        there, names = self.saved
+        context.saved_tensors = tuple(next(supply) if given else None for given in there)
+        context.__dict__.update(zip(names, supply, strict=True))
         others = {
             k: symbol(f"g{k}", shape, dtype, number=-4)
             for k, (shape, dtype) in enumerate(self.outputs)
@@ -172,6 +182,8 @@ CUSTOM = Op(
 del OPS["custom"]
 
 _CALLS: dict[Any, Call] = {}
+CALLS = 1024
+"""How many ways of calling are remembered."""
 
 
 class Function:
@@ -217,17 +229,22 @@ class Function:
     def _recorded(cls, context: Context, args: Any, outputs: Any, index: int) -> Any:
         places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
         kinds = tuple((tuple(o.shape), o.dtype) for o in outputs)
-        facts = {k: v for k, v in context.__dict__.items() if k != "saved_tensors"}
-        saved = [t for t in context.saved_tensors if t is not None]
+        facts = dict(context.__dict__)
+        kept = facts.pop("saved_tensors")
+        named = {k: facts.pop(k) for k, v in context.__dict__.items() if isinstance(v, Tensor)}
+        saved = [t for t in (*kept, *named.values()) if t is not None]
         own = tuple(k for k, t in enumerate(saved) if t is outputs[index])
-        key: Any = (cls, tuple(facts.items()), places, kinds, index, len(saved), own)
+        layout = tuple(t is not None for t in kept), tuple(named)
+        key: Any = (cls, tuple(facts.items()), places, kinds, index, layout, own)
         try:
             known = _CALLS.get(key)
         except TypeError:  # an attribute that cannot be compared
             key, known = None, None
         if known is None:
-            known = Call(cls, context, len(args), places, kinds, index, own, len(saved))
+            known = Call(cls, facts, len(args), places, kinds, index, own, layout)
             if key is not None:
+                if len(_CALLS) >= CALLS:
+                    _CALLS.clear()
                 _CALLS[key] = known
         tensors = [outputs[index], *(args[k] for k in places), *saved]
         nodes = tuple(t.node() for t in tensors)

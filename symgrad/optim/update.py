@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from symgrad.recording.execute import execute
+from symgrad.recording.execute import execute, lock
 from symgrad.recording.record import Leaf, Part, Update, leaf_like, modes
 from symgrad.tensors.creation import tensor
 from symgrad.tensors.tensor import Tensor
@@ -102,17 +102,13 @@ class Cohort:
             old = storage.node
             if storage.shared is not None:
                 np.copyto(storage.shared, np.asarray(new))
-            if getrefcount(old) == ALONE:
-                old.value = new
+            if old.value is None or getrefcount(old) == ALONE:
+                old.value = new  # where it was used up, no derivative reads it again
                 storage.version += 1
                 continue
             made = leaf_like(old, new)
             made.name = target._name
-            if old.value is None:  # used up: no derivative reads it again
-                storage.node = made
-                storage.version += 1
-            else:
-                storage.rebind(made)
+            storage.rebind(made)
         if self.count is None:
             self.step = 2
             return
@@ -135,9 +131,10 @@ def apply_updates(cohorts: Sequence[Cohort]) -> None:
     for cohort in cohorts:
         for p in cohort.params:
             p._leaf = None  # it is of the value before the step
-    found = iter(execute([cohort.record() for cohort in cohorts], using=True))
-    for cohort in cohorts:
-        cohort.take(found)
+    with lock:  # no other thread runs while the values are used up
+        found = iter(execute([cohort.record() for cohort in cohorts], using=True))
+        for cohort in cohorts:
+            cohort.take(found)
 
 
 ALONE = 3

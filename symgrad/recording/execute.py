@@ -48,7 +48,8 @@ SMALL = 4096
 Place: TypeAlias = tuple[int, int, tuple[int, ...]]
 """Where a value lies in an array with others: from, to, in which shape."""
 
-_lock = threading.RLock()
+lock = threading.RLock()
+"""Held while a graph is recognised and run."""
 _patterns: OrderedDict[Any, Pattern] = OrderedDict()
 _recent: dict[Any, list[Pattern]] = {}
 
@@ -212,7 +213,7 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     The results of roots that are Updates are returned, one after another.  Raises UnboundError for
     a symbol.
     """
-    with _lock:
+    with lock:
         pattern, nodes = _matched(roots)
         counts = tuple(map(sys.getrefcount, nodes))
         choice = pattern.choices.get((using, counts))
@@ -325,7 +326,7 @@ def _plan(
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
     """The plan of a graph that is not run now: its ends, and where each root is in the outputs."""
-    with _lock:
+    with lock:
         order, needed = collect(roots)
         outputs = list(dict.fromkeys(roots))
         pattern = Pattern(order, needed, outputs)
@@ -352,4 +353,4 @@ def held(node: Any) -> Any:
     return found
 
 
-__all__ = ["Plan", "execute", "held", "plan_of", "value"]
+__all__ = ["Plan", "execute", "lock", "held", "plan_of", "value"]

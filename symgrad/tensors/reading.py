@@ -44,11 +44,13 @@ class Reading(Attributes):
                 "a compiled step read the value of a tensor (item, print, if, numpy); the function "
                 "is recorded once, so values do not exist yet. Return the tensor and read it after."
             )
-        if getattr(node, "value", None) is None:
+        try:
+            return value(node)
+        except UnboundError:
             unknown = self._symbols()
             if unknown:
-                raise self._no_value(unknown[0])
-        return value(node)
+                raise self._no_value(unknown[0]) from None
+            raise
 
     def _symbols(self) -> list[Any]:
         """The symbols that this tensor depends on."""
