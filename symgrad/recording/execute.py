@@ -353,4 +353,4 @@ def held(node: Any) -> Any:
     return found
 
 
-__all__ = ["Plan", "execute", "lock", "held", "plan_of", "value"]
+__all__ = ["Plan", "execute", "held", "lock", "plan_of", "value"]
