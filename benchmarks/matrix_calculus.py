@@ -124,7 +124,7 @@ def derived(case: dict[str, Any]) -> str:
     }
     for word, spec in case["variables"].items():
         sizes = ",".join(str(s) for s in spec["shape"])
-        scope[word] = sg.symbol(word, sizes, sg.float64)
+        scope[word] = sg.symbol(word, sizes, sg.float64, spec["domain"])
     tree = ast.parse(case["function"], mode="eval").body
     x = scope[case["wrt"]]
 

@@ -153,6 +153,6 @@ def test_a_printed_formula_reads_back_as_jax_grad(which: str) -> None:
     for name, formula in formulas.items():
         letters = formula.letters
         ranges = {letter: str(slot.size) for slot, letter in letters.items()}
-        at = [letters[form.data] for form in formula._indices]
+        at = [letters[form.data] for form in formula.indices]
         found = evaluate_formula(formula.unicode, drawn(which), SIZES, ranges, at)
         agree(found, reference(which)[name])

@@ -5,6 +5,7 @@ import pytest
 
 import symgrad as sg
 from symgrad import optim
+from symgrad.derivation.python_form import namespace
 from symgrad.optim.row import complement
 
 s, t = sg.symbols("s t")
@@ -81,3 +82,32 @@ def test_columns_of_an_ascii_derivation_align():
     start = next(k for k, line in enumerate(lines) if line.startswith(("L ", "r ")))
     short = {line.index(" = ") for line in lines[start:] if line.index(" = ") <= 8}
     assert short == {8}
+
+
+n, d = sg.symbol("X", "n,d").shape
+M = sg.symbol("M", "n,n")
+
+
+@pytest.mark.parametrize(
+    ("value", "python"),
+    [
+        (lambda: s - n - 1, "s - n - 1"),
+        (lambda: n - s, "n - s"),
+        (lambda: n * s, "n * s"),
+        (lambda: s / sg.sqrt(n), "s / (n**0.5)"),
+        (lambda: sg.ones(n, d), "ones((n, d), dtype=np.float32)"),
+        (lambda: sg.full((n,), 2.0), "np.full((n,), 2, dtype=np.float32)"),
+        (lambda: sg.eye(n) @ M, "M"),
+    ],
+)
+def test_sizes_are_numbers(value, python):
+    assert value().formula().python() == python
+
+
+def test_python_needs_no_matrix_notation():
+    x = sg.symbol("x", "n")
+    slope = sg.grad(x @ sg.linalg.solve(M, x), x).formula()
+    values = {"M": np.eye(3) + 0.1 * np.arange(9.0).reshape(3, 3), "x": np.arange(3.0)}
+    inverse = np.linalg.inv(values["M"])
+    found = eval(slope.python(), {**namespace(), **values})
+    np.testing.assert_allclose(found, (inverse + inverse.T) @ values["x"])

@@ -318,6 +318,10 @@ def power(e: Expr, exponent: Any) -> Expr:
     p = monomial(exponent).number
     if p == 1:
         return e
+    if not e.shape and isinstance(p, Fraction):
+        size = constant_value(e)
+        if size is not None and size.powers and size.number > 0:
+            return constant(size**p, e.dtype)
     if p in (2, 3, 4) or (p == 0):
         labels = [tuple(range(len(e.shape)))] * int(p)
         return contract(

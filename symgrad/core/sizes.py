@@ -53,6 +53,8 @@ class Monomial:
         return self._hash
 
     def __mul__(self, other: Monomial | Number | int) -> Monomial:
+        if not _is_number(other):
+            return NotImplemented
         other = monomial(other)
         if other.is_one:
             return self
@@ -71,9 +73,13 @@ class Monomial:
     __rmul__ = __mul__
 
     def __truediv__(self, other: Monomial | Number | int) -> Monomial:
+        if not _is_number(other):
+            return NotImplemented
         return self * monomial(other) ** -1
 
     def __rtruediv__(self, other: Number | int) -> Monomial:
+        if not _is_number(other):
+            return NotImplemented
         return monomial(other) * self**-1
 
     def __pow__(self, power: Fraction | int) -> Monomial:
@@ -141,6 +147,10 @@ class Monomial:
         if not bottom:
             return head
         return f"{head}/({bottom})" if " " in bottom else f"{head}/{bottom}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (Monomial, Fraction, int, float))
 
 
 def _letter_text(name: str, power: Fraction) -> str:

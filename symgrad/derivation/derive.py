@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 from symgrad.core.expr import Expr, facts_of, name_of
@@ -17,6 +18,10 @@ from symgrad.errors import NotationError
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
+
+
+def _known(form: Form, indices: tuple[Form, ...]) -> tuple[Form, tuple[Form, ...]]:
+    return form, indices
 
 
 class Line:
@@ -93,7 +98,7 @@ class Derivation:
             d = line.definition
             if d.kind == GRADIENT and d.of is not None and name_of(d.of) == of:
                 at = line.left.items[1:] if line.left.kind == "index" else ()
-                return Formula(d.expr, line.right, at)
+                return Formula(d.expr, functools.partial(_known, line.right, at))
         known = ", ".join(
             name_of(x.definition.of)
             for x in self.lines

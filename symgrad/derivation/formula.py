@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import Size
@@ -28,14 +29,23 @@ class Formula:
     def __init__(
         self,
         expr: Expr,
-        form: Form,
-        indices: tuple[Form, ...] = (),
+        forms: Callable[[], tuple[Form, tuple[Form, ...]]],
         names: dict[Expr, str] | None = None,
     ) -> None:
+        """``forms`` makes the form and its indices when one of the texts is asked for."""
         self.expr = expr
-        self.form = form
-        self._indices = indices
+        self._forms = cache(forms)
         self._names = names or {}
+
+    @property
+    def form(self) -> Form:
+        """What is printed.  Raises NotationError where no notation has a form for it."""
+        return self._forms()[0]
+
+    @property
+    def indices(self) -> tuple[Form, ...]:
+        """The indices of the left-hand side; none in matrix form."""
+        return self._forms()[1]
 
     @property
     def letters(self) -> dict[Slot, str]:
@@ -43,7 +53,7 @@ class Formula:
         symbols = leaves([self.expr])
         sizes = sizes_of(symbols)
         taken = {str(s) for s in sizes} | {name_of(s) for s in symbols}
-        return notation.assign_letters(notation.slots_of([*self._indices, self.form]), sizes, taken)
+        return notation.assign_letters(notation.slots_of([*self.indices, self.form]), sizes, taken)
 
     @property
     def unicode(self) -> str:
@@ -109,8 +119,7 @@ def form_of(
 
 def formula(e: Expr, written: Written | None = None) -> Formula:
     """The formula of an expression over its symbols."""
-    form, at = form_of(e, written)
-    return Formula(e, form, at)
+    return Formula(e, lambda: form_of(e, written))
 
 
 __all__ = ["Formula", "form_of", "formula", "sizes_of", "symbol_name", "topological"]

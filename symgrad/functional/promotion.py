@@ -9,6 +9,7 @@ from symgrad.core import dtypes
 from symgrad.core.build import cast, constant
 from symgrad.core.dtypes import DType, promote
 from symgrad.core.expr import Expr
+from symgrad.core.sizes import Monomial
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _DEFAULT = [dtypes.float32]
@@ -72,8 +73,10 @@ def promoted(*operands: Any, at_least_float: bool = False) -> list[Expr]:
     ]
 
 
-def floating(e: Expr) -> Expr:
-    """Integers become the default floating dtype."""
+def floating(e: Expr | Monomial) -> Expr:
+    """Integers and sizes become the default floating dtype."""
+    if isinstance(e, Monomial):
+        return constant(e, default_dtype())
     return e if e.dtype.differentiable else cast(e, default_dtype())
 
 

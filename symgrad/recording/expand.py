@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from symgrad.autodiff import pull_back
-from symgrad.core.build import add, elementwise, ones, zeros
+from symgrad.core.build import DELTA, add, constant_value, elementwise, ones, zeros
 from symgrad.core.equal import united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
@@ -54,6 +54,8 @@ class Expansion:
         """An untracked operand of a tracked record is a constant for derivatives."""
         e = self.exprs[id(operand)]
         if not node.tracked or operand.tracked or not e.dtype.differentiable:
+            return e
+        if e.op is DELTA or constant_value(e) is not None:
             return e
         if (
             type(operand) is Leaf

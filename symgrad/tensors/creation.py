@@ -9,10 +9,14 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
+from symgrad.core.build import constant, delta
 from symgrad.core.dtypes import DType, dtype_of_numpy
+from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError
 from symgrad.functional.promotion import default_dtype
+from symgrad.functional.table import Function
 from symgrad.random import stream_of
+from symgrad.recording.record import note
 from symgrad.tensors import several
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
@@ -29,10 +33,21 @@ def _made(array: np.ndarray[Any, Any], dtype: DType, where: Any, requires_grad: 
     return made.requires_grad_() if requires_grad else made
 
 
-def _shape(sizes: Sequence[Any]) -> tuple[int, ...]:
+def _shape(sizes: Sequence[Any]) -> tuple[Any, ...]:
     if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
         sizes = sizes[0]
-    return tuple(int(s) for s in sizes)
+    return tuple(s if isinstance(s, Monomial) else int(s) for s in sizes)
+
+
+_FULL = Function("full", lambda shape, value, dtype: constant(value, dtype, shape), "")
+_EYE = Function("eye", delta, "")
+
+
+def _filled(shape: tuple[Any, ...], value: Any, kind: DType, where: Any, tracked: bool) -> Tensor:
+    """``value`` everywhere; without memory where a size is a letter."""
+    if any(isinstance(s, Monomial) for s in shape):
+        return Tensor.from_node(note(_FULL, (shape, value, kind, ()), ()))
+    return _made(np.full(shape, value, kind.numpy), kind, where, tracked)
 
 
 def tensor(
@@ -100,8 +115,8 @@ def full(
 ) -> Tensor:
     """``fill_value`` everywhere."""
     kind = dtype or tensor(fill_value).dtype
-    shape = _shape((size,) if isinstance(size, int) else size)
-    return _made(np.full(shape, fill_value, kind.numpy), kind, device, requires_grad)
+    shape = _shape((size,) if isinstance(size, (int, Monomial)) else size)
+    return _filled(shape, fill_value, kind, device, requires_grad)
 
 
 def zeros(
@@ -109,7 +124,7 @@ def zeros(
 ) -> Tensor:
     """0 everywhere."""
     kind = dtype or default_dtype()
-    return _made(np.zeros(_shape(size), kind.numpy), kind, device, requires_grad)
+    return _filled(_shape(size), 0, kind, device, requires_grad)
 
 
 def ones(
@@ -117,7 +132,7 @@ def ones(
 ) -> Tensor:
     """1 everywhere."""
     kind = dtype or default_dtype()
-    return _made(np.ones(_shape(size), kind.numpy), kind, device, requires_grad)
+    return _filled(_shape(size), 1, kind, device, requires_grad)
 
 
 empty = zeros
@@ -143,6 +158,8 @@ def eye(
 ) -> Tensor:
     """The identity matrix."""
     kind = dtype or default_dtype()
+    if isinstance(n, Monomial) and m in (None, n):
+        return Tensor.from_node(note(_EYE, (n, kind, ()), ()))
     return _made(np.eye(n, m, dtype=kind.numpy), kind, device, requires_grad)
 
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+from symgrad.core.sizes import Monomial
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.tensors.tensor import Tensor, as_operand, call
 from symgrad.tensors.views import view_of
@@ -53,7 +54,7 @@ def _binary(name: str, swapped: bool = False) -> Callable[..., Any]:
 
     def run(self: Tensor, other: Any) -> Any:
         other = as_operand(other)
-        if not isinstance(other, (Tensor, int, float, bool, complex)):
+        if not isinstance(other, (Tensor, int, float, bool, complex, Monomial)):
             return NotImplemented
         return call(row, (other, self) if swapped else (self, other), {})
 
