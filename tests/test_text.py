@@ -94,7 +94,7 @@ M = sg.symbol("M", "n,n")
         (lambda: s - n - 1, "s - n - 1"),
         (lambda: n - s, "n - s"),
         (lambda: n * s, "n * s"),
-        (lambda: s / sg.sqrt(n), "s / (n**0.5)"),
+        (lambda: s / sg.sqrt(n), "s / n**0.5"),
         (lambda: sg.ones(n, d), "ones((n, d), dtype=np.float32)"),
         (lambda: sg.full((n,), 2.0), "np.full((n,), 2, dtype=np.float32)"),
         (lambda: sg.eye(n) @ M, "M"),
