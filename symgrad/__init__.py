@@ -112,6 +112,7 @@ if TYPE_CHECKING:
         set_float32_matmul_precision,
         set_num_threads,
     )
+    from symgrad.foreign import scalar_function
     from symgrad.serialization import load, save
     from symgrad.tracing.module_trace import trace_module
 
@@ -147,6 +148,7 @@ _LATER = {
     "set_num_threads": "symgrad.backends:set_num_threads",
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
+    "scalar_function": "symgrad.foreign:scalar_function",
     "trace_module": "symgrad.tracing.module_trace:trace_module",
 }
 """Names that are imported when first used, and where they are (as above for type checkers)."""

@@ -12,7 +12,7 @@ import numpy as np
 from symgrad_codegen.eager import template_function
 from symgrad_codegen.program import Template
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM
+from symgrad.core.build import CONTRACTION, DELTA, SUM, inlined
 from symgrad.core.dtypes import bfloat16
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Shape, letter_name, shape_text
@@ -65,8 +65,13 @@ def evaluate(
     """
     bound = bind_sizes(feeds, sizes)
     values: dict[Expr, Array] = {}
+    order = topological(roots, feeds.__contains__)
+    if any(node.op.body is not None for node in order):
+        bodies = inlined(order, feeds)
+        roots = [bodies[r] for r in roots]
+        order = topological(roots, feeds.__contains__)
     with np.errstate(all="ignore"):
-        for node in topological(roots, feeds.__contains__):
+        for node in order:
             given = feeds.get(node)
             if given is not None:
                 values[node] = np.asarray(given, dtype=node.dtype.numpy)

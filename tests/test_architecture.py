@@ -50,6 +50,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tensors.creation": 7.3,
     "symgrad.tensors.surface": 7.2,
     "symgrad.tracing.branch": 7.3,
+    "symgrad.foreign": 7.2,
     "symgrad.autograd": 7.1,
     "symgrad.transforms.checks": 7.05,
     "symgrad.transforms.derivatives": 7.05,

@@ -25,6 +25,25 @@ def run(tmp_path, text, line=1, name="model.py", **given):
     return space
 
 
+# ------------------------------------------------------------------ 3: a function of one's own
+
+
+def test_the_derivative_of_a_declared_function():
+    sympy = pytest.importorskip("sympy")
+    x = sympy.Symbol("x")
+    mish = sg.scalar_function("mish", x * sympy.tanh(sympy.log(1 + sympy.exp(x))))
+    text = "tanh(s) + x σ(x) (1 − tanh(s)²)   where s = softplus(x)"
+    assert str(mish.derivative().formula()) == text
+    for dtype in (sg.float32, sg.float64):
+        t = sg.linspace(-1e4, 1e4, 4001, dtype=dtype, requires_grad=True)
+        mish(t).sum().backward()
+        assert np.isfinite(t.grad.numpy()).all()
+        assert (t.grad[0].item(), t.grad[-1].item()) == (0, 1)
+
+
+# ------------------------------------------------------------------ 4: sizes
+
+
 def test_inner_sizes_that_are_different_letters(tmp_path):
     X, w, y = sg.symbols("X:n,d  w:k  y:n")
     with pytest.raises(sg.ShapeError) as problem:

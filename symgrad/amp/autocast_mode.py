@@ -73,7 +73,7 @@ class Policy:
         first = _first(args)
         kind = "" if first is None else first._now().device.partition(":")[0]
         low = self.low.get(kind)
-        name = function.name
+        name = function.name if FUNCTIONS.get(function.name) is function else ""  # PyTorch's own
         modes.autocast = None
         try:
             if low is None or first is None:

@@ -5,7 +5,7 @@ The names of ``kinds.py`` are here too: this is the module that other rooms buil
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -38,6 +38,7 @@ from symgrad.core.kinds import (
 )
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Monomial, Shape, Size, monomial
+from symgrad.core.traverse import transform
 from symgrad.errors import DTypeError
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "contract",
     "delta",
     "elementwise",
+    "inlined",
     "is_zero",
     "linear",
     "listening",
@@ -127,6 +129,23 @@ def _map_dtype(op: Op, args: Sequence[Expr], statics: tuple[Any, ...]) -> DType:
         if e.dtype is not first:
             raise DTypeError(f"{op.name} of {first} and {e.dtype} needs an explicit cast")
     return first
+
+
+def inlined(roots: Sequence[Expr], known: Iterable[Expr] = ()) -> dict[Expr, Expr]:
+    """Every node under ``roots`` → the same with the bodies of composed maps in their places.
+
+    Nodes that are ``known`` stay as they are.
+    """
+
+    def opened(node: Expr) -> Expr:
+        if node.op.body is None:
+            return node
+        rank = range(node.ndim)
+        sizes = dict(enumerate(node.shape))
+        rows = zip(node.args, node.params[0], strict=True)
+        return node.op.body(tuple(contract([a], [ls], rank, sizes, a.dtype) for a, ls in rows))
+
+    return transform(roots, opened, {e: e for e in known})
 
 
 def map_build(name: str) -> Any:

@@ -35,6 +35,8 @@ class Op:
                    node stands for the tuple (its own shape and dtype are the first result's), its
                    template makes a Python tuple, ``project(node, k)`` takes one result out, and its
                    ``vjp`` gets a tuple of adjoints, None where a result has none.
+    ``body``       maps that other ops compose: the arguments, all of the shape of the result → the
+                   result in ops that have templates.  What runs is the body.
     ``traits``     facts: "selects", "singular", "random", "nondifferentiable", ...
     """
 
@@ -51,6 +53,7 @@ class Op:
     traits: frozenset[str] = field(default_factory=frozenset[str])
     build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None
     size_operands: Callable[[Expr], tuple[Size, ...]] | None = None
+    body: Callable[[tuple[Expr, ...]], Expr] | None = None
     outputs: (
         Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[tuple[Shape, DType], ...]] | None
     ) = None

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import cache
+from itertools import count
 
+from symgrad.core.build import single_term
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import Size
 from symgrad.core.traverse import leaves, topological
@@ -23,7 +25,8 @@ class Formula:
     """What ``t.formula()`` returns.
 
     ``str(f)`` is Unicode text, or ASCII where standard output cannot encode it; ``f.unicode``,
-    ``f.ascii``, ``f.latex()`` and ``f.python()`` are the four spellings.
+    ``f.ascii``, ``f.latex()`` and ``f.python()`` are the four spellings.  ``where``: names in the
+    form and what they stand for, printed behind it.
     """
 
     def __init__(
@@ -31,9 +34,11 @@ class Formula:
         expr: Expr,
         forms: Callable[[], tuple[Form, tuple[Form, ...]]],
         names: dict[Expr, str] | None = None,
+        where: tuple[tuple[Form, Form], ...] = (),
     ) -> None:
         """``forms`` makes the form and its indices when one of the texts is asked for."""
         self.expr = expr
+        self.where = where
         self._forms = cache(forms)
         self._names = names or {}
 
@@ -58,7 +63,10 @@ class Formula:
     @property
     def unicode(self) -> str:
         """The formula in Unicode."""
-        return Printer(self.letters).text(self.form)
+        printer = Printer(self.letters)
+        parts = [f"{printer.text(left)} = {printer.text(right)}" for left, right in self.where]
+        text = printer.text(self.form)
+        return f"{text}   where {', '.join(parts)}" if parts else text
 
     @property
     def ascii(self) -> str:
@@ -67,7 +75,12 @@ class Formula:
 
     def latex(self) -> str:
         """The formula in LaTeX, without delimiters."""
-        return latex_of(self.form, self.letters)
+        letters = self.letters
+        parts = [
+            f"{latex_of(left, letters)} = {latex_of(right, letters)}" for left, right in self.where
+        ]
+        text = latex_of(self.form, letters)
+        return rf"{text} \quad\text{{where }} {', '.join(parts)}" if parts else text
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -122,4 +135,45 @@ def formula(e: Expr, written: Written | None = None) -> Formula:
     return Formula(e, lambda: form_of(e, written))
 
 
-__all__ = ["Formula", "form_of", "formula", "sizes_of", "symbol_name", "topological"]
+def function_formula(e: Expr, written: Written) -> Formula:
+    """The formula of a function's body, where arguments that would be written twice get a name."""
+    order = topological([e])
+    times = dict.fromkeys(order, 0)
+    times[e] = 1
+    inner = {a for node in order if node.op.family == "map" for a in node.args}
+    repeated: list[Expr] = []
+    for node in reversed(order):
+        if times[node] > 1 and node in inner and _worth_a_name(node):
+            repeated.insert(0, node)
+            times[node] = 1
+        for a in dict.fromkeys(node.args):
+            times[a] += times[node]
+    taken = {name_of(leaf) for leaf in leaves([e])}
+    pool = (w for n in count() for c in "stuvw" if (w := c + "′" * n) not in taken)
+    table = {node: notation.name(word) for node, word in zip(repeated, pool, strict=False)}
+
+    def form(root: Expr) -> Form:
+        def named(x: Expr) -> Form | None:
+            return symbol_name(x) or (None if x is root else table.get(x))
+
+        return form_of(root, written, named)[0]
+
+    where = tuple((table[node], form(node)) for node in repeated)
+    return Formula(e, lambda: (form(e), ()), where=where)
+
+
+def _worth_a_name(e: Expr) -> bool:
+    term = single_term(e)
+    bare = e if term is None else term[1]
+    return bool(bare.args) and e.dtype.differentiable
+
+
+__all__ = [
+    "Formula",
+    "form_of",
+    "formula",
+    "function_formula",
+    "sizes_of",
+    "symbol_name",
+    "topological",
+]

@@ -56,6 +56,17 @@ def latex_name(text: str, rank: int | None = None) -> str:
     return lead + spelled + (f"_{{{digits}}}" if digits else "")
 
 
+def latex_function(text: str) -> str:
+    """A function: known ones by their commands, user's ones upright, primes as marks."""
+    match = re.fullmatch(r"(.*?)(?:(′+)([₀-₉]*))?", text, re.DOTALL)
+    assert match is not None
+    head, primes, places = match.groups(default="")
+    upright = head if re.fullmatch(r"[A-Za-z0-9]+", head) else r"\text{" + escaped(head) + "}"
+    name = _FUNCTIONS.get(head, rf"\operatorname{{{upright}}}")
+    marks = "'" * len(primes) + (f"_{{{places.translate(_SUBSCRIPTS)}}}" if places else "")
+    return name + marks
+
+
 _ESCAPES = {
     "\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
     **{c: "\\" + c for c in "#$%&_{}"},
@@ -133,8 +144,7 @@ class _Latex:
                 return rf"\sqrt{{{texts[0]}}}", ATOM
             if form.data == "abs":
                 return rf"\left|{texts[0]}\right|", ATOM
-            function = _FUNCTIONS.get(form.data, rf"\operatorname{{{form.data}}}")
-            return rf"{function}\left({', '.join(texts)}\right)", ATOM
+            return rf"{latex_function(form.data)}\left({', '.join(texts)}\right)", ATOM
         if kind == "index":
             base = yield self.wrapped(form.items[0], ATOM)
             where: list[str] = []

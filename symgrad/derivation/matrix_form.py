@@ -192,6 +192,8 @@ class Recogniser:
         body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed))
         if body is None:
             return None
+        if not typed:
+            scalars, below = sorted(scalars, key=weight), sorted(below, key=weight)
         scalars, below = powers(scalars), powers(below)
         if body.kind == "number" and scalars:
             body = product(scalars)
@@ -435,6 +437,8 @@ def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
         return powered(parts[0], p, tensor)
     if op.name == "detach":
         return parts[0]
+    if op.name == "polygamma":  # ψ, its derivative ψ′, …
+        return call(op.text + "′" * e.params[2][0], *parts)
     return call(op.text or op.name, *parts)
 
 

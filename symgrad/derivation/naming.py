@@ -79,7 +79,7 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
         if node in final or not _nameable(node):
             continue
         above = users.get(node, [])
-        activated = [u for u in above if u.op.name in ACTIVATIONS]
+        activated = [u for u in above if _activation(u)]
         if activated and _affine(node):
             found[node] = "Z"
         elif node.op.name == "softmax":
@@ -89,7 +89,7 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             if found.get(node.args[0]) == "Z" and _feeds_product(above):
                 found[node] = "H"
         elif (
-            node.op.name in ACTIVATIONS
+            _activation(node)
             and bare(node.args[0]) in found
             and (_feeds_product(above) or len(above) > 1)
         ):
@@ -99,6 +99,10 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
         elif times.get(node, 0) > 1:
             found[node] = "*"
     return found
+
+
+def _activation(node: Expr) -> bool:
+    return node.op.name in ACTIVATIONS or (node.op.body is not None and len(node.args) == 1)
 
 
 def _nameable(node: Expr) -> bool:

@@ -19,7 +19,14 @@ from symgrad_codegen.program import (
     walk,
 )
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
+from symgrad.core.build import (
+    CONTRACTION,
+    DELTA,
+    SUM,
+    constant_value,
+    inlined,
+    relabelling,
+)
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
@@ -50,6 +57,12 @@ def lower(
     """
     roots = [line.expr for line in lines] + [e for _, e in outputs]
     order = topological(roots)
+    if any(node.op.body is not None for node in order):
+        bodies = inlined(order)
+        lines = [Line(x.symbol, bodies[x.expr], x.note) for x in lines]
+        outputs = [(word, bodies[e]) for word, e in outputs]
+        names = {bodies.get(e, e): word for e, word in (names or {}).items()}
+        order = topological([bodies[r] for r in roots])
     with many_nodes(len(order)):
         return _lowered(name, inputs, outputs, lines, names or {}, (summary, tuple(facts)), order)
 
@@ -226,7 +239,7 @@ def _literal(number: Any, node: Expr) -> Literal:
 def expression(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     """One expression as a tree of templates for reading: no cuts, functions by their plain names."""
     state = Lowering(values=dict(values), readable=True)
-    root = order_contractions([e])[0]
+    root = order_contractions([inlined([e])[e]])[0]
     order = topological([root], state.values.__contains__)
     for node in order:
         if node not in state.values:

@@ -15,6 +15,7 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    power,
     product,
     reduce_sum,
     scale,
@@ -36,6 +37,49 @@ def _sum_exp(x: Expr) -> Expr:
 
 def _normalised(x: Expr) -> Expr:
     return product(_f("exp", x), expanded(1 / _sum_exp(x), -1, x.shape))
+
+
+def logistic_power(node: Expr) -> Expr | None:
+    """(1 + exp(x))⁻ᵖ = σ(−x)ᵖ for p > 1."""
+    if node.op.name != "power" or node.params[2][0] >= -1:
+        return None
+    inner = node.args[0]
+    for e in inner.args:
+        if e.op.name == "exp" and 1 + e is inner:
+            return power(_f("sigmoid", -e.args[0]), -node.params[2][0])
+    return None
+
+
+def _power_example() -> tuple[Expr, Expr]:
+    x = _sample("x")
+    return power(1 + _f("exp", x), -2), power(_f("sigmoid", -x), 2)
+
+
+def logistic_ratio(node: Expr) -> Expr | None:
+    """exp(x) σ(−x) = σ(x) among the factors of a product."""
+    if node.op is not CONTRACTION:
+        return None
+    factors = list(zip(node.args, node.params[0], strict=True))
+    for j, (first, labels) in enumerate(factors):
+        if first.op.name != "exp":
+            continue
+        for k, (second, others) in enumerate(factors):
+            opposite = second.op.name == "sigmoid" and second.args[0] is -first.args[0]
+            if opposite and others == labels:
+                kept = [f for i, f in enumerate(factors) if i not in (j, k)]
+                kept.append((_f("sigmoid", first.args[0]), labels))
+                args, rows = zip(*kept, strict=True)
+                return node.op.build(args, (rows, *node.params[1:]))  # type: ignore[misc]
+    return None
+
+
+def _ratio_example() -> tuple[Expr, Expr]:
+    x, y = _sample("x"), _sample("y")
+    return product(y, _f("exp", x), _f("sigmoid", -x)), product(y, _f("sigmoid", x))
+
+
+def _sample(name: str) -> Expr:
+    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
 
 
 STABLE: tuple[Rule | Procedure, ...] = (
@@ -72,10 +116,16 @@ STABLE: tuple[Rule | Procedure, ...] = (
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
-    Rule(
-        "logistic ratio, recognised",
-        lambda x: product(_f("exp", x), _f("sigmoid", -x)),
-        lambda x: _f("sigmoid", x),
+    Procedure(
+        "power of the logistic function",
+        logistic_power,
+        _power_example,
+        edges=(-1e4, 1e4),
+    ),
+    Procedure(
+        "logistic ratio within a product",
+        logistic_ratio,
+        _ratio_example,
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
@@ -182,7 +232,7 @@ def _is_opposite(e: Expr) -> bool:
 
 
 def _bce_example() -> tuple[Expr, Expr]:
-    z, y = (symbol(s, (letter("n"),), dtypes.float64, number=-1) for s in "zy")
+    z, y = _sample("z"), _sample("y")
     typed = product(y, _f("softplus", -z)) + product(1 - y, _f("softplus", z))
     return typed, _f("softplus", z) - product(y, z)
 

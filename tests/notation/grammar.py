@@ -35,7 +35,7 @@ class Token:
 _SUB = "".join(c for c, plain in SUBSCRIPTS.items() if plain.isalpha())
 _DIGITS = "".join(c for c, plain in SUBSCRIPTS.items() if plain.isdigit())
 _SUPER = "⁰¹²³⁴⁵⁶⁷⁸⁹"
-_NAME = rf"(?:(?![{_SUPER}⁺⁻ᵀ½{_DIGITS}])[^\W\d])(?:(?![{_SUPER}⁺⁻ᵀ½])\w)*(?:\.\w+)*[⁺′]?"
+_NAME = rf"(?:(?![{_SUPER}⁺⁻ᵀ½{_DIGITS}])[^\W\d])(?:(?![{_SUPER}⁺⁻ᵀ½])\w)*(?:\.\w+)*(?:⁺|′+[{_DIGITS}]*)?"
 _PLAIN = r"[A-Za-z_]\w*(?:\.\w+)*"
 
 UNICODE_TOKENS = [

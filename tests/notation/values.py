@@ -363,13 +363,15 @@ def evaluate_formula(
     sizes: Mapping[str, int] | None = None,
     indices: Mapping[str, str] | None = None,
     at: Sequence[str] = (),
+    functions: Functions | None = None,
 ) -> np.ndarray:
     """The value of one formula; `indices` gives ranges (`{"i": "n"}`), `at` the free letters."""
     declared = dict(indices or {})
     line = Line("formula", tuple(at), parse(text), text)
     check_indices(line.right, set(at), declared, text)
     names = {name: _as_value(value) for name, value in values.items()}
-    return _run(Evaluator(names, sizes or {}, declared, text=text), line)
+    known = functions or {}
+    return _run(Evaluator(names, sizes or {}, declared, functions=known, text=text), line)
 
 
 def _run(machine: Evaluator, line: Line) -> np.ndarray:
