@@ -115,6 +115,7 @@ if TYPE_CHECKING:
     from symgrad.foreign import scalar_function
     from symgrad.serialization import load, save
     from symgrad.tracing.module_trace import trace_module
+    from symgrad.transforms.operators import hessian, hvp, jacobian
 
 __version__ = "0.1.0"
 newaxis = None
@@ -149,6 +150,9 @@ _LATER = {
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
     "scalar_function": "symgrad.foreign:scalar_function",
+    "hessian": "symgrad.transforms.operators:hessian",
+    "hvp": "symgrad.transforms.operators:hvp",
+    "jacobian": "symgrad.transforms.operators:jacobian",
     "trace_module": "symgrad.tracing.module_trace:trace_module",
 }
 """Names that are imported when first used, and where they are (as above for type checkers)."""

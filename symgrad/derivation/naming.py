@@ -106,7 +106,7 @@ def _activation(node: Expr) -> bool:
 
 
 def _nameable(node: Expr) -> bool:
-    if node.op in (SYMBOL, DELTA) or not node.dtype.differentiable:
+    if node.op in (SYMBOL, DELTA) or not node.dtype.differentiable or node.op.outputs is not None:
         return False
     if constant_value(node) is not None or relabelling(node) is not None:
         return False

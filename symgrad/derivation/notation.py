@@ -222,7 +222,7 @@ class Printer:
             text, level = yield self._text(body)
             return "−" + (text if level >= PRODUCT or body.kind == "total" else f"({text})"), ADD
         text, level = yield self._text(body)
-        fine = level >= POSTFIX or body.kind in ("product", "total")
+        fine = level >= POSTFIX or body.kind in ("product", "total", "kron")
         level = ADD if c.number < 0 else PRODUCT
         return f"{number_form(c)} {text if fine else f'({text})'}", level
 

@@ -1,0 +1,146 @@
+"""A linear map between tensors as a sum of structured terms, and what can be asked of it.
+
+Entry ``[out…, in…]`` is ∂out/∂in; as a matrix, both sides are read by rows.  Everything here is
+expressions in, expressions out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from functools import cached_property
+
+from symgrad.core.build import ONE, linear, permute, zeros
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Shape, Size, shape_text, size_product
+from symgrad.errors import ShapeError
+from symgrad.ops.structure import reshape
+from symgrad.structured.products import product_of
+from symgrad.structured.terms import Factor, Term, opened
+
+
+class LinearMap:
+    """``E[out…, in…]``, its first ``outputs`` axes the rows.
+
+    >>> from symgrad.core import dtypes
+    >>> from symgrad.core.build import delta
+    >>> LinearMap(delta(3, dtypes.float64), 1).shape
+    (3, 3)
+    """
+
+    def __init__(
+        self,
+        expr: Expr,
+        outputs: int,
+        values: Collection[Expr] = (),
+        terms: Sequence[Term] | None = None,
+    ) -> None:
+        self.expr = expr
+        self.outputs = outputs
+        self.out_shape: Shape = expr.shape[:outputs]
+        self.in_shape: Shape = expr.shape[outputs:]
+        self.rank = expr.ndim
+        self.rows = tuple(range(outputs))
+        self.columns = tuple(range(outputs, expr.ndim))
+        self.values = values
+        self._given = terms
+
+    @cached_property
+    def terms(self) -> list[Term]:
+        """The terms whose sum this is."""
+        if self._given is not None:
+            return list(self._given)
+        return opened(self.expr, self.outputs, self.values)
+
+    @property
+    def shape(self) -> tuple[Size, Size]:
+        """(rows, columns) as a matrix."""
+        return size_product(self.out_shape), size_product(self.in_shape)
+
+    def dense(self) -> Expr:
+        """All entries, the axes of the output in front."""
+        return self._sum([self._product(t, (), (*self.rows, *self.columns)) for t in self.terms],
+                         self.expr.shape)  # fmt: skip
+
+    def matrix(self) -> Expr:
+        """All entries as a matrix, both sides by rows."""
+        return reshape(self.dense(), self.shape)
+
+    @property
+    def T(self) -> LinearMap:
+        """The transpose."""
+        order = [*self.columns, *self.rows]
+        place = {x: k for k, x in enumerate(order)}
+        turned = [
+            Term(
+                t.coefficient,
+                tuple((e, tuple(place.get(x, x) for x in ls)) for e, ls in t.factors),
+                {place.get(x, x): s for x, s in t.sizes.items()},
+            )
+            for t in self.terms
+        ]
+        return LinearMap(permute(self.expr, order), len(self.in_shape), self.values, turned)
+
+    def matvec(self, v: Expr) -> Expr:
+        """``E v``: the shape of the output; further axes of ``v`` in front stay in front."""
+        front = v.ndim - len(self.in_shape)
+        if front < 0 or v.shape[front:] != self.in_shape:
+            raise ShapeError(
+                f"matvec: the vector is {shape_text(v.shape)}, but the columns are "
+                f"{shape_text(self.in_shape)}",
+                "Give it the shape of what was differentiated for.",
+            )
+        start = 1_000_000
+        extra = tuple(range(start, start + front))
+        there: Factor = (v, (*extra, *self.columns))
+        sizes = dict(zip(extra, v.shape, strict=False))
+        parts = [self._product(t, (there,), (*extra, *self.rows), sizes) for t in self.terms]
+        return self._sum(parts, (*v.shape[:front], *self.out_shape))
+
+    def rmatvec(self, v: Expr) -> Expr:
+        """``Eᵀ v``: the shape of what was differentiated for."""
+        return self.T.matvec(v)
+
+    def diag(self) -> Expr:
+        """The diagonal, in the shape of one side."""
+        self._square("diag")
+        parts = [self._folded(t, self.rows) for t in self.terms]
+        return self._sum(parts, self.out_shape)
+
+    def trace(self) -> Expr:
+        """The sum of the diagonal."""
+        self._square("trace")
+        return self._sum([self._folded(t, ()) for t in self.terms], ())
+
+    def _square(self, what: str) -> None:
+        if self.out_shape != self.in_shape:
+            raise ShapeError(
+                f"{what}: rows are {shape_text(self.out_shape)} and columns "
+                f"{shape_text(self.in_shape)}; only a square map has one"
+            )
+
+    def _product(
+        self,
+        t: Term,
+        more: Sequence[Factor],
+        out: Sequence[int],
+        sizes: dict[int, Size] | None = None,
+    ) -> Expr:
+        every = {**t.sizes, **(sizes or {})}
+        return product_of(t.coefficient, [*t.factors, *more], every, out, self.expr.dtype)
+
+    def _folded(self, t: Term, out: Sequence[int]) -> Expr:
+        """A term with its columns at its rows."""
+        half = self.outputs
+        place = {x: x - half for x in self.columns}
+        factors = [(e, tuple(place.get(x, x) for x in ls)) for e, ls in t.factors]
+        sizes = {x: s for x, s in t.sizes.items() if x not in place}
+        return product_of(t.coefficient, factors, sizes, out, self.expr.dtype)
+
+    def _sum(self, parts: Sequence[Expr], shape: Shape) -> Expr:
+        if not parts:
+            return zeros(shape, self.expr.dtype)
+        identity = tuple(range(len(shape)))
+        return linear([(ONE, p, identity) for p in parts], shape, self.expr.dtype)
+
+
+__all__ = ["LinearMap"]

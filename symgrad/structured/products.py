@@ -1,0 +1,273 @@
+"""The value of a product of labelled factors, two at a time in the cheapest order.
+
+Slices of δ are never formed where one of their labels is summed: they cut, or place, what stands
+at it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from symgrad.core.build import DELTA, contract, scale
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import Monomial, Size
+from symgrad.ops.structure import place, slice_axis
+from symgrad.structured.terms import Factor, is_selection
+
+LETTER = 64
+"""What a size letter counts as where orders are compared."""
+EXACT = 7
+"""Up to so many factors every order is compared; above, the cheapest pair goes first."""
+
+
+def number_of(size: Size) -> float:
+    """A size as a number, letters at a typical value."""
+    if isinstance(size, int):
+        return float(size)
+    return float(size.value(dict.fromkeys(size.letters, LETTER)))
+
+
+def product_of(
+    coefficient: Monomial,
+    factors: Sequence[Factor],
+    sizes: dict[int, Size],
+    out: Sequence[int],
+    dtype: DType,
+) -> Expr:
+    """``coefficient · Σ Π factors`` with its axes at ``out``, summed over all other ``sizes``."""
+    sizes = dict(sizes)
+    rest = _renamed(factors, sizes, out)
+    rest = _selected(rest, sizes, set(out))
+    eyes = [f for f in rest if f[0].op is DELTA or is_selection(f[0])]
+    bare = [f for f in rest if f not in eyes]
+    keep = set(out) | {x for _, ls in eyes for x in ls}
+    carried = {x for _, ls in rest for x in ls} | set(out)
+    for x, size in sizes.items():
+        if x not in carried:
+            coefficient = coefficient * size
+    found = [*_ordered(bare, sizes, keep), *eyes]
+    shape = {x: sizes[x] for x in out}
+    made = contract([e for e, _ in found], [ls for _, ls in found], list(out), shape, dtype)
+    return scale(coefficient, made)
+
+
+def _renamed(factors: Sequence[Factor], sizes: dict[int, Size], out: Sequence[int]) -> list[Factor]:
+    """A δ with a summed label renames it; the others stay."""
+    name: dict[int, int] = {}
+
+    def root(x: int) -> int:
+        while x in name:
+            x = name[x]
+        return x
+
+    stay: list[Factor] = []
+    for e, ls in factors:
+        if e.op is not DELTA:
+            stay.append((e, ls))
+            continue
+        a, b = root(ls[0]), root(ls[1])
+        if a == b:
+            continue
+        gone = b if b not in out else a
+        if gone in out:
+            stay.append((e, ls))
+            continue
+        name[gone] = a if gone == b else b
+        sizes.pop(gone, None)
+    moved = [(e, tuple(root(x) if x >= 0 else -1 for x in ls)) for e, ls in stay]
+    return [f for f in moved if f[0].op is not DELTA or f[1][0] != f[1][1]]
+
+
+def _selected(factors: list[Factor], sizes: dict[int, Size], out: set[int]) -> list[Factor]:
+    """Selections with a summed label are used up as slices and placings."""
+    changed = True
+    while changed:
+        changed = False
+        for k, (s, (row, column)) in [
+            (k, f) for k, f in enumerate(factors) if is_selection(f[0])
+        ]:  # fmt: skip
+            others = factors[:k] + factors[k + 1 :]
+            part = s.params[0][0]
+            size = s.args[0].shape[0]
+            at_column = [f for f in others if column in f[1]]
+            at_row = [f for f in others if row in f[1]]
+            if column not in out and not any(
+                is_selection(f[0]) and f[1][1] == column for f in at_column
+            ):
+                factors = [f for f in others if f not in at_column]
+                factors += [_cut(f, column, row, part) for f in at_column]
+                sizes.pop(column, None)
+            elif row not in out and not any(is_selection(f[0]) for f in at_row):
+                factors = [f for f in others if f not in at_row]
+                factors.append(_placed(at_row, row, column, part, size, sizes, s.dtype))
+                sizes.pop(row, None)
+            else:
+                continue
+            changed = True
+            break
+    return factors
+
+
+def _cut(factor: Factor, column: int, row: int, part: tuple[Size, Size, int]) -> Factor:
+    """What stands at the column, sliced: its axis is now the row's."""
+    e, ls = factor
+    axes = [k for k, x in enumerate(ls) if x == column]
+    if is_selection(e):
+        return _composed(e, ls, row, part)
+    for k in axes:
+        e = slice_axis(e, k - e.ndim, *part)
+    return e, tuple(row if x == column else x for x in ls)
+
+
+def _composed(
+    e: Expr, ls: tuple[int, ...], row: int, part: tuple[Size, Size, int]
+) -> Factor:  # fmt: skip
+    """A slice of a selection's rows is a selection."""
+    rows = slice_axis(e, 0, *part)
+    start, _, step = e.params[0][0]
+    first, last, stride = part
+    if isinstance(start, int) and isinstance(first, int) and isinstance(last, int):
+        low, high = start + step * first, start + step * (last - 1) + 1
+        rows = slice_axis(e.args[0], 0, low, high, step * stride)
+    return rows, (row, ls[1])
+
+
+def _placed(
+    factors: Sequence[Factor],
+    row: int,
+    column: int,
+    part: tuple[Size, Size, int],
+    size: Size,
+    sizes: dict[int, Size],
+    dtype: DType,
+) -> Factor:
+    """The product of what stands at the row, written into zeros along the column."""
+    every = dict.fromkeys(x for _, ls in factors for x in ls if x >= 0)
+    rest = [x for x in every if x != row]
+    out = [*rest, row]
+    shape = {x: sizes[x] for x in out}
+    whole = contract([e for e, _ in factors], [ls for _, ls in factors], out, shape, dtype)
+    return place(whole, (part,), (size,)), (*rest, column)
+
+
+def _ordered(factors: list[Factor], sizes: dict[int, Size], keep: set[int]) -> list[Factor]:
+    """One factor (or none) that is the product of all, made in a cheap order."""
+    while len(factors) > EXACT:
+        pairs = combinations(range(len(factors)), 2)
+        best = min(pairs, key=lambda p: _pair_cost(factors, p, sizes, keep))
+        factors = _joined(factors, best, sizes, keep)
+    if len(factors) > 2:
+        tree = _best_tree(factors, sizes, keep)
+        return [_made(factors, tree, sizes, keep)]
+    return factors
+
+
+def _outer(inside: Sequence[Factor], outside: Sequence[Factor], keep: set[int]) -> list[int]:
+    """Labels of a partial product that are still needed."""
+    needed = keep | {x for _, ls in outside for x in ls}
+    return [x for x in dict.fromkeys(x for _, ls in inside for x in ls) if x >= 0 and x in needed]
+
+
+def _volume(labels: set[int], sizes: dict[int, Size]) -> float:
+    cost = 1.0
+    for x in labels:
+        cost *= number_of(sizes[x])
+    return cost
+
+
+def _pair_cost(
+    factors: Sequence[Factor], pair: tuple[int, int], sizes: dict[int, Size], keep: set[int]
+) -> float:
+    a, b = pair
+    return _volume({x for k in (a, b) for x in factors[k][1] if x >= 0}, sizes)
+
+
+def _multiplied(
+    inside: Sequence[Factor], out: list[int], sizes: dict[int, Size]
+) -> Factor:  # fmt: skip
+    shape = {x: sizes[x] for x in out}
+    e = contract([f for f, _ in inside], [ls for _, ls in inside], out, shape)
+    return e, tuple(out)
+
+
+def _joined(
+    factors: list[Factor], pair: tuple[int, int], sizes: dict[int, Size], keep: set[int]
+) -> list[Factor]:
+    inside = [factors[k] for k in pair]
+    outside = [f for k, f in enumerate(factors) if k not in pair]
+    return [*outside, _multiplied(inside, _outer(inside, outside, keep), sizes)]
+
+
+Tree = int | tuple["Tree", "Tree"]
+
+
+def _best_tree(factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]) -> Tree:
+    """The order with the fewest multiplications, by dynamic programming over subsets."""
+    count = len(factors)
+    full = (1 << count) - 1
+    labels = [{x for x in ls if x >= 0} for _, ls in factors]
+
+    def open_labels(mask: int) -> set[int]:
+        inside: set[int] = set()
+        outside = set(keep)
+        for k in range(count):
+            if mask >> k & 1:
+                inside |= labels[k]
+            else:
+                outside |= labels[k]
+        return inside & outside
+
+    opened = {mask: open_labels(mask) for mask in range(1, full + 1)}
+    best: dict[int, tuple[float, Tree]] = {1 << k: (0.0, k) for k in range(count)}
+    for mask in sorted(range(1, full + 1), key=int.bit_count):
+        if mask in best:
+            continue
+        low = mask & -mask
+        found: tuple[float, Tree] | None = None
+        part = (mask - 1) & mask
+        while part:
+            if part & low:
+                other = mask ^ part
+                work = _volume(opened[part] | opened[other], sizes)
+                size = _volume(opened[mask], sizes)
+                cost = best[part][0] + best[other][0] + work + size
+                if found is None or cost < found[0]:
+                    found = (cost, (best[part][1], best[other][1]))
+            part = (part - 1) & mask
+        assert found is not None
+        best[mask] = found
+    return best[full][1]
+
+
+def _made(factors: Sequence[Factor], tree: Tree, sizes: dict[int, Size], keep: set[int]) -> Factor:
+    """The factors multiplied along a tree."""
+
+    def members(node: Tree) -> list[int]:
+        stack, found = [node], []
+        while stack:
+            part = stack.pop()
+            if isinstance(part, int):
+                found.append(part)
+            else:
+                stack.extend(part)
+        return found
+
+    stack: list[tuple[Tree, bool]] = [(tree, False)]
+    results: list[Factor] = []
+    while stack:
+        node, ready = stack.pop()
+        if isinstance(node, int):
+            results.append(factors[node])
+        elif not ready:
+            stack += [(node, True), (node[1], False), (node[0], False)]
+        else:
+            right, left = results.pop(), results.pop()
+            mine = set(members(node))
+            outside = [f for k, f in enumerate(factors) if k not in mine]
+            results.append(_multiplied([left, right], _outer([left, right], outside, keep), sizes))
+    return results[0]
+
+
+__all__ = ["number_of", "product_of"]

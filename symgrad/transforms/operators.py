@@ -1,0 +1,296 @@
+"""``jacobian``, ``hessian`` and ``hvp`` of tensors: linear maps as objects, with their structure.
+
+They read symbols and recorded values alike: what they answer is a tensor like any other, so it
+prints, runs, differentiates and becomes part of compiled programs.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from symgrad.autodiff import gradient, pull_back
+from symgrad.core.build import listening
+from symgrad.core.expr import Expr, name_of, symbol
+from symgrad.core.traverse import leaves, substitute
+from symgrad.derivation.order import Written
+from symgrad.errors import DerivativeError
+from symgrad.recording.closed import Closed, record_of
+from symgrad.recording.record import Leaf, walk
+from symgrad.simplify import GROUPS, rewrite
+from symgrad.structured import derive
+from symgrad.structured.operator import LinearMap
+from symgrad.structured.printed import Printed
+from symgrad.structured.solving import plan
+from symgrad.tensors.creation import FUNCTIONS, as_tensor
+from symgrad.tensors.leaf_symbols import CHOSEN, caller_names, expanded
+from symgrad.tensors.tensor import Tensor
+
+
+class Scope:
+    """A function's expression over symbols, and the recorded nodes that these stand for."""
+
+    def __init__(self, expr: Expr, wanted: Sequence[Expr], nodes: Mapping[Expr, Any],
+                 written: Written, chosen: Mapping[Expr, str]) -> None:  # fmt: skip
+        self.wanted = list(wanted)
+        self.nodes = dict(nodes)
+        self.written = written
+        moved: dict[Expr, Expr] = {}
+
+        def carry(before: Expr, after: Expr, table: dict[Expr, Expr]) -> None:
+            written.carry(before, after, table)
+            moved[before] = after
+
+        (self.expr,), _ = rewrite([expr], GROUPS, carry)
+        self.chosen = {moved.get(e, e): word for e, word in chosen.items()}
+
+    @staticmethod
+    def of(output: Tensor, wrt: Sequence[Tensor]) -> Scope:
+        """The scope of a tensor over what it is differentiated for and its other leaves."""
+        written = Written()
+        root, inputs = output.node(), [t.node() for t in wrt]
+        order = walk([root], lambda n: False)
+        ends = [n for n in order if type(n) is Leaf and n.source is None]
+        if all(n.value is None and n.symbol is not None for n in ends) and all(
+            type(n) is Leaf for n in inputs
+        ):
+            with listening(written.note):
+                expr, chosen, _, table = expanded(root)
+            wanted = [table.get(id(n)) or n.symbol for n in inputs]
+            return Scope(expr, wanted, {table[id(n)]: n for n in ends}, written, chosen)
+        with listening(written.note):
+            closed = Closed([root], inputs)
+        nodes = dict(zip(closed.symbols, [*inputs, *closed.captured], strict=True))
+        words = _words(nodes)
+        shown = {
+            x: symbol(words[x], x.shape, x.dtype, number=k)
+            for k, x in enumerate(closed.symbols, start=1)
+        }
+        (expr,) = substitute(closed.exprs, shown)
+        return Scope(
+            expr,
+            [shown[x] for x in closed.symbols[: len(inputs)]],
+            {shown[x]: n for x, n in nodes.items()},
+            written,
+            {},
+        )
+
+    def tensor(self, name: str, e: Expr, more: Mapping[Expr, Any] | None = None) -> Tensor:
+        """A tensor of an expression over these symbols, and ``more``."""
+        nodes = {**self.nodes, **(more or {})}
+        used = leaves([e])
+        return Tensor.from_node(record_of(name, e, used, nodes))
+
+
+def _words(nodes: Mapping[Expr, Any]) -> dict[Expr, str]:
+    """Names for symbols: the user's, or x1, x2, …"""
+    words: dict[Expr, str] = {}
+    held = caller_names()
+    for k, (x, n) in enumerate(nodes.items(), start=1):
+        source = getattr(n, "source", None) or n
+        word = CHOSEN.get(n) or getattr(n, "name", "") or held.get(id(source)) or f"x{k}"
+        words[x] = word if word not in words.values() else f"{word}_{k}"
+    return words
+
+
+class Operator:
+    """A Jacobian or Hessian: a linear map with its structure.
+
+    ``dense()`` has the axes of the output in front; as a matrix both sides are read by rows.
+    """
+
+    def __init__(self, m: LinearMap, scope: Scope, label: str = "J") -> None:
+        self.map = m
+        self.scope = scope
+        self.label = label
+
+    @property
+    def shape(self) -> tuple[Any, Any]:
+        """(rows, columns) as a matrix."""
+        return self.map.shape
+
+    @property
+    def T(self) -> Operator:
+        """The transpose."""
+        return Operator(self.map.T, self.scope, f"({self.label})ᵀ")
+
+    def matvec(self, v: Any) -> Tensor:
+        """This map applied to a tensor of the shape of what was differentiated for."""
+        t, x = self._operand(v)
+        return self.scope.tensor("matvec", self.map.matvec(x), {x: t.node()})
+
+    def rmatvec(self, v: Any) -> Tensor:
+        """The transpose applied to a tensor of the output's shape."""
+        t, x = self._operand(v)
+        return self.scope.tensor("rmatvec", self.map.rmatvec(x), {x: t.node()})
+
+    __matmul__ = matvec
+
+    def diag(self) -> Tensor:
+        """The diagonal, in the shape of what was differentiated for."""
+        return self.scope.tensor("diag", self.map.diag())
+
+    def trace(self) -> Tensor:
+        """The sum of the diagonal."""
+        return self.scope.tensor("trace", self.map.trace())
+
+    def solve(self, b: Any) -> Tensor:
+        """x with this map applied to x equal to b, by the structure: see structured/solving.py."""
+        t, x = self._operand(b)
+        return self.scope.tensor("solve", plan(self.map).solve(x), {x: t.node()})
+
+    def logdet(self) -> Tensor:
+        """log det, by the same structure; NaN for a negative determinant."""
+        return self.scope.tensor("logdet", plan(self.map).logdet())
+
+    def dense(self) -> Tensor:
+        """All entries, the axes of the output in front."""
+        return self.scope.tensor("dense", self.map.dense())
+
+    def matrix(self) -> Tensor:
+        """All entries as a matrix."""
+        return self.scope.tensor("matrix", self.map.matrix())
+
+    def formula(self) -> Printed:
+        """Text, LaTeX and the layout that they are read in."""
+        s = self.scope
+        return Printed(self.map, self.label, s.expr, s.wanted, list(s.nodes), s.written, s.chosen)
+
+    def latex(self) -> str:
+        """The formula in LaTeX."""
+        return self.formula().latex()
+
+    def _repr_latex_(self) -> str:
+        return self.formula()._repr_latex_()
+
+    def __str__(self) -> str:
+        return str(self.formula())
+
+    __repr__ = __str__
+
+    def _operand(self, v: Any) -> tuple[Tensor, Expr]:
+        """A tensor and a symbol for it."""
+        t = v if isinstance(v, Tensor) else as_tensor(v, dtype=self.map.expr.dtype)
+        return t, symbol("v", tuple(t.shape), t.dtype, number=-5)
+
+
+class Blocks:
+    """The second derivatives for several tensors: ``h[i, j]`` is the block ∂²/∂xᵢ∂xⱼ.
+
+    Vectors are lists with one tensor per block; as a matrix, each block is read by rows.
+    """
+
+    def __init__(self, blocks: Sequence[Sequence[Operator]]) -> None:
+        self.blocks = [list(row) for row in blocks]
+
+    def __getitem__(self, where: tuple[int, int]) -> Operator:
+        row, column = where
+        return self.blocks[row][column]
+
+    @property
+    def T(self) -> Blocks:
+        """The transpose."""
+        return Blocks([[b.T for b in column] for column in zip(*self.blocks, strict=True)])
+
+    def matvec(self, vs: Sequence[Any]) -> list[Tensor]:
+        """Every row of blocks applied to the vectors."""
+        return [
+            functools.reduce(operator.add, [b.matvec(v) for b, v in zip(row, vs, strict=True)])
+            for row in self.blocks
+        ]
+
+    def rmatvec(self, us: Sequence[Any]) -> list[Tensor]:
+        """The transpose applied to one tensor per row."""
+        return self.T.matvec(us)
+
+    def diag(self) -> list[Tensor]:
+        """The diagonals of the blocks on the diagonal."""
+        return [row[k].diag() for k, row in enumerate(self.blocks)]
+
+    def trace(self) -> Tensor:
+        """The sum of all diagonal entries."""
+        return functools.reduce(operator.add, [row[k].trace() for k, row in enumerate(self.blocks)])
+
+    def dense(self) -> list[list[Tensor]]:
+        """All blocks with the axes of both variables."""
+        return [[b.dense() for b in row] for row in self.blocks]
+
+    def matrix(self) -> Tensor:
+        """All blocks as one matrix."""
+        cat = FUNCTIONS["cat"]
+        rows = [cat([b.matrix() for b in row], 1) for row in self.blocks]
+        return cat(rows, 0)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{b.label} = {b}" for row in self.blocks for b in row)
+
+    __repr__ = __str__
+
+
+def jacobian(y: Tensor, x: Tensor) -> Operator:
+    """∂y/∂x as an object: ``.matvec .rmatvec .diag() .trace() .solve(b) .logdet() .dense() .T``.
+
+    >>> import symgrad as sg
+    >>> s = sg.symbols("s:n")
+    >>> jacobian(sg.softmax(s, -1), s)
+    diag(p) − p pᵀ   where p = softmax(s)
+    """
+    scope = Scope.of(y, [x])
+    return Operator(derive.jacobian(scope.expr, scope.wanted[0]), scope, "∂y/∂x")
+
+
+def hessian(value: Tensor, wrt: Any) -> Any:
+    """∂²value/∂x² of a scalar as an object, or the blocks of all pairs for a list of tensors.
+
+    >>> import symgrad as sg
+    >>> A, x = sg.symbols("A:n,n x:n")
+    >>> hessian(x @ A @ x, x)
+    A + Aᵀ
+    """
+    _scalar(value)
+    several = isinstance(wrt, (list, tuple))
+    listed = list(wrt) if several else [wrt]
+    scope = Scope.of(value, listed)
+    words = [name_of(x) for x in scope.wanted]
+    found = derive.hessian(scope.expr, scope.wanted)
+    blocks = [
+        [Operator(m, scope, second_label(words[i], words[j])) for j, m in enumerate(row)]
+        for i, row in enumerate(found)
+    ]
+    return Blocks(blocks) if several else blocks[0][0]
+
+
+def second_label(x: str, y: str, value: str = "L") -> str:
+    """``∂²L/∂x²``, ``∂²L/∂x∂y``."""
+    return f"∂²{value}/∂{x}²" if x == y else f"∂²{value}/∂{x}∂{y}"
+
+
+def hvp(value: Tensor, x: Tensor, v: Any) -> Tensor:
+    """∂²value/∂x² v: the gradient of ⟨gradient, v⟩; nothing of the Hessian's size is made.
+
+    >>> import symgrad as sg
+    >>> x = sg.tensor([1.0, 2.0])
+    >>> hvp((x**3).sum(), x, sg.tensor([1.0, 1.0]))
+    tensor([ 6., 12.])
+    """
+    _scalar(value)
+    scope = Scope.of(value, [x])
+    t = v if isinstance(v, Tensor) else as_tensor(v, dtype=x.dtype)
+    (g,) = gradient(scope.expr, scope.wanted)
+    direction = symbol("v", tuple(t.shape), t.dtype, number=-5)
+    (found,) = pull_back({g: direction}, scope.wanted)
+    assert found is not None
+    return scope.tensor("hvp", found, {direction: t.node()})
+
+
+def _scalar(value: Tensor) -> None:
+    if value.ndim:
+        raise DerivativeError(
+            f"the Hessian of a tensor of shape {list(value.shape)}: only a scalar has one. "
+            "Reduce it first (sum, mean)."
+        )
+
+
+__all__ = ["Blocks", "Operator", "hessian", "hvp", "jacobian"]

@@ -1,0 +1,216 @@
+"""Jacobians and Hessians as objects, against `jax.hessian` and `jax.jacobian` of the forward program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.tracing.symbolic import Compiled
+from symgrad.transforms.operators import Blocks
+
+F = sg.nn.functional
+Sizes = Mapping[str, int]
+N = {"n": 7, "d": 4, "m": 5, "k": 3, "h": 2}
+SQUARE = {"n": 3, "d": 3, "m": 3, "k": 3, "h": 3}
+WIDE = {"n": 4, "d": 6, "m": 3, "k": 5, "h": 6}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A function of symbols, what it is differentiated for, and what its object prints as."""
+
+    symbols: str
+    function: Callable[..., sg.Tensor]
+    wrt: tuple[int, ...]
+    text: str | None = None
+    solves: bool = True
+    sizes: tuple[Sizes, ...] = (N, WIDE)
+
+
+def _logistic(X: Any, w: Any, y: Any) -> Any:
+    z = X @ w
+    return (F.softplus(z) - y * z).sum() + 0.35 * (w @ w)
+
+
+def _factors(T: Any, U: Any, V: Any) -> Any:
+    return ((T - U @ V.T) ** 2).sum()
+
+
+def _net(X: Any, W: Any, G: Any) -> Any:
+    return (sg.tanh(X @ W.T) @ G.T).exp().sum()
+
+
+def _chain(x: Any) -> Any:
+    return ((x[1:] - x[:-1] ** 2) ** 2).sum() + (x**2).sum()
+
+
+HESSIANS: dict[str, Case] = {
+    "quadratic": Case("A:n,n x:n", lambda A, x: x @ A @ x, (1, 1), "A + Aᵀ"),
+    "least squares": Case(
+        "X:n,d w:d y:n", lambda X, w, y: ((X @ w - y) ** 2).mean(), (1, 1), "(2/n) Xᵀ X", False
+    ),
+    "logistic": Case(
+        "X:n,d w:d y:n", _logistic, (1, 1),
+        "Xᵀ diag(p ⊙ (1 − p)) X + 0.7 I(d)   where z = X w, p = σ(z)",
+    ),
+    "separable": Case("x:n", lambda x: (x**4 + x.exp()).sum(), (0, 0)),
+    "quartic": Case("x:n", lambda x: (x**4).sum(), (0, 0), "12 diag(x ⊙ x)"),
+    "log of sum": Case(
+        "x:n", lambda x: sg.logsumexp(x, -1), (0, 0), "diag(p) − p pᵀ   where p = softmax(x)", False
+    ),
+    "log of sum and ridge": Case("x:n", lambda x: sg.logsumexp(x, -1) + (x * x).sum(), (0, 0)),
+    "softmax regression": Case(
+        "X:n,d w:d", lambda X, w: sg.logsumexp(X @ w, -1), (1, 1),
+        "Xᵀ diag(p) X − Xᵀ p pᵀ X   where z = X w, p = softmax(z)", False,
+    ),
+    "factors, U": Case("T:n,m U:n,k V:m,k", _factors, (1, 1), "2 I(n) ⊗ (Vᵀ V)   (vec by rows)",
+                       True, (N, SQUARE)),
+    "factors, V": Case("T:n,m U:n,k V:m,k", _factors, (2, 2), "2 I(m) ⊗ (Uᵀ U)   (vec by rows)",
+                       True, (N, SQUARE)),
+    "factors, across": Case("T:n,m U:n,k V:m,k", _factors, (1, 2), None, False),
+    "factors and ridge": Case(
+        "T:n,m U:n,k V:m,k", lambda T, U, V: _factors(T, U, V) + 0.1 * (U * U).sum(), (1, 1),
+    ),
+    "exponential factors": Case("U:n,k V:m,k", lambda U, V: (U @ V.T).exp().sum(), (0, 0), None,
+                                True, (N, SQUARE)),
+    "two sides": Case("A:n,n U:n,k C:k,k", lambda A, U, C: (U.T @ A @ U * C).sum(), (1, 1)),
+    "two layers, one": Case("X:n,d W:h,d G:k,h", _net, (1, 1), None, False),
+    "two layers, across": Case("X:n,d W:h,d G:k,h", _net, (1, 2), None, False),
+    "chain": Case("x:9", _chain, (0, 0), None, True, ({},)),
+    "steps of a chain": Case(
+        "x:9", lambda x: (sg.sin(x[::2]) ** 2).sum() + (x[1::2] * x[:-1:2]).sum() + (x**4).sum(),
+        (0, 0), None, True, ({},),
+    ),
+    "determinant": Case("A:n,n", sg.linalg.det, (0, 0), None, False, (SQUARE,)),
+    "not there": Case("x:n y:n", lambda x, y: (x * x).sum(), (0, 1), "0", False),
+}  # fmt: skip
+
+JACOBIANS: dict[str, Case] = {
+    "softmax": Case(
+        "s:n", lambda s: sg.softmax(s, -1), (0,), "diag(p) − p pᵀ   where p = softmax(s)", False
+    ),
+    "elementwise": Case("s:n", lambda s: s * s, (0,), "2 diag(s)"),
+    "identity": Case("s:n", lambda s: 3.0 * s, (0,), "3 I(n)"),
+    "affine": Case("A:m,n x:n", lambda A, x: A @ x, (1,), "A", False),
+    "layer": Case("A:m,n x:n", lambda A, x: sg.tanh(A @ x), (1,), None, False),
+    "both sides": Case("B:n,n U:n,k C:k,k", lambda B, U, C: B @ U @ C, (1,),
+                       "B ⊗ Cᵀ   (vec by rows)"),
+    "elementwise matrix": Case("U:n,k", lambda U: U * U, (0,), "2 diag(vec(U))   (vec by rows)"),
+    "rows": Case("U:n,k", lambda U: sg.softmax(U, -1), (0,), None, False),
+    "transpose": Case("U:n,k", lambda U: U.T, (0,), None, False),
+    "square": Case("A:n,n", lambda A: A @ A, (0,)),
+    "inverse": Case("A:n,n", sg.linalg.inv, (0,)),
+    "cut": Case("x:9", lambda x: x[2:7] * x[4:9], (0,), None, False, ({},)),
+    "flat": Case("U:4,3", lambda U: (U * U).reshape(12), (0,), None, False, ({},)),
+    "gathered": Case("x:9", lambda x: x.cumsum(0).exp(), (0,), None, True, ({},)),
+}  # fmt: skip
+
+
+def _shape(t: sg.Tensor, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(s if isinstance(s, int) else int(s.value(sizes)) for s in t.shape)
+
+
+class Asked:
+    """An object, its answers by one compiled program, and the reference."""
+
+    def __init__(self, case: Case, sizes: Sizes, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        found = sg.symbols(case.symbols, sg.float64)
+        self.symbols = list(found) if isinstance(found, tuple) else [found]
+        self.value = case.function(*self.symbols)
+        wrt = [self.symbols[k] for k in case.wrt]
+        self.object = (
+            sg.jacobian(self.value, wrt[0]) if self.value.ndim else
+            sg.hessian(self.value, wrt[0] if wrt[0] is wrt[1] else wrt)
+        )  # fmt: skip
+        if isinstance(self.object, Blocks):
+            self.object = self.object[0, 1]
+        self.values = [rng.normal(size=_shape(t, sizes)) for t in self.symbols]
+        self.rows = _shape_of(self.object.map.out_shape, sizes)
+        self.columns = _shape_of(self.object.map.in_shape, sizes)
+        self.v, self.u = rng.normal(size=self.columns), rng.normal(size=self.rows)
+        forward = Compiled([self.value], self.symbols).executable.function
+
+        def function(*args: Any) -> Any:
+            full = list(self.values)
+            for k, a in zip(dict.fromkeys(case.wrt), args, strict=True):
+                full[k] = a
+            return forward(*full)
+
+        places = list(dict.fromkeys(case.wrt))
+        at = [jnp.asarray(self.values[k]) for k in places]
+        if self.value.ndim:
+            self.reference = np.asarray(jax.jit(jax.jacobian(function))(*at))
+        else:
+            whole = jax.jit(jax.hessian(function, range(len(places))))(*at)
+            self.reference = np.asarray(whole[0][-1])
+        self.matrix = self.reference.reshape(self.u.size, self.v.size)
+
+    def answers(
+        self, *tensors: sg.Tensor, more: Mapping[sg.Tensor, Any] | None = None
+    ) -> list[Any]:
+        given = more or {}
+        program = Compiled(tensors, [*self.symbols, *given])
+        found = program(*self.values, *given.values())
+        return [np.asarray(a) for a in (found if isinstance(found, (tuple, list)) else [found])]
+
+
+def _shape_of(shape: Any, sizes: Sizes) -> tuple[int, ...]:
+    return tuple(s if isinstance(s, int) else int(s.value(sizes)) for s in shape)
+
+
+def _close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+ALL = {**HESSIANS, **JACOBIANS}
+RUNS = [(name, k) for name, case in ALL.items() for k in range(len(case.sizes))]
+
+
+@pytest.mark.parametrize(("name", "which"), RUNS)
+def test_against_jax(name: str, which: int) -> None:
+    case = ALL[name]
+    with jax.enable_x64(True):
+        asked = Asked(case, case.sizes[which])
+        h = asked.object
+        v = sg.symbol("v_", h.map.in_shape, sg.float64)
+        u = sg.symbol("u_", h.map.out_shape, sg.float64)
+        more = {v: asked.v, u: asked.u}
+        asks = {"dense": h.dense(), "forth": h.matvec(v), "back": h.rmatvec(u), "T": h.T.matvec(u)}
+        if h.map.out_shape == h.map.in_shape:
+            asks |= {"diagonal": h.diag(), "trace": h.trace()}
+        if case.solves:
+            asks |= {"solved": h.solve(u), "log": h.logdet()}
+        found = dict(zip(asks, asked.answers(*asks.values(), more=more), strict=True))
+        matrix, forth, back = asked.matrix, asked.v.ravel(), asked.u.ravel()
+        _close(found["dense"], asked.reference)
+        _close(found["forth"].ravel(), matrix @ forth)
+        _close(found["back"].ravel(), matrix.T @ back)
+        _close(found["T"].ravel(), matrix.T @ back)
+        if "trace" in found:
+            _close(found["diagonal"].ravel(), np.diag(matrix))
+            _close(found["trace"], np.trace(matrix))
+        if case.solves:
+            _close(matrix @ found["solved"].ravel(), back)
+            sign, size = np.linalg.slogdet(matrix)
+            _close(found["log"], size if sign > 0 else np.nan)
+
+
+@pytest.mark.parametrize("name", [n for n, c in ALL.items() if c.text is not None])
+def test_text(name: str) -> None:
+    case = ALL[name]
+    found = sg.symbols(case.symbols, sg.float64)
+    listed = list(found) if isinstance(found, tuple) else [found]
+    value = case.function(*listed)
+    wrt = [listed[k] for k in case.wrt]
+    h = sg.jacobian(value, wrt[0]) if value.ndim else sg.hessian(value, wrt[0])
+    if case.wrt == (0, 1):
+        h = sg.hessian(value, wrt)[0, 1]
+    assert h.formula().unicode == case.text
