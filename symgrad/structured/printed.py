@@ -8,12 +8,10 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
-from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
-from symgrad.derivation.stream import fits_stdout
 from symgrad.structured.form import structure_form
 from symgrad.structured.operator import LinearMap
 
@@ -36,28 +34,28 @@ class Printed(Formula):
         self.written = written
         self.names = _names(m, function, inputs, written, chosen)
         form, at, self.by_rows = structure_form(m, written, self._named)
-        super().__init__(m.expr, form, at)
-        self.where = self._where(form)
+        super().__init__(m.expr, lambda: (form, at), where=self._definitions(form))
 
     def _named(self, e: Expr) -> Form | None:
         word = name_of(e) if e.op is SYMBOL else self.names.get(e)
         return None if word is None else notation.name(word)
 
-    def _where(self, form: Form) -> list[tuple[str, Form, tuple[Form, ...]]]:
+    def _definitions(self, form: Form) -> tuple[tuple[Form, Form], ...]:
         """Definitions of the names in a form, what they are made of first."""
         nodes = {word: e for e, word in self.names.items()}
-        found: dict[str, tuple[Form, tuple[Form, ...]]] = {}
+        found: dict[str, tuple[Form, Form]] = {}
         work = [form]
         while work:
             for word in _words(work.pop()):
                 if word in nodes and word not in found:
                     e = nodes[word]
-                    right = form_of(
+                    right, at = form_of(
                         e, self.written, lambda x, e=e: None if x is e else self._named(x)
                     )
-                    found[word] = right
-                    work.append(right[0])
-        return [(word, *found[word]) for word in nodes if word in found]
+                    left = notation.name(word)
+                    found[word] = Form("index", (left, *at)) if at else left, right
+                    work.append(right)
+        return tuple(found[word] for word in nodes if word in found)
 
     @property
     def letters(self) -> dict[notation.Slot, str]:
@@ -67,30 +65,19 @@ class Printed(Formula):
         taken.update(self.names.values())
         for x in self.inputs:
             taken.update(letters_of(x.shape))
-        forms = [*self._indices, self.form, *(f for row in self.where for f in (row[1], *row[2]))]
+        forms = [*self.indices, self.form, *(f for row in self.where for f in row)]
         return notation.assign_letters(notation.slots_of(forms), list(sizes), taken)
 
     @property
     def unicode(self) -> str:
         """The formula, the names it uses, and the layout of vec where it matters."""
-        printer = Printer(self.letters)
-        text = printer.text(self.form)
-        if self._indices:
-            left = ",".join(printer.text(a) for a in self._indices)
-            text = f"[{left}] = {text}"
-        parts: list[str] = []
-        for word, right, at in self.where:
-            index = f"[{','.join(printer.text(a) for a in at)}]" if at else ""
-            parts.append(f"{word}{index} = {printer.text(right)}")
-        if parts:
-            text += f"   where {', '.join(parts)}"
+        text = super().unicode
+        if self.indices:
+            printer = Printer(self.letters)
+            text = f"[{','.join(printer.text(a) for a in self.indices)}] = {text}"
         return text + ("   (vec by rows)" if self.by_rows else "")
 
-    def __str__(self) -> str:
-        text = self.unicode
-        return text if fits_stdout(text) else to_ascii(text)
-
-    __repr__ = __str__
+    __repr__ = Formula.__str__
 
 
 def _words(form: Form) -> list[str]:
