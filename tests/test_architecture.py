@@ -75,6 +75,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tensors.indexing": 6.6,
     "symgrad.tensors.storage": 6,
     "symgrad.recording.record": 5,
+    "symgrad.recording.pieces": 5,
     "symgrad.tensors.wording": 4.5,
     "symgrad.tensors.conditions": 1,
     "symgrad.derivation": 5,

@@ -268,3 +268,93 @@ def test_optax_takes_chains_and_missing_gradients_and_refuses_others():
     assert b.tolist() == [1.0] * 3
     with pytest.raises(TypeError, match="expected an optax transformation"):
         optim.Optax([a], 0.1)
+
+
+# ------------------------------------------------------------------ small states in one array
+
+
+def _loop(library, steps, touch=None):
+    """Losses of Adam on a small model, with something done to its state after every step."""
+    w = [[0.3, -0.2], [0.1, 0.5]]
+    layer = library.nn.Linear(2, 2)
+    layer.load_state_dict({"weight": library.tensor(w), "bias": library.tensor([0.1, -0.1])})
+    optimizer = library.optim.Adam(layer.parameters(), lr=0.1)
+    x = library.tensor([[1.0, 2.0], [-0.5, 0.3], [0.2, -1.0]])
+    losses, kept = [], []
+    for k in range(steps):
+        optimizer.zero_grad()
+        loss = (layer(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        if touch is not None:
+            kept.append(touch(k, optimizer.state[layer.weight], optimizer))
+    return losses, kept
+
+
+def _read(k, state, optimizer):
+    return state["exp_avg"].tolist(), state["exp_avg_sq"].sum().item(), state["step"].item()
+
+
+def _write(k, state, optimizer):
+    if k == 2:
+        state["exp_avg"].zero_()
+    return state["exp_avg"].tolist()
+
+
+def _replace(k, state, optimizer):
+    if k == 2:
+        state["exp_avg_sq"] = state["exp_avg_sq"] * 4
+    return state["exp_avg_sq"].tolist()
+
+
+def _hold(k, state, optimizer):
+    if k == 1:
+        _hold.pending = state["exp_avg"] + 1
+        _hold.shown = state["exp_avg"].clone()
+    if k == 4:
+        return _hold.pending.tolist(), _hold.shown.tolist()
+    return None
+
+
+def _alias(k, state, optimizer):
+    if k == 1:
+        _alias.seen = state["exp_avg"].detach()
+    return _alias.seen.tolist() if k >= 1 else None
+
+
+def _reload(k, state, optimizer):
+    if k == 2:
+        optimizer.load_state_dict(optimizer.state_dict())
+
+
+def _share(k, state, optimizer):
+    if k == 1:
+        _share.array = state["exp_avg"].numpy()
+    return _share.array.tolist() if k >= 1 else None
+
+
+@pytest.mark.parametrize("touch", [_read, _write, _replace, _hold, _alias, _reload, _share])
+def test_states_in_one_array_are_tensors_like_others(touch):
+    torch = pytest.importorskip("torch")
+    ours, theirs = _loop(sg, 7, touch), _loop(torch, 7, touch)
+    for a, b in zip(ours, theirs, strict=True):
+        for u, v in zip(a, b, strict=True):
+            np.testing.assert_allclose(np.array(_flat(u)), np.array(_flat(v)), rtol=1e-4, atol=1e-6)
+
+
+def _flat(value):
+    if isinstance(value, (list, tuple)):
+        return [x for v in value for x in _flat(v)]
+    return [] if value is None else [value]
+
+
+def test_small_states_lie_in_one_array():
+    layer = sg.nn.Linear(2, 2)
+    optimizer = sg.optim.Adam(layer.parameters())
+    layer(sg.ones(1, 2)).sum().backward()
+    optimizer.step()
+    held = [optimizer.state[p][name]._storage.node.value for p in layer.parameters()
+            for name in ("exp_avg", "exp_avg_sq")]  # fmt: skip
+    assert [v[1] for v in held] == [(0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2,)), (10, 12, (2,))]
+    assert len({id(v[0]) for v in held}) == 1

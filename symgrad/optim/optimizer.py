@@ -21,7 +21,7 @@ import numpy as np
 from symgrad.autograd import enable_grad
 from symgrad.optim.row import Row
 from symgrad.optim.update import Cohort, apply_updates, captured_update
-from symgrad.recording.record import Leaf, modes
+from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.creation import full, tensor
 from symgrad.tensors.tensor import Tensor
 
@@ -60,7 +60,10 @@ class _Options:
         if self._last[:2] != (step, like.kind):
             found = self.row.scalars(self.hyper, step)
             values = np.array([float(v) for v in found.values()], like.dtype.numpy)
-            leaf = Leaf(values, values.shape, like.dtype, like.device)
+            if self._last[1] is like.kind:
+                leaf = leaf_like(self._last[3], values)
+            else:
+                leaf = Leaf(values, values.shape, like.dtype, like.device)
             self._last = step, like.kind, tuple(found), leaf
         return self._last[2:]
 

@@ -10,8 +10,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
-from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from symgrad_codegen import arrays
@@ -23,10 +22,9 @@ from symgrad.derivation.order import Written
 from symgrad.errors import UnboundError
 from symgrad.evaluate import evaluate
 from symgrad.lower import lower
-from symgrad.ops.join import concatenate
-from symgrad.ops.structure import reshape
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
+from symgrad.recording.pieces import Place, is_small, joined, places
 from symgrad.recording.record import Gradient, Leaf
 from symgrad.simplify import simplify
 
@@ -41,12 +39,6 @@ LARGE = 5_000
 """Larger graphs are recognised by their key alone."""
 CHOICES = 64
 """How many situations of one graph are remembered."""
-
-SMALL = 4096
-"""Elements of a value that comes in one array with others where it is computed along the way."""
-
-Place: TypeAlias = tuple[int, int, tuple[int, ...]]
-"""Where a value lies in an array with others: from, to, in which shape."""
 
 lock = threading.RLock()
 """Held while a graph is recognised and run."""
@@ -84,26 +76,18 @@ class Plan:
         return found
 
 
-def _packed(exprs: list[Expr], returned: int, places: list[int | Place]) -> list[Expr]:
-    """The outputs with small ones, from ``returned`` on, in one; ``places`` are set.
-
-    A program of some microseconds spends most of them on its results: an array for each.
-    """
-    small = [e for e in exprs[returned:] if prod(e.shape) <= SMALL]
-    chosen = {id(e) for e in small if e.dtype is small[0].dtype}
-    if len(chosen) < 2:
+def _packed(exprs: list[Expr], returned: int, found: list[int | Place]) -> list[Expr]:
+    """The outputs with small ones, from ``returned`` on, in one; where they are goes to ``found``."""
+    small = [k for k, e in enumerate(exprs) if k >= returned and is_small(e.shape)]
+    small = [k for k in small if exprs[k].dtype is exprs[small[0]].dtype]
+    if len(small) < 2:
         return exprs
-    outputs, pieces, start = exprs[:returned], [], 0
-    for k, e in enumerate(exprs[returned:]):
-        if id(e) in chosen:
-            size = prod(e.shape)
-            pieces.append(reshape(e, (size,)))
-            places[k] = (start, start + size, e.shape)
-            start += size
-        else:
-            places[k] = len(outputs)
-            outputs.append(e)
-    return [*outputs, concatenate(pieces)]
+    alone = [k for k in range(len(exprs)) if k not in set(small)]
+    for number, k in enumerate(alone[returned:], returned):
+        found[k - returned] = number
+    for k, place in zip(small, places([exprs[k].shape for k in small]), strict=True):
+        found[k - returned] = place
+    return [*(exprs[k] for k in alone), joined([exprs[k] for k in small])]
 
 
 class Choice:
@@ -274,13 +258,10 @@ def _place(
 ) -> None:
     """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
     for n, found in enumerate(values):
-        if type(found) is tuple:
-            values[n] = held(nodes[pattern.ends[n]])
-    kinds = list(map(type, values))
-    n = -1
-    for _ in range(kinds.count(np.ndarray)):
-        n = kinds.index(np.ndarray, n + 1)
+        if type(found) not in _ELSEWHERE:
+            continue
         node = nodes[pattern.ends[n]]
+        values[n] = held(node)
         if n in donate:
             values[n] = arrays.to_device(values[n])
         elif type(node) is Leaf:
@@ -349,7 +330,7 @@ def held(node: Any) -> Any:
     found = node.value
     if type(found) is tuple:
         whole, (start, stop, shape) = found
-        found = node.value = arrays.to_numpy(whole)[start:stop].reshape(shape)
+        found = node.value = arrays.to_numpy(whole)[start:stop].reshape(shape).copy()
     return found
 
 

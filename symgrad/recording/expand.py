@@ -11,6 +11,7 @@ from symgrad.core.equal import united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
+from symgrad.recording.pieces import joined, piece
 from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build, equalities_of
 from symgrad.simplify import simplify
 
@@ -104,14 +105,19 @@ class Expansion:
         return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, slots, names, captured, bundle = node.statics
+        count, hyper, slots, names, captured, bundle, pool = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
         if bundle is not None:
             given[count : count + 1] = [given[count][k] for k in bundle]
         width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
-        states = given[2 * count : 2 * count + count * width]
-        numbers = given[2 * count + count * width :]
+        states = given[2 * count :]
+        if pool:
+            alone = pool.count(None)
+            supply, whole = iter(states[:alone]), states[alone]
+            apart = [next(supply) if p is None else piece(whole, p) for p in pool]
+            states = [*apart, *states[alone + 1 :]]
+        numbers = states[count * width :]
         if not captured:
             numbers = [select(numbers[0], 0, k) for k in range(len(names))]
         scalars = dict(zip(names, numbers, strict=True))
@@ -129,6 +135,10 @@ class Expansion:
                 made, changed = node.row.equation(p, g, state, scalars, options)
             new_params.append(made)
             new_states += [changed[s] for s in slots]
+        if pool:
+            inside = [s for s, p in zip(new_states, pool, strict=True) if p is not None]
+            new_states = [s for s, p in zip(new_states, pool, strict=True) if p is None]
+            new_states.append(joined(inside))
         counted = [following] if captured and "step" in scalars else []
         return [*new_params, *new_states, *counted]
 

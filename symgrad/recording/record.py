@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from symgrad.core import equal
 from symgrad.core.build import linear, one
@@ -189,7 +189,9 @@ class Record(Node):
         self.place = self.outdated = None
         depth = 0
         for o in operands:
-            depth = max(depth, o.depth)
+            below = o.depth
+            if below > depth:  # noqa: PLR1730 - for every operation of a program
+                depth = below
         self.depth = depth + 1
 
     @property
@@ -242,17 +244,35 @@ class Gradient(Node):
         return sum(part() is not None for part in self.parts)
 
 
-class Update(Node):
-    """One step of an optimizer on all its parameters: new parameters, then new states.
+class Step(NamedTuple):
+    """What an Update is apart from its operands.
 
-    The operands are parameters, gradients, the states of each parameter, and numbers of the step.
-    Where ``statics`` ends with the numbers of the gradients in one Gradient, that stands for all.
+    ``parameters``: how many; ``switches``: what shapes the equation; ``slots``, ``names``: of the states of a parameter and
+    of the numbers of the step; ``bundle``: the numbers of the gradients in one Gradient that stands
+    for all; ``pool``: where each state lies in one array that holds all of these, None where it is
+    an operand.
+    """
+
+    parameters: int
+    switches: tuple[tuple[str, Any], ...]
+    slots: tuple[str, ...]
+    names: tuple[str, ...]
+    captured: bool = False
+    bundle: tuple[int, ...] | None = None
+    pool: tuple[Any, ...] = ()
+
+
+class Update(Node):
+    """One step of an optimizer on all its parameters: new parameters, new states, their pool.
+
+    The operands are parameters, gradients, the states of each parameter, the pool of those that
+    lie in one array, and the numbers of the step.
     """
 
     __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
                  "value")  # fmt: skip
 
-    def __init__(self, row: Any, statics: tuple[Any, ...], operands: tuple[Any, ...]) -> None:
+    def __init__(self, row: Any, statics: Step, operands: tuple[Any, ...]) -> None:
         self.row = row
         self.statics = statics
         self.operands = operands
@@ -260,14 +280,16 @@ class Update(Node):
         self.tracked = False
         self.value = None
         self.kind = operands[0].kind
-        self.depth = max([o.depth for o in operands]) + 1
+        self.depth = max(map(_depth, operands)) + 1
 
     @property
     def replaced(self) -> tuple[Any, ...]:
         """The parameters and states, which get new values."""
-        count, _, slots, _, _, bundle = self.statics
-        states = count + (count if bundle is None else 1)
-        return self.operands[:count] + self.operands[states : states + len(slots) * count]
+        step = self.statics
+        count = step.parameters
+        states = count + (count if step.bundle is None else 1)
+        width = step.pool.count(None) + 1 if step.pool else len(step.slots) * count
+        return self.operands[:count] + self.operands[states : states + width]
 
 
 class Part(Node):
@@ -289,7 +311,7 @@ class Part(Node):
 
 
 _CALLS: dict[Any, Call] = {}
-_kind = attrgetter("kind")
+_kind, _depth = attrgetter("kind"), attrgetter("depth")
 
 
 def freeze(value: Any) -> Any:
