@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from math import prod
 from typing import TypeAlias
 
 from symgrad.core.expr import Expr
@@ -33,7 +32,9 @@ def places(shapes: Iterable[Shape]) -> list[Place]:
     made: list[Place] = []
     start = 0
     for shape in shapes:
-        stop = start + prod(map(int, shape))
+        size = size_product(shape)
+        assert isinstance(size, int)
+        stop = start + size
         made.append((start, stop, shape))
         start = stop
     return made
