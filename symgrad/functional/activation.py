@@ -7,9 +7,12 @@ from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import shape_text
 from symgrad.errors import ShapeError
-from symgrad.functional.shape import softmax
+from symgrad.functional.elementwise import clamp
+from symgrad.functional.promotion import floating
+from symgrad.functional.shape import axis_of, softmax
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where as choose
+from symgrad.ops.structure import slice_axis
 
 
 def between(a: Expr, low: float, high: float) -> Expr:
@@ -68,12 +71,14 @@ def prelu(a: Expr, weight: Expr) -> Expr:
 @public(method=False, grad_fn="DivBackward0", saves=(0,))
 def softsign(a: Expr) -> Expr:
     """a / (1 + |a|)."""
+    a = floating(a)
     return a / (1 + apply("abs", a))
 
 
 @public(method=False, grad_fn="SubBackward0", saves=(0,))
 def tanhshrink(a: Expr) -> Expr:
     """a − tanh(a)."""
+    a = floating(a)
     return a - apply("tanh", a)
 
 
@@ -81,3 +86,60 @@ def tanhshrink(a: Expr) -> Expr:
 def softmin(a: Expr, dim: int) -> Expr:
     """softmax(−a) along ``dim``."""
     return softmax(-a, dim)
+
+
+@public(method=False, saves=(0,))
+def glu(a: Expr, dim: int = -1) -> Expr:
+    """b σ(c) of the halves b and c of an axis (Dauphin et al., 2017)."""
+    if not a.ndim:
+        raise RuntimeError("glu does not support scalars because halving size must be even")
+    axis = axis_of(dim, a.ndim)
+    size = a.shape[axis]
+    if not isinstance(size, int) or size % 2:
+        raise ShapeError(
+            f"Halving dimension must be even, but dimension {axis} is size {size}",
+            "Make it a number twice as large as the result shall have.",
+        )
+    first, gate = (slice_axis(a, axis, k, k + size // 2) for k in (0, size // 2))
+    return product(first, apply("sigmoid", gate))
+
+
+@public(method=False, saves=(0,))
+def threshold(a: Expr, threshold: float, value: float) -> Expr:
+    """a above a threshold, else ``value``."""
+    above = apply("gt", a, constant(threshold, a.dtype))
+    return choose(above, a, constant(value, a.dtype))
+
+
+@public(method=False, saves=(0,))
+def softshrink(a: Expr, lambd: float = 0.5) -> Expr:
+    """a − min(max(a, −λ), λ)."""
+    if lambd < 0:
+        raise RuntimeError(f"lambda must be greater or equal to 0, but found to be {lambd}.")
+    return a - clamp(a, -lambd, lambd)
+
+
+@public(method=False, saves=(0,))
+def hardshrink(a: Expr, lambd: float = 0.5) -> Expr:
+    """a where |a| > λ, else 0."""
+    small = apply("le", apply("abs", a), constant(lambd, a.dtype))
+    return choose(small, constant(0, a.dtype), a)
+
+
+@public(method=False, saves=(0, 1, 2))
+def bilinear(x1: Expr, x2: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
+    """x₁ᵀ Wₖ x₂ + bₖ: x₁ ``(…, m)``, x₂ ``(…, n)``, W ``(k, m, n)``, b ``(k,)``."""
+    if weight.ndim != 3 or x1.shape[:-1] != x2.shape[:-1] or (
+        (x1.shape[-1], x2.shape[-1]) != weight.shape[1:]
+    ):  # fmt: skip
+        raise ShapeError(
+            f"bilinear(): input1 {shape_text(x1.shape)}, input2 {shape_text(x2.shape)} and weight "
+            f"{shape_text(weight.shape)} do not fit",
+            "Give inputs (…, m) and (…, n) with the same batch, and a weight (k, m, n).",
+        )
+    n = x1.ndim - 1
+    lead = list(range(n))
+    made = contract(
+        [x1, weight, x2], [[*lead, n], [n + 2, n, n + 1], [*lead, n + 1]], [*lead, n + 2]
+    )
+    return made if bias is None else made + bias

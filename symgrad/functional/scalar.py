@@ -129,13 +129,6 @@ def rad2deg(a: Expr) -> Expr:
     return floating(a) * (180 / math.pi)
 
 
-@public(saves=(0,))
-def softsign(a: Expr) -> Expr:
-    """a / (1 + |a|)."""
-    a = floating(a)
-    return a / (1 + apply("abs", a))
-
-
 @public()
 def fmod(a: Any, b: Any) -> Expr:
     """The remainder with the sign of a."""

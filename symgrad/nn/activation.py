@@ -287,3 +287,80 @@ class Softmin(_AlongAxis):
     def forward(self, input: Tensor) -> Tensor:
         """``softmax(−x)``."""
         return F.softmin(input, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of every place: x ``(N, C, H, W)`` or ``(C, H, W)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``softmax(x)`` over channels."""
+        if input.dim() not in (3, 4):
+            raise ValueError(
+                f"Softmax2d: expected input to be 3D or 4D, got {input.dim()}D instead"
+            )
+        return F.softmax(input, -3)
+
+
+class GLU(Module):
+    """``a σ(b)`` of the halves a and b of an axis.
+
+    >>> GLU()
+    GLU(dim=-1)
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``a σ(b)``."""
+        return F.glu(input, self.dim)
+
+    def extra_repr(self) -> str:
+        """The axis that is halved."""
+        return f"dim={self.dim}"
+
+
+class Threshold(Module):
+    """``x`` above a threshold, else a value."""
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.value = value
+        self.inplace = inplace
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``x`` above the threshold, else the value."""
+        return F.threshold(input, self.threshold, self.value, inplace=self.inplace)
+
+    def extra_repr(self) -> str:
+        """Threshold and value."""
+        text = f"threshold={self.threshold}, value={self.value}"
+        return text + (", inplace=True" if self.inplace else "")
+
+
+class _Shrink(Module):
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def extra_repr(self) -> str:
+        """Half the width of what becomes 0."""
+        return f"{self.lambd}"
+
+
+class Softshrink(_Shrink):
+    """``x − min(max(x, −λ), λ)``."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Moved by λ towards 0."""
+        return F.softshrink(input, self.lambd)
+
+
+class Hardshrink(_Shrink):
+    """``x`` where ``|x| > λ``, else 0."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """``x`` where it is not small."""
+        return F.hardshrink(input, self.lambd)

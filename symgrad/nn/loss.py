@@ -9,7 +9,9 @@ from symgrad.nn.module import Module
 from symgrad.tensors.tensor import Tensor
 
 
-class _Loss(Module):
+class PlainLoss(Module):
+    """A loss with a reduction."""
+
     def __init__(
         self, size_average: bool | None = None, reduce: bool | None = None, reduction: str = "mean"
     ) -> None:
@@ -17,7 +19,9 @@ class _Loss(Module):
         self.reduction = F.reduction_of(size_average, reduce, reduction)
 
 
-class _WeightedLoss(_Loss):
+class WeightedLoss(PlainLoss):
+    """A loss with a weight per class or entry."""
+
     def __init__(
         self,
         weight: Tensor | None = None,
@@ -30,7 +34,7 @@ class _WeightedLoss(_Loss):
         self.weight: Any
 
 
-class MSELoss(_Loss):
+class MSELoss(PlainLoss):
     """``(ŷ − y)²``.
 
     >>> MSELoss()
@@ -42,7 +46,7 @@ class MSELoss(_Loss):
         return F.mse_loss(input, target, reduction=self.reduction)
 
 
-class L1Loss(_Loss):
+class L1Loss(PlainLoss):
     """``|ŷ − y|``."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -50,7 +54,7 @@ class L1Loss(_Loss):
         return F.l1_loss(input, target, reduction=self.reduction)
 
 
-class SmoothL1Loss(_Loss):
+class SmoothL1Loss(PlainLoss):
     """``(ŷ − y)² / (2 β)`` where ``|ŷ − y| < β``, else ``|ŷ − y| − β/2``."""
 
     def __init__(
@@ -68,7 +72,7 @@ class SmoothL1Loss(_Loss):
         return F.smooth_l1_loss(input, target, reduction=self.reduction, beta=self.beta)
 
 
-class HuberLoss(_Loss):
+class HuberLoss(PlainLoss):
     """``(ŷ − y)² / 2`` where ``|ŷ − y| < δ``, else ``δ (|ŷ − y| − δ/2)``."""
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
@@ -80,7 +84,7 @@ class HuberLoss(_Loss):
         return F.huber_loss(input, target, reduction=self.reduction, delta=self.delta)
 
 
-class CrossEntropyLoss(_WeightedLoss):
+class CrossEntropyLoss(WeightedLoss):
     """``−log softmax(z)[y]``: logits ``(N, C, …)``, targets class numbers or probabilities.
 
     >>> CrossEntropyLoss()
@@ -114,7 +118,7 @@ class CrossEntropyLoss(_WeightedLoss):
         )
 
 
-class NLLLoss(_WeightedLoss):
+class NLLLoss(WeightedLoss):
     """``−ℓ[y]``: log-probabilities ``(N, C, …)``, targets class numbers."""
 
     def __init__(
@@ -139,7 +143,7 @@ class NLLLoss(_WeightedLoss):
         )
 
 
-class BCELoss(_WeightedLoss):
+class BCELoss(WeightedLoss):
     """``−(y log p + (1 − y) log(1 − p))``, each log at least −100."""
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
@@ -147,7 +151,7 @@ class BCELoss(_WeightedLoss):
         return F.binary_cross_entropy(input, target, weight=self.weight, reduction=self.reduction)
 
 
-class BCEWithLogitsLoss(_Loss):
+class BCEWithLogitsLoss(PlainLoss):
     """``softplus(z) − y z``: binary cross-entropy of logits, stable for every z."""
 
     def __init__(
@@ -176,7 +180,7 @@ class BCEWithLogitsLoss(_Loss):
         )
 
 
-class KLDivLoss(_Loss):
+class KLDivLoss(PlainLoss):
     """``y (log y − x)`` for log-probabilities x; ``log_target``: y is a logarithm too."""
 
     def __init__(
@@ -194,7 +198,7 @@ class KLDivLoss(_Loss):
         return F.kl_div(input, target, reduction=self.reduction, log_target=self.log_target)
 
 
-class HingeEmbeddingLoss(_Loss):
+class HingeEmbeddingLoss(PlainLoss):
     """``x`` where y = 1, ``max(0, margin − x)`` where y = −1."""
 
     def __init__(
@@ -210,3 +214,40 @@ class HingeEmbeddingLoss(_Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         """Hinge on a distance."""
         return F.hinge_embedding_loss(input, target, margin=self.margin, reduction=self.reduction)
+
+
+class PoissonNLLLoss(PlainLoss):
+    """``eˣ − y x`` (``log_input``), or ``x − y log(x + ε)``: a count y with the mean eˣ or x."""
+
+    def __init__(
+        self,
+        log_input: bool = True,
+        full: bool = False,
+        size_average: bool | None = None,
+        eps: float = 1e-8,
+        reduce: bool | None = None,
+        reduction: str = "mean",
+    ) -> None:
+        super().__init__(size_average, reduce, reduction)
+        self.log_input = log_input
+        self.full = full
+        self.eps = eps
+
+    def forward(self, log_input: Tensor, target: Tensor) -> Tensor:
+        """Negative log-likelihood of counts."""
+        return F.poisson_nll_loss(
+            log_input, target, self.log_input, self.full, eps=self.eps, reduction=self.reduction
+        )
+
+
+class GaussianNLLLoss(PlainLoss):
+    """``½ (log v + (x − y)² / v)`` with a variance v of at least ε."""
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction=reduction)
+        self.full = full
+        self.eps = eps
+
+    def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
+        """Negative log-likelihood of normal draws."""
+        return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)

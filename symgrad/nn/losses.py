@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from inspect import signature
+from inspect import Parameter, Signature, signature
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from symgrad_codegen import arrays
 from symgrad.functional import FUNCTIONS, margin
 from symgrad.recording.execute import value
 from symgrad.recording.record import Leaf, modes
+from symgrad.tensors import creation
 from symgrad.tensors.tensor import Tensor, call
 
 _ROOMS = (margin,)  # importing it fills the table
@@ -32,56 +33,121 @@ def reduction_of(size_average: bool | None, reduce: bool | None, reduction: str)
     return chosen
 
 
-def _loss(name: str) -> Callable[..., Tensor]:
-    """The row as ``f(input, target, …, reduction="mean")`` with PyTorch's old flags.
+def _loss(name: str, order: str) -> Callable[..., Tensor]:
+    """The row with PyTorch's ``order`` of arguments, among them its old flags.
 
     Options that are as by default are left out.
     """
     row = FUNCTIONS[name]
-    defaults = {k: p.default for k, p in signature(row.build).parameters.items()}
+    names = order.split()
+    parameters = list(signature(row.build).parameters.values())
+    operands = [k for k, p in zip(names, parameters, strict=False) if p.default is Parameter.empty]
+    defaults = {p.name: p.default for p in parameters} | dict.fromkeys(("size_average", "reduce"))
 
-    def function(
-        input: Tensor,
-        target: Tensor,
-        *,
-        size_average: bool | None = None,
-        reduce: bool | None = None,
-        **options: Any,
-    ) -> Tensor:
-        if size_average is not None or reduce is not None:
-            options["reduction"] = reduction_of(size_average, reduce, "mean")
-        said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
-        return call(row, (input, target), said)
+    def function(*args: Any, **options: Any) -> Tensor:
+        given = dict(zip(names, args, strict=False))
+        if len(args) > len(names) or given.keys() & options.keys():
+            raise TypeError(f"{name}() takes each of ({', '.join(names)}) once")
+        given |= options
+        if missing := [k for k in operands if k not in given]:
+            raise TypeError(f"{name}() missing required arguments: {', '.join(missing)}")
+        old = given.pop("size_average", None), given.pop("reduce", None)
+        if old != (None, None):
+            given["reduction"] = reduction_of(*old, "mean")
+        values = [given.pop(k) for k in operands]
+        said = {k: v for k, v in given.items() if v is not defaults.get(k, given)}
+        return call(row, values, said)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = row.build.__doc__
+    function.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter(k, Parameter.POSITIONAL_OR_KEYWORD, default=defaults.get(k, Parameter.empty))
+            for k in names
+        ]
+    )
     return function
 
 
-def _weighted_loss(name: str) -> Callable[..., Tensor]:
-    run = _loss(name)
+l1_loss = _loss("l1_loss", "input target size_average reduce reduction")
+huber_loss = _loss("huber_loss", "input target reduction delta")
+smooth_l1_loss = _loss("smooth_l1_loss", "input target size_average reduce reduction beta")
+nll_loss = _loss("nll_loss", "input target weight size_average ignore_index reduce reduction")
+binary_cross_entropy = _loss(
+    "binary_cross_entropy", "input target weight size_average reduce reduction"
+)
+binary_cross_entropy_with_logits = _loss(
+    "binary_cross_entropy_with_logits",
+    "input target weight size_average reduce reduction pos_weight",
+)
+hinge_embedding_loss = _loss(
+    "hinge_embedding_loss", "input target margin size_average reduce reduction"
+)
+soft_margin_loss = _loss("soft_margin_loss", "input target size_average reduce reduction")
+margin_ranking_loss = _loss(
+    "margin_ranking_loss", "input1 input2 target margin size_average reduce reduction"
+)
+cosine_embedding_loss = _loss(
+    "cosine_embedding_loss", "input1 input2 target margin size_average reduce reduction"
+)
+multi_margin_loss = _loss(
+    "multi_margin_loss", "input target p margin weight size_average reduce reduction"
+)
+multilabel_margin_loss = _loss(
+    "multilabel_margin_loss", "input target size_average reduce reduction"
+)
+multilabel_soft_margin_loss = _loss(
+    "multilabel_soft_margin_loss", "input target weight size_average reduce reduction"
+)
+triplet_margin_loss = _loss(
+    "triplet_margin_loss",
+    "anchor positive negative margin p eps swap size_average reduce reduction",
+)
+poisson_nll_loss = _loss(
+    "poisson_nll_loss", "input target log_input full size_average eps reduce reduction"
+)
+_squared = _loss("mse_loss", "input target size_average reduce reduction")
+_divergence = _loss("kl_div", "input target size_average reduce reduction log_target")
+_gaussian = _loss("gaussian_nll_loss", "input target var full eps reduction")
+_triplet = FUNCTIONS["triplet_margin"]
 
-    def function(
-        input: Tensor, target: Tensor, weight: Tensor | None = None, **options: Any
-    ) -> Tensor:
-        if weight is not None:
-            options["weight"] = weight
-        return run(input, target, **options)
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = run.__doc__
-    return function
+def triplet_margin_with_distance_loss(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    margin: float = 1.0,
+    swap: bool = False,
+    reduction: str = "mean",
+) -> Tensor:
+    """``max(0, d(a, p) − d(a, n) + margin)`` with a distance of one's own."""
+    if distance_function is None:
+        return triplet_margin_loss(anchor, positive, negative, margin, swap=swap,
+                                   reduction=reduction)  # fmt: skip
+    if margin <= 0:
+        raise ValueError(f"margin must be greater than 0, got {margin}")
+    far = distance_function(anchor, negative)
+    if swap:
+        far = far.minimum(distance_function(positive, negative))
+    return call(_triplet, (distance_function(anchor, positive), far, margin, reduction), {})
 
 
-l1_loss = _loss("l1_loss")
-huber_loss = _loss("huber_loss")
-smooth_l1_loss = _loss("smooth_l1_loss")
-nll_loss = _weighted_loss("nll_loss")
-binary_cross_entropy = _weighted_loss("binary_cross_entropy")
-binary_cross_entropy_with_logits = _weighted_loss("binary_cross_entropy_with_logits")
-hinge_embedding_loss = _loss("hinge_embedding_loss")
-_squared = _loss("mse_loss")
-_divergence = _loss("kl_div")
+def gaussian_nll_loss(
+    input: Tensor,
+    target: Tensor,
+    var: Tensor | float,
+    full: bool = False,
+    eps: float = 1e-6,
+    reduction: str = "mean",
+) -> Tensor:
+    """``½ (log v + (x − t)² / v)`` with ``v = max(var, ε)``; ``full`` adds ``½ log 2π``."""
+    if isinstance(var, float):
+        if var < 0:
+            raise ValueError("var has negative entry/entries")
+        var = creation.full(tuple(input.shape), var, dtype=input.dtype)
+    return _gaussian(input, target, var, full, eps, reduction)
 
 
 def cross_entropy(
@@ -153,7 +219,13 @@ def _some_ignored(values: np.ndarray[Any, Any], classes: Any, ignore_index: int)
     return bool(ignored.any())
 
 
-def mse_loss(input: Tensor, target: Tensor, **options: Any) -> Tensor:
+def mse_loss(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
     """``(ŷ − y)²``; a warning where the sizes differ and are broadcast."""
     if tuple(input.shape) != tuple(target.shape):
         warnings.warn(
@@ -162,31 +234,48 @@ def mse_loss(input: Tensor, target: Tensor, **options: Any) -> Tensor:
             "Please ensure they have the same size.",
             stacklevel=2,
         )
-    return _squared(input, target, **options)
+    return _squared(input, target, size_average, reduce, reduction)
 
 
-def kl_div(input: Tensor, target: Tensor, **options: Any) -> Tensor:
+def kl_div(
+    input: Tensor,
+    target: Tensor,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    log_target: bool = False,
+) -> Tensor:
     """``y (log y − x)``; ``reduction="batchmean"`` is the mathematical definition."""
-    if options.get("reduction", "mean") == "mean":
+    if reduction == "mean":
         warnings.warn(
             "reduction: 'mean' divides the total loss by both the batch size and the support size."
             "'batchmean' divides only by the batch size, and aligns with the KL div math "
             "definition.",
             stacklevel=2,
         )
-    return _divergence(input, target, **options)
+    return _divergence(input, target, size_average, reduce, reduction, log_target)
 
 
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "cosine_embedding_loss",
     "cross_entropy",
+    "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "margin_ranking_loss",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
+    "poisson_nll_loss",
     "reduction_of",
     "smooth_l1_loss",
+    "soft_margin_loss",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

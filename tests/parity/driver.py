@@ -170,8 +170,10 @@ def here(v: Any, leaves: list[Any]) -> Any:
         return tuple(made) if isinstance(v, tuple) else made
     if isinstance(v, dict):
         return {k: here(x, leaves) for k, x in v.items()}
-    if callable(v) and getattr(v, "__module__", "").startswith("torch.nn"):
-        return getattr(sg.nn, type(v).__name__)() if hasattr(sg.nn, type(v).__name__) else v
+    if callable(v) and getattr(v, "__module__", "").startswith("torch"):
+        return getattr(sg.nn.functional, getattr(v, "__name__", ""), None) or (
+            getattr(sg.nn, type(v).__name__)()
+        )
     return v
 
 
