@@ -85,7 +85,7 @@ from symgrad.tensors.storage import Size, device
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.branch import cond
 from symgrad.tracing.step import compile
-from symgrad.tracing.symbolic import derive, grad, name, symbol, symbols
+from symgrad.tracing.symbolic import derive, grad, name, parse_formula, symbol, symbols
 from symgrad.tracing.trace import spec
 from symgrad.tracing.trace import trace as _trace
 from symgrad.transforms.vmap import vmap

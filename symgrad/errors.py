@@ -60,7 +60,14 @@ class AxisError(SymgradError, IndexError):
 
 
 class NotationError(SymgradError, ValueError):
-    """Text that is not in the notation contract, or a formula that it cannot say."""
+    """Text that is not in the notation contract, or a formula that it cannot say.
+
+    ``parts`` are the expressions that would need a name for it.
+    """
+
+    def __init__(self, problem: str = "", remedy: str = "", parts: tuple[Any, ...] = ()) -> None:
+        super().__init__(problem, remedy)
+        self.parts = parts
 
 
 class LoweringError(SymgradError, NotImplementedError):

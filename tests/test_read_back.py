@@ -6,6 +6,7 @@ arrays for the reference. `m` is the module of functions it uses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 from types import SimpleNamespace
@@ -20,7 +21,9 @@ import symgrad as sg
 import symgrad.nn.functional as F
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.python_form import namespace
+from symgrad.evaluate import evaluate
 from tests.notation import evaluate_block, evaluate_formula, read_block
+from tests.notation.library import parsed_block
 
 SYMBOLIC = SimpleNamespace(
     tanh=sg.tanh, exp=sg.exp, log=sg.log, sqrt=sg.sqrt, sigmoid=sg.sigmoid, relu=F.relu,
@@ -131,6 +134,60 @@ def test_a_printed_derivation_reads_back_as_jax_grad(which: str) -> None:
     for name, expected in reference(which).items():
         agree(found[name], expected)
         agree(plain[to_ascii(name)], expected)
+
+
+@pytest.mark.parametrize("which", PROGRAMS)
+def test_the_librarys_parser_reads_every_line_as_jax_grad(which: str) -> None:
+    derivation = sg.derive(PROGRAMS[which][1](SYMBOLIC, *symbols_of(which).values()))
+    for text, spelled in ((derivation.unicode, str), (derivation.ascii, to_ascii)):
+        values = {spelled(n): v for n, v in drawn(which).items()}
+        found = parsed_block(read_block(text), values, SIZES)
+        for name, expected in reference(which).items():
+            agree(found[spelled(name)], expected)
+
+
+@pytest.mark.parametrize("which", PROGRAMS)
+def test_a_parsed_gradient_is_the_gradient(which: str) -> None:
+    given = symbols_of(which)
+    loss = PROGRAMS[which][1](SYMBOLIC, *given.values())
+    for tensor in given.values():
+        gradient = sg.grad(loss, tensor)
+        formula = gradient.formula()
+        indices = {letter: str(slot.size) for slot, letter in formula.letters.items()}
+        at = [formula.letters[form.data] for form in formula._indices]
+        both = [gradient, *(sg.parse_formula(text, list(given.values()), indices, at)
+                            for text in (formula.unicode, formula.ascii))]  # fmt: skip
+        feeds = dict(zip([t.expr() for t in given.values()], drawn(which).values(), strict=True))
+        one, *rest = evaluate([t.expr() for t in both], feeds, SIZES)
+        for other in rest:
+            np.testing.assert_allclose(other, one, rtol=2e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("X w − ", "column 7: unexpected end"),
+        ("X w ⊙ y", "column 5: two kinds of product meet without parentheses"),
+        ("(X w", "column 5: expected )"),
+        ("X v", "v is not known here; there are X, w, y, d, n"),
+        ("w X", "a column before n×d"),
+        ("X w − w", "a sum of n and d"),
+        ("Σᵢ X[i,j]", "the index j is not bound"),
+        ("Σₖ 2", "the range of k is not known: give it in indices"),
+        ("__import__(w)", "__import__ is not a function of the notation"),
+        ("reshape(X; (n, d, 2))", "reshape of n×d"),
+    ],
+)
+def test_text_that_is_no_formula_says_why(text: str, message: str) -> None:
+    with pytest.raises(sg.NotationError, match=re.escape(message)):
+        sg.parse_formula(text, sg.symbols("X:n,d  w:d  y:n"))
+
+
+def test_a_formula_is_read_with_names_of_ones_own() -> None:
+    X, w, y = sg.symbols("X:n,d  w:d  y:n")
+    found = sg.parse_formula("(2/n) Aᵀ (A b − c)", {"A": X, "b": w, "c": y})
+    assert found.formula().unicode == "(2/n) Xᵀ (X w − y)"
+    assert found.expr() is sg.grad(((X @ w - y) ** 2).mean(), w).expr()
 
 
 @pytest.mark.parametrize("which", PROGRAMS)

@@ -173,10 +173,10 @@ def number_text(number: Number) -> str:
 def _power(number: Number, power: Fraction) -> Number:
     if isinstance(number, Fraction) and power.denominator == 1 and (number or power > 0):
         return number**power.numerator
-    if isinstance(number, Fraction) and power == Fraction(1, 2) and number > 0:
+    if isinstance(number, Fraction) and power.denominator == 2 and number > 0:
         top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
         if top * top == number.numerator and bottom * bottom == number.denominator:
-            return Fraction(top, bottom)
+            return Fraction(top, bottom) ** power.numerator
     if not number and power < 0:
         return math.inf
     return float(number) ** float(power)

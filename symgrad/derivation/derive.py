@@ -9,12 +9,12 @@ from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of, shape_text
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.entries import OUTSIDE
 from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.lines import GRADIENT, Definition, Lines
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.stream import fits_stdout
-from symgrad.errors import NotationError
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
@@ -41,9 +41,7 @@ class Derivation:
     gradient; ``d.lines`` the lines with their expressions.
     """
 
-    def __init__(self, lines: Lines, inputs: Sequence[Expr], partial: bool = False) -> None:
-        """``partial`` leaves out lines that have no formula, where else NotationError is raised."""
-        self.missing: NotationError | None = None
+    def __init__(self, lines: Lines, inputs: Sequence[Expr]) -> None:
         self.inputs = list(inputs)
         self.source = lines
         self.lines: list[Line] = []
@@ -58,21 +56,9 @@ class Derivation:
         for d in lines.definitions:
             if d.kind == "given":
                 continue
-            try:
-                right, at = form_of(d.expr, lines.written, lines.named)
-            except NotationError as error:
-                if not partial:
-                    raise
-                self.missing = self.missing or error
-                continue
+            right, at = d.form or form_of(d.expr, lines.written, lines.named)
             left = notation.name(name_of(d.symbol))
             self.lines.append(Line(d, Form("index", (left, *at)) if at else left, right))
-
-    def complete(self) -> Derivation:
-        """The derivation itself; NotationError where a line was left out."""
-        if self.missing is not None:
-            raise self.missing
-        return self
 
     def _shown(self) -> set[Expr]:
         """One-hot rows that some line prints by name."""
@@ -91,6 +77,17 @@ class Derivation:
                     found.add(e)
                 stack.extend(e.args)
         return found
+
+    def _extended(self) -> list[str]:
+        """Names of which some line reads entries outside their range."""
+        found: dict[str, None] = {}
+        stack = [x.right for x in self.lines[::-1]]
+        while stack:
+            form = stack.pop()
+            if form.kind == "index" and form.data == OUTSIDE:
+                found.setdefault(form.items[0].data)
+            stack.extend(form.items)
+        return list(found)
 
     def grad(self, of: str) -> Formula:
         """The Formula of the gradient for the input called ``of``."""
@@ -144,6 +141,7 @@ class Derivation:
             for d in self.source.definitions
             if d.kind == "given" and d.of is not None
         ]
+        given += [f"{word} = 0 outside its range" for word in self._extended()]
         if given:
             rows.append(("given", ", ".join(given)))
         return rows

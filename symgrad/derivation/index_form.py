@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
 from symgrad.derivation.matrix_form import Recogniser, flatten, map_form, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
 from symgrad.derivation.order import Written, ordered_terms
@@ -45,9 +46,9 @@ class Indexer:
             return sum_form(rows)
         if e.op is CONTRACTION:
             if at and e.sums and not any(a.op.name == "onehot" for a in e.args):
-                whole = self.recogniser.form(e)
-                if whole is not None and whole.kind in ("product", "scale"):
-                    return Form("index", (whole, *at))
+                made = self.recogniser.form(e)
+                if made is not None and made.kind in ("product", "scale"):
+                    return Form("index", (made, *at))
             return (yield self._contraction(e, at))
         if e.op is DELTA:
             return Form("indicator", (Form("compare", at, "="),))
@@ -63,27 +64,56 @@ class Indexer:
         if e.op.name == "onehot":
             index = yield self._form(e.args[0], at[:-1])
             return Form("indicator", (Form("compare", (index, at[-1]), "="),))
-        whole = self.recogniser.form(e)
-        if whole is not None:
-            return Form("index", (whole, *at)) if at else whole
-        inner: list[Form] = []
-        for a in e.args:
-            found = self.recogniser.form(a)
-            if found is None:
-                raise NotationError(
-                    f"{e.op.name} of an unnamed tensor of {a.ndim} axes has no formula; "
-                    "name its argument with sg.name(t, …)"
-                )
-            inner.append(found)
-        base = call(e.op.text or e.op.name, *inner)
-        return Form("index", (base, *at)) if at else base
+        rule = ENTRIES.get(e.op.name)
+        if rule is not None:
+            depth = len(self.scope)
+            made = yield rule(self, e, at)
+            del self.scope[depth:]
+            return made
+        return (yield self.outside(e, at, ""))
+
+    def entry(self, e: Expr, at: tuple[Form, ...]) -> Step:
+        """``e[at]``."""
+        return (yield self._best(e, at))
+
+    def outside(self, e: Expr, at: tuple[Form, ...], mark: str = OUTSIDE) -> Step:
+        """``e[at]`` of a name or a call; marked where the indices may leave its range.
+
+        NotationError with the ``parts`` that need a name, where it is neither.
+        """
+        moved = relabelling(e) if mark else None
+        while moved is not None and self.named(e) is None:
+            (e,), at = e.args, tuple(_at(at, x) for x in moved)
+            moved = relabelling(e)
+        made = self.recogniser.form(e)
+        unmarked = not mark or (made is not None and made.kind == "name")
+        if made is None or not unmarked:
+            parts = (e,) if mark else operands(e)
+            raise NotationError(
+                f"{e.op.name} of unnamed tensors has no formula",
+                "Name them with sg.name(t, …).",
+                tuple(a for a in parts if mark or self.recogniser.form(a) is None),
+            )
+        return Form("index", (made, *at), mark or None) if at else made
+        yield  # a generator like the others
+
+    def bound(self, sizes: Sequence[Size], at: tuple[Form, ...]) -> list[Slot]:
+        """New letters for a Σ over ``sizes``, in scope until the entry is complete."""
+        live = _live(at)
+        self.scope += [s for s in live if s not in self.scope]
+        found: list[Slot] = []
+        for size in sizes:
+            slot = Slot(size, sum(1 for s in self.scope if s.size == size))
+            self.scope.append(slot)
+            found.append(slot)
+        return found
 
     def _best(self, e: Expr, at: tuple[Form, ...]) -> Step:
         """Scalars choose matrix form where they have one."""
         if not at and self.named(e) is None:
-            whole = self.recogniser.form(e)
-            if whole is not None:
-                return whole
+            made = self.recogniser.form(e)
+            if made is not None:
+                return made
         return (yield self._form(e, at))
 
     def _axis(self, e: Expr, at: tuple[Form, ...]) -> Step:
@@ -96,11 +126,16 @@ class Indexer:
         else:
             inner = given
         if inner is None:
-            raise NotationError(f"{e.op.name} of an unnamed tensor has no index form")
+            raise NotationError(
+                f"{e.op.name} of an unnamed tensor has no formula",
+                "Name it with sg.name(t, …).",
+                parts=(argument,),
+            )
+        if e.op.name in ENTRIES:
+            return (yield ENTRIES[e.op.name](self, e, at))
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
-            whole = argument.ndim == 1
-            return call(e.op.text, inner if whole else Form("index", (inner, *row)))
+            return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))
         return Form("index", (call(e.op.text, inner), *at))
         yield  # a generator like the others
 
@@ -141,7 +176,7 @@ class Indexer:
                 continue
             inverse = under_fraction(a)
             source = a.args[0] if inverse else a
-            inner = yield self._best(source, tuple(place.get(x, ALL) for x in ls))
+            inner = yield self._best(source, tuple(place[x] if x >= 0 else whole(0) for x in ls))
             if inverse:
                 inner = powered(inner, inverse, False)
             if inner.kind == "scale" and not inverse:
@@ -162,8 +197,13 @@ class Indexer:
         return scaled(coefficient, body)
 
 
+def operands(e: Expr) -> tuple[Expr, ...]:
+    """The arguments of a call, those of a tuple in place of the tuple."""
+    return tuple(x for a in e.args for x in (a.args if a.op.outputs is not None else (a,)))
+
+
 def _at(at: tuple[Form, ...], label: int) -> Form:
-    return at[label] if label >= 0 else Form("name", (), "0")
+    return at[label] if label >= 0 else whole(0)
 
 
 def _live(at: tuple[Form, ...]) -> list[Slot]:

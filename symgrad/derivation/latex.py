@@ -145,6 +145,8 @@ class _Latex:
             if form.data == "abs":
                 return rf"\left|{texts[0]}\right|", ATOM
             return rf"{latex_function(form.data)}\left({', '.join(texts)}\right)", ATOM
+        if kind == "parameter":
+            return r"\text{" + escaped(form.data) + "}", ATOM
         if kind == "index":
             base = yield self.wrapped(form.items[0], ATOM)
             where: list[str] = []

@@ -28,22 +28,28 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
+from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser
 from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
 from symgrad.derivation.notation import Form, name, subscript
 from symgrad.derivation.order import Written
+from symgrad.errors import NotationError
 
 FORWARD, ADJOINT, GRADIENT = "forward", "adjoint", "gradient"
 
 
 @dataclass(slots=True)
 class Definition:
-    """``symbol = expr``: a forward value, an adjoint or a gradient (``of`` which symbol)."""
+    """``symbol = expr``: a forward value, an adjoint or a gradient (``of`` which symbol).
+
+    ``form`` is the right side and the indices of the left side, once it is known.
+    """
 
     symbol: Expr
     expr: Expr
     kind: str
     of: Expr | None = None
+    form: tuple[Form, tuple[Form, ...]] | None = None
 
 
 @dataclass(slots=True)
@@ -88,6 +94,7 @@ def derive_lines(
     if gradients_of is not None:
         builder.backward(gradients_of)
         builder.inline()
+    builder.settle()
     return builder.lines
 
 
@@ -111,6 +118,7 @@ class _Builder:
         self.numbers = count(1)  # per derivation: digests, and so texts, forget what ran before
         self.moved: dict[Expr, Expr] = {}
         self.made: dict[Expr, Expr] = {}
+        self.parts: dict[Expr, Expr] = {}
 
     # -------------------------------------------------------------- forward
 
@@ -133,11 +141,44 @@ class _Builder:
             self.lines.outputs.append(self._define(e, word))
 
     def _define(self, node: Expr, word: str) -> Expr:
-        expr = self._over_names(node)
+        expr, form = self._settled(self._over_names(node), FORWARD, self.lines.definitions)
         leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
-        self.lines.definitions.append(Definition(leaf, expr, FORWARD))
+        self.lines.definitions.append(Definition(leaf, expr, FORWARD, form=form))
         self.moved[node] = leaf
         return leaf
+
+    def _settled(
+        self, expr: Expr, kind: str, definitions: list[Definition]
+    ) -> tuple[Expr, tuple[Form, tuple[Form, ...]]]:
+        """``expr`` and its form; what needs a name for it gets a line before it."""
+        lines, stack = self.lines, [expr]
+        while True:
+            top = replaced(stack[-1], self.parts, lines.written)
+            try:
+                form = form_of(top, lines.written, lines.named)
+            except NotationError as error:
+                stack[-1] = top
+                stack += [part for part in error.parts if part not in self.parts]
+                if stack[-1] is top:
+                    raise
+                continue
+            part = stack.pop()
+            if not stack:
+                return top, form
+            leaf = symbol(
+                self.names.free(top.ndim), top.shape, top.dtype, number=next(self.numbers)
+            )
+            self.parts[part] = self.parts[top] = leaf
+            definitions.append(Definition(leaf, top, kind, form=form))
+
+    def settle(self) -> None:
+        """Every line gets its form, and the lines before it that this needs."""
+        kept: list[Definition] = []
+        for line in self.lines.definitions:
+            if line.kind != "given" and line.form is None:
+                line.expr, line.form = self._settled(line.expr, line.kind, kept)
+            kept.append(line)
+        self.lines.definitions = kept
 
     def _over_names(self, root: Expr) -> Expr:
         """``root`` rebuilt over the symbols of the lines before it."""
@@ -349,16 +390,7 @@ class _Builder:
             readers.get(s, {}).pop(k, None)
 
     def _replaced(self, expr: Expr, line: Definition) -> Expr:
-        moved: dict[Expr, Expr] = {line.symbol: line.expr}
-        for node in topological([expr], moved.__contains__):
-            if node in moved:
-                continue
-            args = tuple(moved[a] for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            moved[node] = node if same else node.func(*args)
-            if not same:
-                self.lines.written.carry(node, moved[node], moved)
-        return moved[expr]
+        return replaced(expr, {line.symbol: line.expr}, self.lines.written)
 
     def _may_inline(self, line: Definition, reader: Definition) -> bool:
         """Not where the reader would leave matrix form, nor a Σ into an index-form line."""
@@ -368,6 +400,22 @@ class _Builder:
         if before is not None:
             return after is not None
         return not any(e.op is CONTRACTION and e.sums for e in topological([line.expr]))
+
+
+def replaced(expr: Expr, table: Mapping[Expr, Expr], written: Written) -> Expr:
+    """``expr`` with the nodes of ``table`` replaced, in the order it was written."""
+    if not table:
+        return expr
+    moved = dict(table)
+    for node in topological([expr], moved.__contains__):
+        if node in moved:
+            continue
+        args = tuple(moved[a] for a in node.args)
+        same = all(a is b for a, b in zip(args, node.args, strict=True))
+        moved[node] = node if same else node.func(*args)
+        if not same:
+            written.carry(node, moved[node], moved)
+    return moved[expr]
 
 
 def _reads(e: Expr) -> dict[Expr, int]:

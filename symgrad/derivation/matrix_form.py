@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, terms_of
 from symgrad.core.expr import SYMBOL, Expr, Labels
@@ -24,8 +23,9 @@ from symgrad.derivation.notation import (
     scaled,
     transposed,
 )
-from symgrad.derivation.order import Written, bare, content, ordered_terms, weight
+from symgrad.derivation.order import Written, bare, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
+from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
 
 
 @dataclass(slots=True)
@@ -70,8 +70,10 @@ class Recogniser:
         return made
 
     def _compound(self, e: Expr) -> Step:
-        if len(e.shape) > 2 or any(s == 1 for s in e.shape):
-            return None
+        if len(e.shape) > 2:
+            return (yield tensor_form(self._form, e, self.written))
+        if any(s == 1 for s in e.shape):
+            return (yield call_form(self._form, e))
         number = constant_value(e)
         if number is not None:
             return Form("number", (), number) if not e.shape or number.is_zero else None
@@ -106,7 +108,7 @@ class Recogniser:
             if inner is None:
                 return None
             return call("onehot", inner, Form("name", (), str(e.params[0])))
-        return None
+        return (yield call_form(self._form, e))
 
     def _map(self, e: Expr) -> Step:
         labels, shape, _statics = e.params
@@ -128,11 +130,12 @@ class Recogniser:
         full = not shape
         terms = ordered_terms(e, self.written)
         for c, a, ls in terms:
-            inner = yield self._form(a)
+            inner = yield picked_form(self._form, a, ls)
+            ls = tuple(x for x in ls if x >= 0)
             if inner is None:
                 return None
             if ls == natural:
-                full = full or bool(a.shape)
+                full = full or bool(ls)
             elif len(shape) == 2 and ls == (1, 0):
                 inner = transposed(inner)
                 full = True
@@ -157,10 +160,12 @@ class Recogniser:
         extents = {x: a.shape[k] for a, ls in factors for k, x in enumerate(ls)}
         for a, ls in factors:
             inverse = under_fraction(a)
-            inner = yield self._form(a.args[0] if inverse else a)
+            source = a.args[0] if inverse else a
+            inner = yield picked_form(self._form, source, ls)
+            ls = tuple(x for x in ls if x >= 0)
             if inverse and inner is not None:
                 inner = powered(inner, inverse, bool(ls))
-            if inner is None or any(x < 0 for x in ls) or len(ls) > 2:
+            if inner is None or len(ls) > 2:
                 return None
             if inner.kind == "scale" and not inverse:
                 coefficient = coefficient * inner.data
@@ -415,62 +420,6 @@ def _inner(weights: list[Form], size: Size, _had: Callable[[list[Form]], Form]) 
     if first.kind == "product" and rest[0].kind != "product":
         first, rest = rest[0], [first, *rest[1:]]
     return product([transposed(first), _had(rest)])
-
-
-INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
-         "logical_and": "∧", "logical_or": "∨", "logical_xor": "⊻"}  # fmt: skip
-
-
-def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
-    """The form of an elementwise op over the forms of its arguments."""
-    op = e.op
-    if op.name in INFIX:
-        return Form("compare", tuple(parts), INFIX[op.name])
-    if op.name == "cast":
-        return Form("indicator", tuple(parts)) if e.args[0].dtype.kind == "b" else parts[0]
-    if op.name == "power":
-        p = e.params[2][0]
-        if p < 0:
-            one = Form("number", (), ONE)
-            below = powered(parts[0], -p, tensor)
-            return Form("quotient", (one, below), True if tensor else None)
-        return powered(parts[0], p, tensor)
-    if op.name == "detach":
-        return parts[0]
-    if op.name == "polygamma":  # ψ, its derivative ψ′, …
-        return call(op.text + "′" * e.params[2][0], *parts)
-    return call(op.text or op.name, *parts)
-
-
-def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
-    """A sum, with the content that all coefficients share in front."""
-    flat: list[tuple[Monomial, Form]] = []
-    for c, form in rows:
-        if form.kind == "scale":
-            flat.append((c * form.data, form.items[0]))
-        elif form.kind == "number":
-            flat.append((c * form.data, Form("number", (), ONE)))
-        else:
-            flat.append((c, form))
-    if len(flat) == 1:
-        return scaled(*flat[0])
-    common = content([c for c, _ in flat])
-    inner = Form(
-        "sum",
-        tuple(Form("number", (), abs_of(c / common)) if f.kind == "number" else f for c, f in flat),
-        tuple(sign_of(c) if f.kind == "number" else c / common for c, f in flat),
-    )
-    return scaled(common, inner)
-
-
-def abs_of(c: Monomial) -> Monomial:
-    """The coefficient without its sign."""
-    return -c if c.number < 0 else c
-
-
-def sign_of(c: Monomial) -> Monomial:
-    """+1 or −1."""
-    return Monomial(Fraction(-1 if c.number < 0 else 1))
 
 
 __all__ = ["SYMBOL", "Recogniser", "flatten", "map_form", "sum_form", "terms_of"]

@@ -40,6 +40,11 @@ class NameTable:
         self.taken.add(word)
         return word
 
+    def free(self, rank: int) -> str:
+        """A letter that nothing has, numbered when all are taken."""
+        letters = FREE if rank >= 2 else FREE.lower()
+        return self.fresh(next((c for c in letters if c not in self.taken), letters[-4]))
+
 
 def written_order(roots: Sequence[Expr], written: Written) -> list[Expr]:
     """Topological order that visits operands as they were written."""
@@ -118,18 +123,20 @@ def _nameable(node: Expr) -> bool:
 
 def _affine(node: Expr) -> bool:
     """A product of two factors, or a sum that has one among its terms."""
+    if node.op is SUM:
+        return any(_product(a) for a in node.args)
+    return _product(node)
+
+
+def _product(node: Expr) -> bool:
+    """A matrix product, a convolution."""
     if node.op is CONTRACTION:
         return node.sums and len(node.args) > 1
-    if node.op is SUM:
-        return any(_affine(a) for a in node.args if a.op is CONTRACTION)
-    return False
+    return node.op.name == "convolution"
 
 
 def _feeds_product(users: Sequence[Expr]) -> bool:
-    return any(
-        (u.op is CONTRACTION and u.sums and len(u.args) > 1) or relabelling(u) is not None
-        for u in users
-    )
+    return any(_product(u) or relabelling(u) is not None for u in users)
 
 
 def base_letter(kind: str, node: Expr) -> str:
@@ -153,19 +160,13 @@ def assign(
     for node, word in chosen.items():
         table.taken.add(word)
         result[node] = word
-    free = iter(FREE)
     for letter, nodes in groups.items():
         for number, node in enumerate(nodes, start=1):
             if letter == "*":
-                base = next((c for c in free if _free(c, node, table)), "T")
-                result[node] = table.fresh(base if node.ndim >= 2 else base.lower())
+                result[node] = table.free(node.ndim)
             else:
                 result[node] = table.fresh(letter, number if len(nodes) > 1 else 0)
     return {node: result[node] for node in [*chosen, *found] if node in result}
-
-
-def _free(letter: str, node: Expr, table: NameTable) -> bool:
-    return (letter if node.ndim >= 2 else letter.lower()) not in table.taken
 
 
 def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:

@@ -32,7 +32,7 @@ class Form:
     Kinds: ``name`` (data: text), ``number`` (Monomial), ``slot`` (Slot), ``all`` (the ``:``),
     ``transpose``, ``inverse``, ``power`` (exponent), ``product``, ``hadamard``, ``quotient``
     (elementwise if data is true), ``kron``, ``scale`` (Monomial), ``sum`` (one Monomial per term),
-    ``call`` (function name), ``index``, ``total`` (Slots), ``indicator``, ``compare`` (sign),
+    ``call`` (function name), ``parameter`` (text, last in a call), ``index``, ``total`` (Slots), ``indicator``, ``compare`` (sign),
     ``identity`` (size).
     """
 
@@ -187,8 +187,11 @@ class Printer:
             return (yield from self._sum(form))
         if kind == "call":
             texts: list[str] = []
-            for item in form.items:
+            given = [item.data for item in form.items if item.kind == "parameter"]
+            for item in form.items[: len(form.items) - len(given)]:
                 texts.append((yield self._text(item))[0])
+            if given:
+                return f"{form.data}({'; '.join([', '.join(texts), *given])})", ATOM
             if form.data == "abs":
                 return f"|{texts[0]}|", ATOM
             if form.data == "√" and form.items[0].kind in ("name", "index"):

@@ -23,7 +23,7 @@ def program_of(
     summary: str = "",
 ) -> Program:
     """A program of all definitions, then ``extra`` lines, returning ``outputs`` (symbols)."""
-    derivation = derivation or Derivation(lines, inputs, partial=True)
+    derivation = derivation or Derivation(lines, inputs)
     printer = Printer(derivation.letters)
     notes: dict[Expr, str] = {}
     for line in derivation.lines:

@@ -166,7 +166,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """``(x − μ) / √(s² + ε) ⊙ γ + β`` over the last axes."""
-    shape = tuple(int(s) for s in normalized_shape)
+    shape = tuple(normalized_shape)
     if tuple(input.shape)[-len(shape) :] != shape:
         raise RuntimeError(
             f"Given normalized_shape={list(shape)}, expected input with shape "
@@ -334,7 +334,7 @@ def scaled_dot_product_attention(
 
     A boolean mask is True where a position may be seen.
     """
-    factor = 1 / math.sqrt(int(query.shape[-1])) if scale is None else scale
+    factor = query.shape[-1] ** -0.5 if scale is None else scale
     scores = query @ key.transpose(-2, -1) * factor
     if is_causal:
         rows, columns = (int(s) for s in scores.shape[-2:])

@@ -20,6 +20,7 @@ from symgrad.derivation.derive import Derivation
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.naming import written_order
 from symgrad.derivation.order import Written
+from symgrad.derivation.parse import read
 from symgrad.derivation.source import program_of
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.gradients import grad as recorded_grad
@@ -113,6 +114,28 @@ def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = 
     return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
 
 
+def parse_formula(
+    text: str,
+    symbols: Mapping[str, Tensor] | Sequence[Tensor],
+    indices: Mapping[str, Any] | None = None,
+    at: Sequence[str] = (),
+) -> Tensor:
+    """The tensor that a printed formula says: ``parse_formula("(2/n) Xᵀ (X w − y)", [X, w, y])``.
+
+    ``symbols`` are the tensors of its names (by name where they should go by another), in Unicode
+    or ASCII.  ``indices`` gives the range of a letter (``{"i": "n"}``) where it is not that of the
+    axis it stands at; ``at`` names the letters of the left side, which a line ``Z[i,j] = …`` has
+    itself.  NotationError says what was expected, and at which column.
+    """
+    if isinstance(symbols, Mapping):
+        named = {word: t.expr() for word, t in symbols.items()}
+    else:
+        exprs = [t.expr() for t in symbols]
+        named = {name_of(e): e for e in exprs}
+    ranges = {word: parse_sizes(str(size))[0] for word, size in (indices or {}).items()}
+    return Tensor.of(read(text, named, ranges, at))
+
+
 class Compiled:
     """Tensors compiled together: call it with one array per symbol, by name or in order."""
 
@@ -163,4 +186,7 @@ def compile_tensors(outputs: Sequence[Tensor]) -> Compiled:
     return Compiled(listed)
 
 
-__all__ = ["Callable", "Compiled", "compile_tensors", "derive", "grad", "name", "symbol", "symbols"]
+__all__ = [
+    "Callable", "Compiled", "compile_tensors", "derive", "grad", "name", "parse_formula", "symbol",
+    "symbols",
+]  # fmt: skip

@@ -153,13 +153,13 @@ class TracedFunction:
                 self.written,
                 self.chosen,
             )
-            self._lines[key] = made, Derivation(made, self.inputs, partial=True)
+            self._lines[key] = made, Derivation(made, self.inputs)
         return self._lines[key]
 
     def derive(self, *names: str) -> Derivation:
         """The derivation for every parameter, or for the named ones."""
         wanted = [self._find(n) for n in names] or None
-        return self.lines(wanted)[1].complete()
+        return self.lines(wanted)[1]
 
     def formula(self) -> Formula:
         """The formula of the value."""
@@ -171,7 +171,7 @@ class TracedFunction:
         found = (
             self.derive().grad(name_of(target))
             if target in self.parameters
-            else (self.lines([target])[1].complete().grad(name_of(target)))
+            else (self.lines([target])[1].grad(name_of(target)))
         )
         return TracedValue(found)
 

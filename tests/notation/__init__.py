@@ -1,7 +1,7 @@
 """An independent reader of the notation: what the printer may write, parsed and evaluated by NumPy.
 
-It knows nothing of the library but its ASCII table, accepts nothing outside the notation contract,
-and computes in float64. So a printed line that evaluates to the right numbers here says the right
+It shares the library's grammar and nothing else of it: values are NumPy's, in float64, entry by
+entry. So a printed line that evaluates to the right numbers here says the right
 thing to a person.
 
     block = read_block(text)                             # sizes, indices, given, layout, lines
@@ -11,8 +11,9 @@ thing to a person.
 ASCII text (`dL/dW1 = delta1' X`) is read by the same grammar; its names are the ASCII ones.
 """
 
+from symgrad.derivation.grammar import DEEPEST, Node, parse
+from symgrad.errors import NotationError as ReadError
 from tests.notation.blocks import Block, Line, read_block
-from tests.notation.grammar import DEEPEST, Node, ReadError, parse
 from tests.notation.planting import Planted, planted_errors
 from tests.notation.values import Value, evaluate_block, evaluate_formula
 

@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from tests.notation.grammar import Node, ReadError, parse, tokens
+from symgrad.derivation.grammar import Node, parse, tokens
+from symgrad.errors import NotationError as ReadError
 
 
 @dataclass(frozen=True)

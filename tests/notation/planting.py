@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tests.notation.grammar import Token, tokens
+from symgrad.derivation.grammar import Token, tokens
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ import numpy as np
 from scipy import special
 
 from symgrad.derivation.ascii import GREEK
+from symgrad.derivation.grammar import Node, parse
+from symgrad.errors import NotationError as ReadError
 from tests.notation.blocks import Block, Line, check_indices
-from tests.notation.grammar import Node, ReadError, parse
 
 Functions = Mapping[str, Callable[..., np.ndarray]]
 
@@ -67,6 +68,63 @@ COMPARE: dict[str, Callable[..., Any]] = {
     "=": np.equal, "≠": np.not_equal, ">": np.greater, "≥": np.greater_equal, "<": np.less,
     "≤": np.less_equal,
 }  # fmt: skip
+
+
+def _windows(a: np.ndarray, lengths: Sequence[int], how: tuple, fill: float) -> np.ndarray:
+    """Every window of the last axes, its entries in the last axis."""
+    _, strides, padding, base, dilation = how
+    rank = len(lengths)
+    spread_out = list(a.shape[:-rank]) + [
+        (n - 1) * b + 1 for n, b in zip(a.shape[-rank:], base, strict=True)
+    ]
+    wide = np.full(spread_out, fill)
+    wide[(..., *(slice(None, None, b) for b in base))] = a
+    front = [(0, 0)] * (a.ndim - rank)
+    wide = np.pad(wide, [*front, *padding], constant_values=fill)
+    places = [
+        range(0, n - (k - 1) * d, s)
+        for n, k, d, s in zip(wide.shape[-rank:], lengths, dilation, strides, strict=True)
+    ]
+    result = np.empty([*a.shape[:-rank], *map(len, places), math.prod(lengths)])
+    for where in product(*(range(len(p)) for p in places)):
+        for number, tap in enumerate(product(*map(range, lengths))):
+            at = [p[w] + t * d for p, w, t, d in zip(places, where, tap, dilation, strict=True)]
+            result[(..., *where, number)] = wide[(..., *at)]
+    return result
+
+
+def _scatter_add(a: np.ndarray, index: np.ndarray, axis: int, size: int) -> np.ndarray:
+    shape = list(a.shape)
+    shape[axis] = size
+    result = np.zeros(shape)
+    for place in np.ndindex(*a.shape):
+        to = list(place)
+        to[axis] = int(index[place])
+        result[tuple(to)] += a[place]
+    return result
+
+
+def _pool(a: np.ndarray, lengths: tuple, how: tuple) -> np.ndarray:
+    return _windows(a, lengths, how, -np.inf).max(-1)
+
+
+def _argpool(a: np.ndarray, lengths: tuple, how: tuple) -> np.ndarray:
+    """Which entry of the axes (flat) is the first largest of every window."""
+    count = math.prod(a.shape[-len(lengths) :])
+    flat = np.arange(float(count)).reshape(a.shape[-len(lengths) :])
+    places = _windows(np.broadcast_to(flat, a.shape), lengths, how, -1)
+    first = _windows(a, lengths, how, -np.inf).argmax(-1)
+    return np.take_along_axis(places, first[..., None], -1)[..., 0].astype(np.int64)
+
+
+OPERATIONS: dict[str, Callable[..., Any]] = {
+    "reshape": lambda a, shape: a.reshape(shape),
+    "concat": lambda *given: np.concatenate(given[:-1], given[-1]),
+    "windowmax": _pool, "windowargmax": _argpool,
+    "windowsum": lambda a, lengths, how: _windows(a, lengths, how, 0).sum(-1),
+    "scatter_add": _scatter_add,
+}  # fmt: skip
+
 _SPELLED = {GREEK["σ"]: "σ", GREEK["ψ"]: "ψ"}
 _EXPONENT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
 
@@ -284,6 +342,12 @@ class Evaluator:
                 ) from error
         if self.text.isascii():
             word = _SPELLED.get(word, word)
+        given = [self.parameter(x.data) for x in node.items if x.kind == "parameter"]
+        if given:
+            if word not in OPERATIONS:
+                raise self.fail(f"{word} with parameters is not part of the notation")
+            arrays = [self.array(x) for x in node.items if x.kind != "parameter"]
+            return Value(np.asarray(OPERATIONS[word](*arrays, *given)))
         if word == "I" and count == 1:
             return Value(np.eye(self.integer(node.items[0])))
         if word == "onehot" and count == 2:
@@ -307,6 +371,15 @@ class Evaluator:
                 raise self.fail(f"{word} of shapes {', '.join(map(str, shapes))}")
             return Value(np.asarray(PAIRS[word](*parts)))
         raise self.fail(f"{node.data} of {count} arguments is not part of the notation")
+
+    def parameter(self, given: Any) -> Any:
+        """Numbers for sizes; tuples stay tuples."""
+        if isinstance(given, tuple):
+            return tuple(self.parameter(x) for x in given)
+        plain = isinstance(given, str) and all(
+            w.isdigit() or w in self.sizes for w in given.split()
+        )
+        return self.size(given) if plain else given
 
     def onehot(self, rows: np.ndarray, width: int) -> np.ndarray:
         if rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= width)).any():

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from symgrad.derivation.ascii import ASCII, SUBSCRIPTS
+from symgrad.errors import NotationError
 
 DEEPEST = 60
 """Parentheses within parentheses; more is not a formula for people."""
-
-
-class ReadError(ValueError):
-    """Text outside the notation contract, an unknown name, or shapes that do not fit."""
-
 
 # ------------------------------------------------------------------------------------- tokens
 
@@ -46,7 +42,7 @@ UNICODE_TOKENS = [
     ("function", r"log Γ(?=\()"),
     ("name", rf"∂²?{_NAME}/∂{_NAME}²?(?:∂{_NAME}²?)?|{_NAME}"),
     ("mark", rf"ᵀ|⁻¹|⁻ᵀ|⁻?[{_SUPER}]+|\^\(−?[\d.]+(?:/\d+)?\)"),
-    ("symbol", r"[⊙⊘⊗+−/()\[\],:√|>≥<≤=≠]"),
+    ("symbol", r"[⊙⊘⊗+−/()\[\],:;√|>≥<≤=≠]"),
 ]
 ASCII_TOKENS = [
     ("skip", r" +"),
@@ -56,7 +52,7 @@ ASCII_TOKENS = [
     ("function", r"log Gamma(?=\()"),
     ("name", rf"d(?:\^2)?{_PLAIN}/d{_PLAIN}(?:\^2)?|{_PLAIN}"),
     ("mark", r"'|\^-1'|\^-?\d+|\^\(-?[\d.]+(?:/\d+)?\)"),
-    ("symbol", r"(?<= )\(x\)(?= )|\.\*|\./|>=|<=|!=|[+\-/()\[\],:|><=]"),
+    ("symbol", r"(?<= )\(x\)(?= )|\.\*|\./|>=|<=|!=|[+\-/()\[\],:;|><=]"),
 ]
 
 
@@ -76,7 +72,7 @@ def tokens(text: str) -> list[Token]:
     while place < len(text):
         m = _MATCHERS[plain].match(text, place)
         if m is None:
-            raise ReadError(f"{text!r}: {text[place]!r} is not part of the notation")
+            raise NotationError(f"{text!r}: {text[place]!r} is not part of the notation")
         kind, word = str(m.lastgroup), m[0]
         if kind == "skip":
             glued = False
@@ -104,8 +100,9 @@ def tokens(text: str) -> list[Token]:
 class Node:
     """One node of a formula; `data` is a number, a name, signs or a mark.
 
-    Kinds: number name neg sum product hadamard kron quotient total mark index all call indicator
-    compare abs root.
+    Kinds: number name neg sum product hadamard kron quotient total mark index all call parameter
+    indicator compare abs root.  The data of a parameter is a whole number, a word (a size such as
+    ``2 n``, ``all``, a dtype) or a tuple of these; a window is a tuple that begins with its word.
     """
 
     kind: str
@@ -128,8 +125,8 @@ class _Parser:
         self.depth = 0
         self.bars = 0
 
-    def fail(self, why: str) -> ReadError:
-        return ReadError(f"{self.text!r}, column {self.next.start + 1}: {why}")
+    def fail(self, why: str) -> NotationError:
+        return NotationError(f"{self.text!r}, column {self.next.start + 1}: {why}")
 
     @property
     def next(self) -> Token:
@@ -322,9 +319,45 @@ class _Parser:
             if self.next.kind != ",":
                 break
             self.take()
+        while self.next.kind == ";" and left == "(":
+            self.take()
+            items.append(Node("parameter", (), self.parameter()))
         self.take(right)
         self.bars = bars
         return tuple(items)
+
+    def parameter(self) -> Any:
+        """A number, a size, a word, or a tuple of these."""
+        self.deeper()
+        sign = 1
+        if self.next.kind == "−":
+            self.take()
+            sign = -1
+        words: list[str] = []
+        while self.next.kind in ("number", "name", "."):
+            words.append(self.take().text)
+        if self.next.kind == "(" and (not words or words == ["window"]):
+            made: Any = self.entries(words)
+        elif not words:
+            raise self.fail(f"expected a parameter, found {self.next.text or 'the end'}")
+        else:
+            text = " ".join(words)
+            made = sign * (float(text) if "." in text or "e" in text[1:] else int(text)) if (
+                text[0].isdigit() and len(words) == 1) else text  # fmt: skip
+        self.depth -= 1
+        return made
+
+    def entries(self, words: list[str]) -> tuple[Any, ...]:
+        """``(a, b)`` as a tuple; ``window(…)`` as one that begins with the word."""
+        self.take("(")
+        found: list[Any] = list(words)
+        while self.next.kind != ")":
+            found.append(self.parameter())
+            if self.next.kind != ",":
+                break
+            self.take()
+        self.take(")")
+        return tuple(found)
 
 
 def _product(factors: list[Node]) -> Node:

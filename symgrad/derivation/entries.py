@@ -1,0 +1,400 @@
+"""Entries of what is neither a product, a sum nor elementwise: slices, positions, windows.
+
+``ENTRIES[op](walk, e, at)`` is the index form of ``e[at]``; the walk gives the entries of arguments,
+``walk.entry(e, at)``, and binds summed letters, ``walk.bound(sizes, at)``.  An operation without a
+row is a call with its parameters, :func:`generic`: there always is a form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any, Protocol
+
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text
+from symgrad.derivation.notation import Form, Slot, Step, call, product, scaled
+from symgrad.ops.convolution import Window, spread, window
+
+At = tuple[Form, ...]
+OUTSIDE = "outside"
+"""Mark of an entry whose indices may leave the range of its tensor, where it is 0."""
+
+
+class Walk(Protocol):
+    """What a row needs of the index form that it is part of."""
+
+    def entry(self, e: Expr, at: At) -> Step:
+        """``e[at]``."""
+        ...
+
+    def outside(self, e: Expr, at: At) -> Step:
+        """``e[at]`` where the indices may leave the range of ``e``, which is a name."""
+        ...
+
+    def bound(self, sizes: Sequence[Size], at: At) -> list[Slot]:
+        """Letters for a Σ over ``sizes``."""
+        ...
+
+
+# ------------------------------------------------------------------ arithmetic of indices
+
+
+def whole(number: Size) -> Form:
+    """A whole number or a size as a form."""
+    return Form("number", (), monomial(number))
+
+
+def affine(terms: Sequence[tuple[int, Form]], constant: Size = 0) -> Form:
+    """``2 i + r − 1``: whole multiples of indices, and a constant last; sums of sums are opened."""
+    table: dict[Form, Monomial] = {}
+    rest: list[Monomial] = []
+    for factor, form in terms:
+        many = monomial(factor)
+        parts = (
+            list(zip(form.data, form.items, strict=True)) if form.kind == "sum" else [(ONE, form)]
+        )
+        for c, item in parts:
+            if item.kind == "scale":
+                c, item = c * item.data, item.items[0]
+            if item.kind == "number":
+                rest.append(many * c * item.data)
+            else:
+                old = table.get(item)
+                step = many * c
+                table[item] = step if old is None else Monomial(old.number + step.number)
+    rest.append(monomial(constant))
+    rows = [(c, f) for f, c in table.items() if not c.is_zero]
+    rows.sort(key=lambda row: row[0].number < 0)
+    plain = sum((c.number for c in rest if not c.powers), Fraction(0))
+    rows += [(Monomial(Fraction(-1 if c.number < 0 else 1)), Form("number", (), absolute(c)))
+             for c in [*(c for c in rest if c.powers), Monomial(plain)] if not c.is_zero]  # fmt: skip
+    if not rows:
+        return whole(0)
+    if len(rows) == 1:
+        return scaled(*rows[0])
+    return Form("sum", tuple(f for _, f in rows), tuple(c for c, _ in rows))
+
+
+def absolute(c: Monomial) -> Monomial:
+    """The coefficient without its sign."""
+    return -c if c.number < 0 else c
+
+
+def indicator(left: Form, sign: str, right: Form) -> Form:
+    """``1[left = right]``."""
+    return Form("indicator", (Form("compare", (left, right), sign),))
+
+
+def total(slots: Sequence[Slot], factors: Sequence[Form]) -> Form:
+    """``Σ factors``."""
+    body = product(list(factors))
+    return Form("total", (body,), tuple(slots)) if slots else body
+
+
+def slots(found: Sequence[Slot]) -> list[Form]:
+    """Letters as forms."""
+    return [Form("slot", (), s) for s in found]
+
+
+# ------------------------------------------------------------------ one axis
+
+
+def _flip(walk: Walk, e: Expr, at: At) -> Step:
+    k = e.ndim + e.params[0]
+    place = affine([(-1, at[k])], e.shape[k] - 1) if isinstance(e.shape[k], int) else (
+        Form("sum", (whole(e.shape[k]), whole(1), at[k]), (ONE, -ONE, -ONE)))  # fmt: skip
+    return (yield walk.entry(e.args[0], (*at[:k], place, *at[k + 1 :])))
+
+
+def _cumsum(walk: Walk, e: Expr, at: At) -> Step:
+    k = e.ndim + e.params[0]
+    found = walk.bound([e.shape[k]], at)
+    (index,) = slots(found)
+    inner = yield walk.entry(e.args[0], (*at[:k], index, *at[k + 1 :]))
+    return total(found, [inner, indicator(index, "≤", at[k])])
+
+
+def _triangle(sign: str) -> Callable[[Walk, Expr, At], Step]:
+    def rule(walk: Walk, e: Expr, at: At) -> Step:
+        inner = yield walk.entry(e.args[0], at)
+        row = affine([(1, at[-2])], e.params[0])
+        return product([inner, indicator(at[-1], sign, row)])
+
+    return rule
+
+
+def _arange(walk: Walk, e: Expr, at: At) -> Step:
+    return at[0]
+    yield
+
+
+# ------------------------------------------------------------------ slices
+
+
+def _parts(e: Expr, count: int) -> list[Any]:
+    spec = e.params[0]
+    return [None] * (count - len(spec)) + list(spec)
+
+
+def _slice(walk: Walk, e: Expr, at: At) -> Step:
+    moved: list[Form] = []
+    for index, part in zip(at, _parts(e, e.ndim), strict=True):
+        moved.append(index if part is None else affine([(part[2], index)], part[0]))
+    return (yield walk.entry(e.args[0], tuple(moved)))
+
+
+def _place(walk: Walk, e: Expr, at: At) -> Step:
+    """Entries that are written: ``Σₖ A[k] 1[i = s k + start]``."""
+    parts, inner = _parts(e, e.ndim), e.args[0]
+    moving = [k for k, p in enumerate(parts) if p is not None and inner.shape[k] != 1]
+    found = walk.bound([inner.shape[k] for k in moving], at)
+    letters = dict(zip(moving, slots(found), strict=True))
+    place: list[Form] = []
+    marks: list[Form] = []
+    for k, part in enumerate(parts):
+        if part is None:
+            place.append(at[k])
+            continue
+        place.append(letters.get(k, whole(0)))
+        source = [(part[2], letters[k])] if k in letters else []
+        marks.append(indicator(at[k], "=", affine(source, part[0])))
+    entry = yield walk.entry(inner, tuple(place))
+    return total(found, [entry, *marks])
+
+
+# ------------------------------------------------------------------ integer positions
+
+
+def _take(walk: Walk, e: Expr, at: At) -> Step:
+    inner, index = e.args
+    k = inner.ndim + e.params[0]
+    where = yield walk.entry(index, at[k : k + index.ndim])
+    return (yield walk.entry(inner, (*at[:k], where, *at[k + index.ndim :])))
+
+
+def _put_add(walk: Walk, e: Expr, at: At) -> Step:
+    inner, index = e.args
+    k = e.ndim + e.params[0]
+    found = walk.bound(index.shape, at)
+    letters = tuple(slots(found))
+    where = yield walk.entry(index, letters)
+    entry = yield walk.entry(inner, (*at[:k], *letters, *at[k + 1 :]))
+    return total(found, [entry, indicator(where, "=", at[k])])
+
+
+def _gather(walk: Walk, e: Expr, at: At) -> Step:
+    k = e.ndim + e.params[0]
+    where = yield walk.entry(e.args[1], at)
+    return (yield walk.entry(e.args[0], (*at[:k], where, *at[k + 1 :])))
+
+
+def _scatter_add(walk: Walk, e: Expr, at: At) -> Step:
+    inner, index = e.args
+    k = e.ndim + e.params[0]
+    found = walk.bound([inner.shape[k]], at)
+    place = (*at[:k], *slots(found), *at[k + 1 :])
+    where = yield walk.entry(index, place)
+    entry = yield walk.entry(inner, place)
+    return total(found, [entry, indicator(where, "=", at[k])])
+
+
+# ------------------------------------------------------------------ windows
+
+
+def _moved(how: Window, k: int, place: Form, tap: Form) -> tuple[list[tuple[int, Form]], Size]:
+    """Where a window looks in the spread-out input: ``s p + d k − before``."""
+    return [(how.strides[k], place), (how.dilation[k], tap)], -how.padding[k][0]
+
+
+def _leaves(how: Window, k: int, size: Size, length: Size, places: Size) -> bool:
+    """May the window look outside the entries?"""
+    before, after = how.padding[k]
+    return before != 0 or after != 0
+
+
+def _window_entries(
+    walk: Walk, e: Expr, x: Expr, how: Window, taps: Sequence[Form], at: At, front: At
+) -> Step:
+    """The entry of ``x`` that a window sees, and the marks and letters that say where."""
+    rank = how.rank
+    where: list[Form] = []
+    marks: list[Form] = []
+    found: list[Slot] = []
+    outside = False
+    for k in range(rank):
+        terms, constant = _moved(how, k, at[k - rank], taps[k])
+        size = x.shape[k - rank]
+        if how.base[k] == 1:
+            where.append(affine(terms, constant))
+            outside = outside or _leaves(how, k, size, 0, 0)
+            continue
+        (slot,) = walk.bound([size], (*at, *front, *taps, *slots(found)))
+        found.append(slot)
+        index = Form("slot", (), slot)
+        where.append(index)
+        marks.append(indicator(affine([(how.base[k], index)]), "=", affine(terms, constant)))
+    place = (*front, *where)
+    entry = yield (walk.outside(x, place) if outside else walk.entry(x, place))
+    return entry, marks, found
+
+
+def _window_sum(walk: Walk, e: Expr, at: At) -> Step:
+    lengths, how = e.params
+    taps = walk.bound(lengths, at)
+    front = at[: e.ndim - how.rank]
+    entry, marks, more = yield _window_entries(walk, e, e.args[0], how, slots(taps), at, front)
+    return total([*taps, *more], [entry, *marks])
+
+
+def _unflipped(w: Expr, rank: int) -> Expr | None:
+    """The filters before each of them was turned around; None where they were not."""
+    axes = set(range(-rank, 0))
+    moved = None
+    while True:
+        if w.op.name == "flip" and w.params[0] in axes:
+            axes.discard(w.params[0])
+            w = w.args[0]
+        elif w.op.name == "contraction" and len(w.args) == 1 and not w.sums and moved is None:
+            order = w.params[0][0]
+            if len(w.args[0].shape) != w.ndim or order[2:] != tuple(range(2, w.ndim)):
+                return None
+            moved, w = w, w.args[0]
+        else:
+            break
+    if axes:
+        return None
+    return w if moved is None else moved.func(w)
+
+
+def _convolution(walk: Walk, e: Expr, at: At) -> Step:
+    how, groups = e.params
+    if groups != 1:
+        return (yield generic(walk, e, at))
+    x, w = e.args
+    rank = how.rank
+    turned = _unflipped(w, rank)
+    if turned is not None and set(how.strides) == {1}:
+        return (yield _adjoint(walk, e, turned, at))
+    found = walk.bound([x.shape[1], *w.shape[2:]], at)
+    channel, *taps = slots(found)
+    entry, marks, more = yield _window_entries(walk, e, x, how, taps, at, (at[0], channel))
+    filters = yield walk.entry(w, (at[1], channel, *taps))
+    return total([*found, *more], [filters, entry, *marks])
+
+
+def _adjoint(walk: Walk, e: Expr, w: Expr, at: At) -> Step:
+    """Σ g[u] W[k] 1[p = s u + d k − before]: what a convolution's input receives."""
+    how, _ = e.params
+    g = e.args[0]
+    rank = how.rank
+    found = walk.bound([g.shape[1], *g.shape[2:], *w.shape[2:]], at)
+    channel, *rest = slots(found)
+    places, taps = rest[:rank], rest[rank:]
+    marks: list[Form] = []
+    for k in range(rank):
+        length = w.shape[k - rank]
+        reach = spread(length, how.dilation[k])
+        before = reach - 1 - how.padding[k][0] if isinstance(reach, int) else None  # type: ignore[operator]
+        constant = -before if before is not None else 0
+        if before is None:
+            return (yield generic(walk, e, at))
+        source = affine([(how.base[k], places[k]), (how.dilation[k], taps[k])], constant)
+        marks.append(indicator(at[k - rank], "=", source))
+    entry = yield walk.entry(g, (at[0], channel, *places))
+    filters = yield walk.entry(w, (at[1], channel, *taps))
+    return total(found, [entry, filters, *marks])
+
+
+Rule = Callable[[Walk, Expr, At], Step]
+ENTRIES: dict[str, Rule] = {
+    "flip": _flip, "cumsum": _cumsum, "tril": _triangle("≤"), "triu": _triangle("≥"),
+    "arange": _arange, "slice": _slice, "place": _place, "take": _take, "put_add": _put_add,
+    "gather": _gather, "scatter_add": _scatter_add, "window_sum": _window_sum,
+    "convolution": _convolution,
+}  # fmt: skip
+"""Operation → its entries in index form."""
+
+
+# ------------------------------------------------------------------ calls
+
+
+def parameter(value: Any) -> str:
+    """A static parameter as text that a reader can read: ``−1``, ``2 n``, ``(3, all)``."""
+    done: list[str] = []
+    stack: list[Any] = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, str) and part.startswith("\0"):
+            done.append(part[1:])
+        elif isinstance(part, Window):
+            rows = (part.strides, part.padding, part.base, part.dilation)
+            stack += ["\0)", *_joined(rows), "\0window("]
+        elif isinstance(part, (tuple, list)):
+            stack += ["\0)", *_joined(part), "\0("]
+        else:
+            done.append(_atom(part))
+    return "".join(done)
+
+
+def _joined(parts: Sequence[Any]) -> list[Any]:
+    row: list[Any] = []
+    for p in parts:
+        row += ["\0, ", p] if row else [p]
+    if len(parts) == 1:
+        row.append("\0,")
+    return row[::-1]
+
+
+def _atom(part: Any) -> str:
+    if part is None:
+        return "all"
+    if isinstance(part, bool):
+        return "true" if part else "false"
+    if isinstance(part, Monomial):
+        return str(part)
+    if isinstance(part, (int, float, Fraction)):
+        return number_text(part).replace("-", "−")
+    return part.name if isinstance(part, DType) else str(part)
+
+
+def called(e: Expr, parts: Sequence[Form]) -> Form:
+    """``word(arguments; parameters)``: the last resort, which says all there is to say."""
+    plain = DEFAULTS.get(e.op.name)
+    told = () if plain is not None and e.params == plain(e.args[0].ndim) else e.params
+    given = tuple(Form("parameter", (), parameter(p)) for p in told)
+    return Form("call", (*parts, *given), word_of(e.op))
+
+
+def word_of(op: Op) -> str:
+    """The word of an operation in a call."""
+    return op.text or op.name
+
+
+DEFAULTS: dict[str, Callable[[int], tuple[Any, ...]]] = {
+    "convolution": lambda rank: (window(rank - 2), 1),
+    "tril": lambda rank: (0,),
+    "triu": lambda rank: (0,),
+}
+"""Parameters that a call need not tell, by the rank of the first argument."""
+
+
+def generic(walk: Walk, e: Expr, at: At) -> Step:
+    """The entry of a call over named arguments."""
+    return (yield walk.outside(e, at))
+
+
+__all__ = [
+    "DEFAULTS",
+    "ENTRIES",
+    "OPS",
+    "Walk",
+    "affine",
+    "call",
+    "called",
+    "generic",
+    "parameter",
+    "whole",
+]

@@ -1,0 +1,387 @@
+"""Printed formulas as expressions again: the tree of the grammar, built bottom-up.
+
+A value carries the letters of its free indices as leading axes: ``X[i,:]`` is a vector with the
+letter i.  Products, sums and functions align letters; Σᵢ is a sum over the axis of i.  Nothing is
+evaluated as Python.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    cast,
+    constant_value,
+    delta,
+    elementwise,
+    linear,
+    power,
+    reduce_sum,
+    scale,
+)
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import OPS
+from symgrad.core.sizes import ONE, Size, letter, letters_of, monomial, normal_size
+from symgrad.derivation.ascii import GREEK, to_ascii
+from symgrad.derivation.entries import DEFAULTS
+from symgrad.derivation.grammar import Node, parse
+from symgrad.derivation.letters import Algebra, Value
+from symgrad.derivation.tensor_form import INFIX
+from symgrad.errors import SymgradError
+from symgrad.ops.axis import along
+from symgrad.ops.convolution import Window
+from symgrad.ops.index import onehot
+from symgrad.ops.matrix import diagonal
+from symgrad.ops.structure import reshape
+
+_SPELLED = {GREEK[c]: c for c in "σψ"}
+_EXPONENT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
+_COMPARE = {sign: name for name, sign in INFIX.items()}
+_LAST_AXIS = {op.text: op for op in OPS.values() if op.family == "axis"}
+_CALLED = {
+    op.text or op.name: op
+    for op in OPS.values()
+    if op.family not in ("map", "contraction", "sum") and op.name not in ("symbol", "delta")
+    and not (op.family == "axis" and op.text in ("max", "min"))
+}  # fmt: skip
+
+
+@dataclass
+class Reader(Algebra):
+    """Values of nodes, over symbols and size letters."""
+
+    symbols: Mapping[str, Expr] = field(default_factory=dict[str, Expr])
+    sizes: set[str] = field(default_factory=set[str])
+
+    def value(self, root: Node) -> Value:
+        """The value of a tree, children first; its depth is that of the parentheses."""
+        return getattr(self, f"_{root.kind}")(root)
+
+    # -------------------------------------------------------------- atoms
+
+    def _number(self, node: Node) -> Value:
+        return self.number(monomial(node.data))
+
+    def _name(self, node: Node) -> Value:
+        word = node.data
+        if word in self.ranges:
+            return self.counted(word)
+        if word in self.symbols:
+            return Value(self.symbols[word])
+        if word in self.sizes:
+            return self.number(letter(word))
+        if word in ("π", "pi"):
+            return self.number(math.pi)
+        known = ", ".join([*self.symbols, *sorted(self.sizes)])
+        raise self.fail(f"{word} is not known here; there are {known}")
+
+    # -------------------------------------------------------------- letters
+
+    # -------------------------------------------------------------- sums and products
+
+    def _neg(self, node: Node) -> Value:
+        inner = self.value(node.items[0])
+        return Value(scale(-1, inner.expr), inner.letters, inner.row)
+
+    def _sum(self, node: Node) -> Value:
+        parts = [self.value(x) for x in node.items]
+        widest = max(parts, key=lambda p: p.rank)
+        for p in parts:
+            every_row = (
+                widest.rank > 1 and p.rank == 1 and not p.row and p.shape == widest.shape[-1:]
+            )
+            if p.rank and not every_row and (p.shape != widest.shape or p.row != widest.row):
+                raise self.fail(f"a sum of {widest} and {p}")
+        letters = self.joined(parts)
+        full = (*(self.ranges[x] for x in letters), *widest.shape)
+        dtype = self.common([p.expr for p in parts])
+        rows: list[Any] = []
+        for sign, p in zip(node.data, parts, strict=True):
+            labels = [letters.index(x) for x in p.letters]
+            labels += range(len(full) - p.rank, len(full))
+            rows.append((monomial(sign), cast(p.expr, dtype), tuple(labels)))
+        return Value(linear(rows, full, dtype), letters, widest.row)
+
+    def _product(self, node: Node) -> Value:
+        total = self.value(node.items[0])
+        for item in node.items[1:]:
+            total = self.multiplied(total, self.value(item))
+        return total
+
+    def _hadamard(self, node: Node) -> Value:
+        total = self.value(node.items[0])
+        for item in node.items[1:]:
+            part = self.value(item)
+            reciprocal = node.data == "⊘" and not total.rank and part.rank
+            if not reciprocal and (total.shape != part.shape or not part.rank
+                                   or total.row != part.row):  # fmt: skip
+                raise self.fail(f"{total} {node.data} {part}")
+            if node.data == "⊘":
+                part = Value(power(part.expr, -1), part.letters, part.row)
+            axes = list(range(part.rank))
+            made = self.contracted([total, part], [axes[: total.rank], axes], axes)
+            total = Value(made.expr, made.letters, part.row)
+        return total
+
+    def _kron(self, node: Node) -> Value:
+        a, b = (self.value(x) for x in node.items)
+        if a.rank != 2 or b.rank != 2 or a.letters or b.letters:
+            raise self.fail("⊗ joins matrices")
+        whole = self.contracted([a, b], [[0, 2], [1, 3]], [0, 1, 2, 3]).expr
+        m, n, k, l = whole.shape  # noqa: E741 - axes
+        return Value(reshape(whole, (normal_size(monomial(m) * n), normal_size(monomial(k) * l))))
+
+    def _quotient(self, node: Node) -> Value:
+        top, bottom = (self.value(x) for x in node.items)
+        if bottom.rank:
+            raise self.fail(f"'/' by {bottom}: write ⊘")
+        number = constant_value(bottom.expr)
+        if number is not None and not number.is_zero:
+            return Value(scale(number**-1, top.expr), top.letters, top.row)
+        return self.multiplied(top, Value(power(bottom.expr, -1), bottom.letters))
+
+    def _total(self, node: Node) -> Value:
+        word = node.data
+        inner = self.value(node.items[0])
+        if word not in inner.letters:
+            return Value(scale(monomial(self.ranges[word]), inner.expr), inner.letters, inner.row)
+        k = inner.letters.index(word)
+        kept = (*inner.letters[:k], *inner.letters[k + 1 :])
+        return Value(reduce_sum(inner.expr, [k]), kept, inner.row)
+
+    # -------------------------------------------------------------- marks and entries
+
+    def _mark(self, node: Node) -> Value:
+        inner = self.value(node.items[0])
+        mark = node.data
+        if mark == "ᵀ":
+            if inner.rank == 1:
+                return Value(inner.expr, inner.letters, not inner.row)
+            if inner.rank != 2:
+                raise self.fail(f"the transpose of {inner}")
+            return self.contracted([inner], [[0, 1]], [1, 0])
+        if mark in ("⁻¹", "⁻ᵀ"):
+            if inner.rank != 2 or inner.shape[0] != inner.shape[1]:
+                raise self.fail(f"the inverse of {inner}")
+            made = Value(apply(OPS["inv"], (inner.expr,)), inner.letters)
+            return made if mark == "⁻¹" else self.contracted([made], [[0, 1]], [1, 0])
+        if inner.rank:
+            raise self.fail(f"{mark} on {inner}: powers are for scalars, write ⊙")
+        text = mark.translate(_EXPONENT).lstrip("^").strip("()")
+        exponent = Fraction(text)
+        return self.powered(inner, exponent)
+
+    def _index(self, node: Node) -> Value:
+        base, *where = node.items
+        v = self.value(base)
+        if v.row or len(where) != v.rank:
+            raise self.fail(f"{len(where)} indices of {v} with {v.rank} axes")
+        marks: list[Value] = []
+        found = v
+        axis = 0  # of the body that is left
+        for extent, item in zip(v.shape, where, strict=True):
+            if item.kind == "all":
+                axis += 1
+            elif item.kind == "name" and item.data in self.ranges:
+                found = self.moved(found, axis, item.data)
+            else:
+                self.numbers.append(dtypes.float64)
+                at = self.value(item)
+                self.numbers.pop()
+                found, mark = self.taken(found, axis, extent, at)
+                marks += mark
+        for mark in marks:
+            found = self.multiplied(found, mark)
+        return found
+
+    def _compare(self, node: Node) -> Value:
+        a, b = (self.value(x) for x in node.items)
+        return self.applied("eq" if node.data == "=" else _COMPARE[node.data], [a, b])
+
+    def _indicator(self, node: Node) -> Value:
+        inner = self.value(node.items[0])
+        dtype = self.numbers[-1] if self.numbers else self.dtype
+        return Value(cast(inner.expr, dtype), inner.letters)
+
+    # -------------------------------------------------------------- functions
+
+    def _abs(self, node: Node) -> Value:
+        return self.applied("abs", [self.value(node.items[0])])
+
+    def _root(self, node: Node) -> Value:
+        return self.powered(self.value(node.items[0]), Fraction(1, 2))
+
+    def _call(self, node: Node) -> Value:
+        word = node.data
+        if self.text.isascii():
+            word = _SPELLED.get(word, word)
+        given = [x.data for x in node.items if x.kind == "parameter"]
+        items = node.items[: len(node.items) - len(given)]
+        if word == "I":
+            return Value(delta(self.size(items[0]), self.dtype))
+        if word == "onehot" and len(items) == 2 and not given:
+            rows = self.value(items[0])
+            return Value(onehot(rows.expr, self.size(items[1]), self.dtype), rows.letters)
+        parts = [self.value(x) for x in items]
+        if any(p.row for p in parts):
+            raise self.fail("a row vector where a tensor is needed")
+        if given:
+            return self.operation(word, parts, given)
+        if word == "diag" and len(parts) == 1:
+            if parts[0].rank == 1:
+                return Value(diagonal(parts[0].expr), parts[0].letters)
+            return self.contracted(parts, [[0, 0]], [0])
+        if word == "tr" and len(parts) == 1:
+            if parts[0].rank != 2 or parts[0].shape[0] != parts[0].shape[1]:
+                raise self.fail(f"tr of {parts[0]}")
+            return self.contracted(parts, [[0, 0]], [])
+        if word in _LAST_AXIS and len(parts) == 1 and parts[0].rank:
+            return Value(along(_LAST_AXIS[word].name, parts[0].expr), parts[0].letters)
+        if word.rstrip("′") == "ψ" and len(parts) == 1:
+            order = word.count("′")
+            return Value(elementwise("polygamma", parts[0].expr, statics=(order,)), parts[0].letters)
+        if word == "pow" and len(parts) == 2 and (p := constant_value(parts[1].expr)) is not None:
+            return Value(power(parts[0].expr, p), parts[0].letters)
+        function = next((op for op in OPS.values() if op.family == "map" and op.text == word), None)
+        if function is not None:
+            return self.applied(function.name, parts)
+        if word in _CALLED:
+            return self.operation(word, parts, ())
+        raise self.fail(f"{node.data} is not a function of the notation")
+
+    def operation(self, word: str, parts: Sequence[Value], given: Sequence[Any]) -> Value:
+        """``word(arguments; parameters)`` by the row of the operation."""
+        op = _CALLED.get(word)
+        if op is None:
+            raise self.fail(f"{word} is not an operation of the library")
+        letters = self.joined(parts)
+        if letters and len(parts) > 1:
+            raise self.fail(f"{word} of entries: its arguments are whole tensors")
+        params = tuple(self.parameter(p) for p in given)
+        if not params and op.name in DEFAULTS:
+            params = DEFAULTS[op.name](parts[0].rank)
+        try:
+            args = tuple(p.expr for p in parts)
+            made = op.build(args, params) if op.build is not None else apply(op, args, params)
+        except (SymgradError, TypeError, AttributeError, IndexError) as error:
+            raise self.fail(f"{word} of {', '.join(map(str, parts))}: {error}") from error
+        return Value(made, letters)
+
+    def parameter(self, given: Any) -> Any:
+        """A parameter as the rows of operations take it."""
+        if isinstance(given, tuple):
+            if given and given[0] == "window":
+                return Window(*(self.parameter(x) for x in given[1:]))
+            return tuple(self.parameter(x) for x in given)
+        if not isinstance(given, str):
+            return given
+        words = {"all": None, "true": True, "false": False}
+        if given in words:
+            return words[given]
+        found = getattr(dtypes, given, None) or getattr(dtypes, f"{given}_", None)
+        return found if isinstance(found, DType) else self.size_of(given)
+
+    def size(self, node: Node) -> Size:
+        number = constant_value(self.value(node).expr)
+        if number is None:
+            raise self.fail("a size is needed")
+        return normal_size(number)
+
+    def size_of(self, text: str) -> Size:
+        total = ONE
+        for word in text.split():
+            if not word.isdigit() and word not in self.sizes:
+                raise self.fail(f"{word} is not the letter of a size")
+            total = total * (int(word) if word.isdigit() else letter(word))
+        return normal_size(total)
+
+
+# ------------------------------------------------------------------ ranges of letters
+
+
+def ranges_of(
+    root: Node, symbols: Mapping[str, Expr], given: Mapping[str, Size]
+) -> dict[str, Size]:
+    """The range of every index letter: as given, else the axis that it stands at by itself."""
+    found: dict[str, Size] = dict(given)
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind == "index" and node.items[0].kind == "name":
+            base = symbols.get(node.items[0].data)
+            if base is not None and base.ndim == len(node.items) - 1:
+                for size, item in zip(base.shape, node.items[1:], strict=True):
+                    if item.kind == "name" and item.data not in symbols:
+                        found.setdefault(item.data, size)
+        stack.extend(node.items)
+    return found
+
+
+def read(
+    text: str,
+    symbols: Mapping[str, Expr],
+    indices: Mapping[str, Size] | None = None,
+    at: Sequence[str] = (),
+) -> Expr:
+    """The expression that a printed formula (or line ``name[i,j] = …``) says.
+
+    ``symbols`` has its names, ``indices`` the ranges of its letters where they are not those of
+    the axes they stand at, ``at`` the letters of the left side.  NotationError says what was
+    expected, and where.
+    """
+    plain = text.isascii()
+    left, equals, right = text.partition(" = ")
+    if equals and left.count("[") == left.count("]") and not left.startswith(("1[", "(")):
+        text = right.strip()
+        if left.strip().endswith("]"):
+            at = [x.strip() for x in left.strip()[left.strip().index("[") + 1 : -1].split(",")]
+    names = dict(symbols)
+    for word, e in symbols.items() if plain else ():
+        names.setdefault(to_ascii(word), e)
+    listed = list(symbols.values())
+    tree = parse(text)
+    ranges = ranges_of(tree, names, indices or {})
+    floating = [x.dtype for x in listed if x.dtype.differentiable]
+    dtype = floating[0] if floating else dtypes.float32
+    sizes = {x for leaf in listed for x in letters_of(leaf.shape)}
+    sizes |= {x for size in ranges.values() for x in letters_of((size,))}
+    reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
+    check_letters(reader, tree, ranges, at)
+    reader.ranges = ranges
+    found = reader.value(tree)
+    if found.row:
+        raise reader.fail("a row vector where a tensor is needed")
+    missing = [x for x in found.letters if x not in at]
+    if missing:
+        raise reader.fail(f"the index {missing[0]} is not bound")
+    return reader.spread(found, (*at,))
+
+
+def check_letters(
+    reader: Reader, root: Node, ranges: Mapping[str, Size], at: Sequence[str]
+) -> None:
+    """Every Σ binds a letter with a range that is not bound already; no letter is used unbound."""
+    for word in at:
+        if word not in ranges:
+            raise reader.fail(f"the range of {word} is not known: give it in indices")
+    stack: list[tuple[Node, frozenset[str]]] = [(root, frozenset(at))]
+    while stack:
+        node, bound = stack.pop()
+        if node.kind == "total":
+            if node.data not in ranges:
+                raise reader.fail(f"the range of {node.data} is not known: give it in indices")
+            if node.data in bound:
+                raise reader.fail(f"Σ over {node.data} shadows an index in use")
+            bound |= {node.data}
+        elif node.kind == "name" and node.data in ranges and node.data not in bound:
+            raise reader.fail(f"the index {node.data} is not bound")
+        stack.extend((x, bound) for x in node.items)
+
+
+__all__ = ["Value", "read"]

@@ -1,0 +1,160 @@
+"""Forms of whole tensors of any rank: elementwise functions, sums, ⊙, calls, and picked slices.
+
+``form`` is the caller's step for an argument; each function is a step that returns the Form, or
+None where only index form can say it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from symgrad.core.build import CONTRACTION, SUM, constant_value
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import ONE, Monomial, Shape
+from symgrad.derivation.entries import absolute, called, whole
+from symgrad.derivation.notation import Form, Step, call, scaled
+from symgrad.derivation.order import Written, content, ordered_terms
+from symgrad.derivation.powers import powered
+
+FormOf = Callable[[Expr], Step]
+
+
+def tensor_form(form: FormOf, e: Expr, written: Written) -> Step:
+    """A tensor of three axes or more: what never mixes axes, softmax and its kind, calls."""
+    natural = places(e.shape)
+    if constant_value(e) is not None:
+        return None
+    if e.op is SUM:
+        rows: list[tuple[Monomial, Form]] = []
+        full = False
+        for c, a, ls in ordered_terms(e, written):
+            if ls not in (natural, (), (len(natural) - 1,)):
+                return None
+            full = full or (ls == natural)
+            inner = yield form(a)
+            if inner is None:
+                return None
+            rows.append((c, inner))
+        return sum_form(rows) if full else None
+    if e.op is CONTRACTION:
+        if e.sums or any(ls != natural for ls in e.params[0]):
+            return None
+        factors: list[Form] = []
+        for a in e.args:
+            inner = yield form(a)
+            if inner is None:
+                return None
+            factors.append(inner)
+        return Form("hadamard", tuple(factors)) if len(factors) > 1 else None
+    if e.op.family == "map":
+        parts: list[Form] = []
+        for a, ls in zip(e.args, e.params[0], strict=True):
+            inner = (yield form(a)) if ls in (natural, ()) else None
+            if inner is None:
+                return None
+            parts.append(inner)
+        return map_form(e, parts, True)
+    if e.op.family == "axis" and e.params[0] == -1 and len(e.args) == 1:
+        inner = yield form(e.args[0])
+        return None if inner is None or "reduces" in e.op.traits else call(e.op.text, inner)
+    return (yield call_form(form, e))
+
+
+def places(shape: Shape) -> Labels:
+    """The labels of a tensor at its own place: an axis of size 1 carries none."""
+    return tuple(-1 if s == 1 else k for k, s in enumerate(shape))
+
+
+ENTRYWISE = frozenset({"slice", "place", "take", "put_add", "gather", "arange", "cumsum", "flip"})
+"""Operations that read better entry by entry."""
+
+
+def call_form(form: FormOf, e: Expr) -> Step:
+    """``word(arguments; parameters)`` for an operation that has no sign of its own."""
+    if e.op.build is not None and e.op.name in ("contraction", "sum_of_terms", "delta"):
+        return None
+    if e.op.family in ("map", "leaf") or e.op.name in ENTRYWISE:
+        return None
+    parts: list[Form] = []
+    for a in e.args:
+        inner = yield form(a)
+        if inner is None:
+            return None
+        parts.append(inner)
+    return called(e, parts)
+
+
+def picked_form(form: FormOf, e: Expr, labels: Labels) -> Step:
+    """An operand at its labels; at fixed places of the axes without one: ``X[:,2,:]``."""
+    if min(labels, default=0) >= 0:
+        return (yield form(e))
+    start = [0] * e.ndim
+    base = e
+    if e.op.name == "slice":
+        spec = e.params[0]
+        parts = [None] * (e.ndim - len(spec)) + list(spec)
+        if all(p is None or x < 0 for p, x in zip(parts, labels, strict=True)):
+            base = e.args[0]
+            start = [0 if p is None else p[0] for p in parts]
+    inner = yield form(base)
+    if inner is None or inner.kind != "name":
+        return None
+    at = [whole(s) if x < 0 else Form("all") for s, x in zip(start, labels, strict=True)]
+    return Form("index", (inner, *at))
+
+
+INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
+         "logical_and": "∧", "logical_or": "∨", "logical_xor": "⊻"}  # fmt: skip
+
+
+def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
+    """The form of an elementwise op over the forms of its arguments."""
+    op = e.op
+    if op.name in INFIX:
+        return Form("compare", tuple(parts), INFIX[op.name])
+    if op.name == "cast":
+        return Form("indicator", tuple(parts)) if e.args[0].dtype.kind == "b" else parts[0]
+    if op.name == "power":
+        p = e.params[2][0]
+        if p < 0:
+            one = Form("number", (), ONE)
+            below = powered(parts[0], -p, tensor)
+            return Form("quotient", (one, below), True if tensor else None)
+        return powered(parts[0], p, tensor)
+    if op.name == "detach":
+        return parts[0]
+    if op.name == "polygamma":  # ψ, its derivative ψ′, …
+        return call(op.text + "′" * e.params[2][0], *parts)
+    return call(op.text or op.name, *parts)
+
+
+def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
+    """A sum, with the content that all coefficients share in front."""
+    flat: list[tuple[Monomial, Form]] = []
+    for c, form in rows:
+        if form.kind == "scale":
+            flat.append((c * form.data, form.items[0]))
+        elif form.kind == "number":
+            flat.append((c * form.data, Form("number", (), ONE)))
+        else:
+            flat.append((c, form))
+    if len(flat) == 1:
+        return scaled(*flat[0])
+    common = content([c for c, _ in flat])
+    inner = Form(
+        "sum",
+        tuple(
+            Form("number", (), absolute(c / common)) if f.kind == "number" else f for c, f in flat
+        ),
+        tuple(sign_of(c) if f.kind == "number" else c / common for c, f in flat),
+    )
+    return scaled(common, inner)
+
+
+def sign_of(c: Monomial) -> Monomial:
+    """+1 or −1."""
+    return Monomial(Fraction(-1 if c.number < 0 else 1))
+
+
+__all__ = ["call_form", "map_form", "picked_form", "places", "sum_form", "tensor_form"]
