@@ -21,6 +21,7 @@ import symgrad as sg
 import symgrad.nn.functional as F
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.python_form import namespace
+from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
 from tests.notation import evaluate_block, evaluate_formula, read_block
 from tests.notation.library import parsed_block
@@ -154,7 +155,7 @@ def test_a_parsed_gradient_is_the_gradient(which: str) -> None:
         gradient = sg.grad(loss, tensor)
         formula = gradient.formula()
         indices = {letter: str(slot.size) for slot, letter in formula.letters.items()}
-        at = [formula.letters[form.data] for form in formula._indices]
+        at = [formula.letters[form.data] for form in formula.indices]
         both = [gradient, *(sg.parse_formula(text, list(given.values()), indices, at)
                             for text in (formula.unicode, formula.ascii))]  # fmt: skip
         feeds = dict(zip([t.expr() for t in given.values()], drawn(which).values(), strict=True))
@@ -175,11 +176,11 @@ def test_a_parsed_gradient_is_the_gradient(which: str) -> None:
         ("Σᵢ X[i,j]", "the index j is not bound"),
         ("Σₖ 2", "the range of k is not known: give it in indices"),
         ("__import__(w)", "__import__ is not a function of the notation"),
-        ("reshape(X; (n, d, 2))", "reshape of n×d"),
+        ("conv(X, w)", "conv of n×d, d"),
     ],
 )
 def test_text_that_is_no_formula_says_why(text: str, message: str) -> None:
-    with pytest.raises(sg.NotationError, match=re.escape(message)):
+    with pytest.raises(NotationError, match=re.escape(message)):
         sg.parse_formula(text, sg.symbols("X:n,d  w:d  y:n"))
 
 

@@ -218,7 +218,7 @@ class Reader(Algebra):
         return self.powered(self.value(node.items[0]), Fraction(1, 2))
 
     def _call(self, node: Node) -> Value:
-        word = node.data
+        word: str = node.data
         if self.text.isascii():
             word = _SPELLED.get(word, word)
         given = [x.data for x in node.items if x.kind == "parameter"]

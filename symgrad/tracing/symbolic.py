@@ -23,6 +23,7 @@ from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
 from symgrad.derivation.source import program_of
 from symgrad.errors import ShapeError, TraceError
+from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
@@ -127,13 +128,16 @@ def parse_formula(
     axis it stands at; ``at`` names the letters of the left side, which a line ``Z[i,j] = …`` has
     itself.  NotationError says what was expected, and at which column.
     """
-    if isinstance(symbols, Mapping):
-        named = {word: t.expr() for word, t in symbols.items()}
-    else:
-        exprs = [t.expr() for t in symbols]
-        named = {name_of(e): e for e in exprs}
+    if not isinstance(symbols, Mapping):
+        symbols = {name_of(t.expr()): t for t in symbols}
+    named = {
+        word: expr_symbol(word, tuple(t.shape), t.dtype, number=k)
+        for k, (word, t) in enumerate(symbols.items(), start=1)
+    }
     ranges = {word: parse_sizes(str(size))[0] for word, size in (indices or {}).items()}
-    return Tensor.of(read(text, named, ranges, at))
+    found = read(text, named, ranges, at)
+    nodes = {named[word]: t.node() for word, t in symbols.items()}
+    return Tensor.from_node(record_of("formula", found, list(nodes), nodes))
 
 
 class Compiled:
