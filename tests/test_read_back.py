@@ -176,7 +176,7 @@ def test_a_parsed_gradient_is_the_gradient(which: str) -> None:
         ("Σᵢ X[i,j]", "the index j is not bound"),
         ("Σₖ 2", "the range of k is not known: give it in indices"),
         ("__import__(w)", "__import__ is not a function of the notation"),
-        ("conv(X, w)", "conv of n×d, d"),
+        ("reshape(X; (e, 2))", "e is not the letter of a size"),
     ],
 )
 def test_text_that_is_no_formula_says_why(text: str, message: str) -> None:
