@@ -65,9 +65,7 @@ class NotationError(SymgradError, ValueError):
     ``parts`` are the expressions that would need a name for it.
     """
 
-    def __init__(self, problem: str = "", remedy: str = "", parts: tuple[Any, ...] = ()) -> None:
-        super().__init__(problem, remedy)
-        self.parts = parts
+    parts: tuple[Any, ...] = ()
 
 
 class LoweringError(SymgradError, NotImplementedError):

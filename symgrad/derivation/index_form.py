@@ -89,11 +89,7 @@ class Indexer:
         unmarked = not mark or (made is not None and made.kind == "name")
         if made is None or not unmarked:
             parts = (e,) if mark else operands(e)
-            raise NotationError(
-                f"{e.op.name} of unnamed tensors has no formula",
-                "Name them with sg.name(t, …).",
-                tuple(a for a in parts if mark or self.recogniser.form(a) is None),
-            )
+            raise unnamed(e.op.name, *(a for a in parts if mark or self.recogniser.form(a) is None))
         return Form("index", (made, *at), mark or None) if at else made
         yield  # a generator like the others
 
@@ -126,11 +122,7 @@ class Indexer:
         else:
             inner = given
         if inner is None:
-            raise NotationError(
-                f"{e.op.name} of an unnamed tensor has no formula",
-                "Name it with sg.name(t, …).",
-                parts=(argument,),
-            )
+            raise unnamed(e.op.name, argument)
         if e.op.name in ENTRIES:
             return (yield ENTRIES[e.op.name](self, e, at))
         if "reduces" in e.op.traits:
@@ -195,6 +187,14 @@ class Indexer:
                 body = body.items[0]
             body = Form("total", (body,), tuple(bound))
         return scaled(coefficient, body)
+
+
+def unnamed(word: str, *parts: Expr) -> NotationError:
+    """What has no formula until ``parts`` have names."""
+    error = NotationError(f"{word} of an unnamed tensor has no formula",
+                          "Name it with sg.name(t, …).")  # fmt: skip
+    error.parts = parts
+    return error
 
 
 def operands(e: Expr) -> tuple[Expr, ...]:

@@ -245,7 +245,9 @@ class Reader(Algebra):
             return Value(along(_LAST_AXIS[word].name, parts[0].expr), parts[0].letters)
         if word.rstrip("′") == "ψ" and len(parts) == 1:
             order = word.count("′")
-            return Value(elementwise("polygamma", parts[0].expr, statics=(order,)), parts[0].letters)
+            return Value(
+                elementwise("polygamma", parts[0].expr, statics=(order,)), parts[0].letters
+            )
         if word == "pow" and len(parts) == 2 and (p := constant_value(parts[1].expr)) is not None:
             return Value(power(parts[0].expr, p), parts[0].letters)
         function = next((op for op in OPS.values() if op.family == "map" and op.text == word), None)
