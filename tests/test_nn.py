@@ -416,6 +416,7 @@ def test_parameter_containers():
     d["b"] = sg.zeros(1)
     assert list(d.state_dict()) == ["a", "b"]
     assert "a" in d
+    assert (d.get("a").shape, d.get("c"), d.get("c", 3)) == ((2,), None, 3)
     assert d.pop("a").shape == (2,)
     assert list(d.keys()) == ["b"]
 

@@ -384,10 +384,6 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __new__(cls, data: Tensor | None = None, requires_grad: bool = True) -> Parameter:
-        """As a context, a decorator, or a decorated function."""
-        return object.__new__(cls)
-
     def __init__(self, data: Tensor | None = None, requires_grad: bool = True) -> None:
         if data is None:
             data = Tensor.from_value(np.zeros((0,), np.float32), dtypes.float32)
