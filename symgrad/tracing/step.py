@@ -332,7 +332,10 @@ class CompiledStep:
         last = self._last
         if last is not None and not kwargs and len(args) == len(last.kinds):
             for a, kind in zip(args, last.kinds):  # noqa: B905 - compared above
-                if not isinstance(a, Tensor) or a._now().kind is not kind:
+                if not isinstance(a, Tensor):
+                    break
+                node = a._storage.node if a._view is None else a._now()
+                if node.kind is not kind:
                     break
             else:
                 if last.modes == (modes.grad, modes.autocast) and last.fits():
