@@ -63,6 +63,11 @@ def factorisation() -> tuple[Any, list[Any]]:
     return ((T - U @ V.T) ** 2).sum(), [U, V]
 
 
+def newton(loss: Any, wrt: Any) -> Any:
+    """The derivation with Hessians, and a step of Newton's for the first variable."""
+    return sg.derive(loss, wrt, newton=wrt[0] if isinstance(wrt, list) else wrt)
+
+
 def modules(letters: bool) -> Any:
     """A teacher's Sequential; its layers are made with numbers, `letters` names them again."""
     d, h, k = 3, 4, 6
@@ -84,14 +89,9 @@ class Printed:
 
 PRINTED = {
     "readme": Printed(README, lambda: readme().derive()),
-    "newton": Printed(NEWTON, lambda: sg.derive(*logistic(naive=False)), ("∂²L/∂w²", "w⁺")),
-    "newton naively": Printed(NEWTON, lambda: sg.derive(*logistic(naive=True)), ("∂²L/∂w²", "w⁺")),
-    "matfac": Printed(
-        MATFAC,
-        lambda: sg.derive(*factorisation()),
-        ("∂²L/∂U²", "∂²L/∂V²", "∂²L/∂U∂V", "U⁺"),
-        ("sizes", "given"),  # indices and layout belong to the Hessians
-    ),
+    "newton": Printed(NEWTON, lambda: newton(*logistic(naive=False))),
+    "newton naively": Printed(NEWTON, lambda: newton(*logistic(naive=True))),
+    "matfac": Printed(MATFAC, lambda: newton(*factorisation())),
     "mlp of modules": Printed(MLP, lambda: modules(letters=True)),
 }
 

@@ -177,7 +177,7 @@ class Indexer:
             (under if inverse else over).append(inner)
         del self.scope[depth:]
         over, under = powers(over), powers(under)
-        over.sort(key=lambda f: f.kind in ("sum", "total"))
+        over.sort(key=lambda f: 2 * _is_delta(f) + (f.kind in ("sum", "total")))
         body = product(over) if over else Form("number", (), ONE)
         if under:
             body = Form("quotient", (body, product(under)))
@@ -200,6 +200,11 @@ def unnamed(word: str, *parts: Expr) -> NotationError:
 def operands(e: Expr) -> tuple[Expr, ...]:
     """The arguments of a call, those of a tuple in place of the tuple."""
     return tuple(x for a in e.args for x in (a.args if a.op.outputs is not None else (a,)))
+
+
+def _is_delta(form: Form) -> bool:
+    """Is it 1[i = j] of two indices?"""
+    return form.kind == "indicator" and all(x.kind == "slot" for x in form.items[0].items)
 
 
 def _at(at: tuple[Form, ...], label: int) -> Form:

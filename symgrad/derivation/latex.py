@@ -39,7 +39,17 @@ _SIGNS = {">": ">", "≥": r"\ge", "<": "<", "≤": r"\le", "=": "=", "≠": r"\
 
 
 def latex_name(text: str, rank: int | None = None) -> str:
-    """A name: Greek letters, subscripts, bold for vectors and matrices; special signs escaped."""
+    """A name: Greek letters, subscripts, bold for vectors and matrices; special signs escaped.
+
+    ``∂²L/∂U∂V`` is a fraction and ``U⁺`` keeps its mark.
+    """
+    second = re.fullmatch(r"∂²(\w+)/∂(.+?)(?:²|∂(.+))", text)
+    if second is not None:
+        top, x, y = (word and latex_name(word, rank) for word in second.groups())
+        below = rf"\partial {x} \partial {y}" if y else rf"\partial {x}^2"
+        return rf"\frac{{\partial^2 {top}}}{{{below}}}"
+    if text.endswith("⁺"):
+        return latex_name(text[:-1], rank) + "^{+}"
     match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9₀-₉]*)", text)
     if match is None:
         return r"\text{" + escaped(text) + "}"
@@ -174,7 +184,7 @@ class _Latex:
         text, level = yield self.spell(body)
         if c.number == -1 and not c.powers:
             return "-" + (text if level >= TOTAL else rf"\left({text}\right)"), ADD
-        fine = level >= POSTFIX or body.kind in ("product", "total")
+        fine = level >= POSTFIX or body.kind in ("product", "total", "kron")
         inner = text if fine else rf"\left({text}\right)"
         return f"{coefficient(c)} {inner}", ADD if c.number < 0 else PRODUCT
 

@@ -70,6 +70,14 @@ class Plan:
             b = _along(m, group, b)
         return b if self.front is None else product(b, power(self.front, -1))
 
+    def factors(self) -> list[tuple[int, Expr]]:
+        """(axis, matrix) of every group of one axis without a batch, for formulas."""
+        return [
+            (g.core[0], _entries(self.map, g, False))
+            for g in self.groups
+            if len(g.core) == 1 and not _touches_batch(g, self.map.outputs)
+        ]
+
     def logdet(self) -> Expr:
         """log det; NaN where the determinant is negative."""
         m = self.map

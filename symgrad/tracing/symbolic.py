@@ -27,6 +27,7 @@ from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
+from symgrad.structured.second import SecondOrder
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
@@ -85,12 +86,19 @@ def grad(output: Tensor, wrt: Any, create_graph: bool = True) -> Any:
     return found if several else found[0]
 
 
-def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = None) -> Derivation:
+def derive(
+    output: Tensor,
+    wrt: Any = None,
+    letters: Mapping[str, int] | None = None,
+    hessian: bool = False,
+    newton: Any = (),
+) -> Derivation:
     """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
 
     ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
     else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
-    ``{"n": 64}``.
+    ``{"n": 64}``.  ``hessian`` adds a line for every pair of them, ``newton`` a step of Newton's
+    method for those named there.
     """
     written = Written()
     with listening(written.note):
@@ -112,7 +120,12 @@ def derive(output: Tensor, wrt: Any = None, letters: Mapping[str, int] | None = 
         listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
         wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
     label = "L" if not e.shape else "Y"
-    return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
+    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
+    steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
+    if not hessian and not steps:
+        return Derivation(lines, inputs)
+    moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
+    return SecondOrder(lines, inputs, e, wanted, moving)
 
 
 def parse_formula(

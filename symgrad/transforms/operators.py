@@ -23,6 +23,7 @@ from symgrad.simplify import GROUPS, rewrite
 from symgrad.structured import derive
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.printed import Printed
+from symgrad.structured.second import second_label
 from symgrad.structured.solving import plan
 from symgrad.tensors.creation import FUNCTIONS, as_tensor
 from symgrad.tensors.leaf_symbols import CHOSEN, caller_names, expanded
@@ -260,11 +261,6 @@ def hessian(value: Tensor, wrt: Any) -> Any:
         for i, row in enumerate(found)
     ]
     return Blocks(blocks) if several else blocks[0][0]
-
-
-def second_label(x: str, y: str, value: str = "L") -> str:
-    """``∂²L/∂x²``, ``∂²L/∂x∂y``."""
-    return f"∂²{value}/∂{x}²" if x == y else f"∂²{value}/∂{x}∂{y}"
 
 
 def hvp(value: Tensor, x: Tensor, v: Any) -> Tensor:
