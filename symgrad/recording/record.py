@@ -335,9 +335,9 @@ def call_of(
     if plain:
         key = (function, *map(_kind, operands))
     else:  # 1, 1.0 and True are equal but mean different programs
-        key = (function, statics, *map(_kind, operands), *map(_exact, statics))
-        if statics[-1]:
-            key = (*key, *[_exact(v) for _, v in statics[-1]])
+        key = (function, statics, *map(_kind, operands), *map(type, statics))
+        if statics[-1] or 0 in statics:
+            key = (*key, *map(_exact, statics), *[_exact(v) for _, v in statics[-1]])
     return _CALLS.get(key) or _new_call(key, function, statics, operands)
 
 

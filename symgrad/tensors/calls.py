@@ -45,16 +45,18 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if modes.autocast is not None:
         return modes.autocast(call, function, args, kwargs)
     operands: list[Any] = []
+    positional: list[Any] = []
+    plain = not kwargs and len(args) < len(PLAIN)
     for a in args:
-        if not isinstance(a, Reading):
-            break
-        operands.append(a.node())
-    plain = not kwargs and len(operands) == len(args) < len(PLAIN)
+        if isinstance(a, Reading):
+            operands.append(a.node())
+            positional.append(SLOT)
+        else:
+            positional.append(_slot(a, operands))
+            plain = False
     if plain:
         statics = PLAIN[len(operands)]
     else:
-        operands = []
-        positional = [_slot(a, operands) for a in args]
         keywords = tuple([(k, _slot(v, operands)) for k, v in kwargs.items()]) if kwargs else ()
         statics = (*positional, keywords)
     return Reading.base.from_node(note(function, statics, tuple(operands), plain))

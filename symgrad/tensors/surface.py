@@ -53,9 +53,10 @@ def _binary(name: str, swapped: bool = False) -> Callable[..., Any]:
     row = FUNCTIONS[name]
 
     def run(self: Tensor, other: Any) -> Any:
-        other = as_operand(other)
-        if not isinstance(other, (Tensor, int, float, bool, complex, Monomial)):
-            return NotImplemented
+        if not isinstance(other, (Tensor, int, float)):
+            other = as_operand(other)
+            if not isinstance(other, (Tensor, complex, Monomial)):
+                return NotImplemented
         return call(row, (other, self) if swapped else (self, other), {})
 
     return run
