@@ -174,7 +174,7 @@ class BCEWithLogitsLoss(PlainLoss):
         return F.binary_cross_entropy_with_logits(
             input,
             target,
-            own["weight"],
+            weight=own["weight"],
             pos_weight=own["pos_weight"],
             reduction=self.reduction,
         )

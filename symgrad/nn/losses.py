@@ -45,6 +45,9 @@ def _loss(name: str, order: str) -> Callable[..., Tensor]:
     defaults = {p.name: p.default for p in parameters} | dict.fromkeys(("size_average", "reduce"))
 
     def function(*args: Any, **options: Any) -> Tensor:
+        said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
+        if len(args) == len(operands) and not said:
+            return call(row, args, said)
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or given.keys() & options.keys():
             raise TypeError(f"{name}() takes each of ({', '.join(names)}) once")
