@@ -50,115 +50,84 @@ def _finished(made: Expr, bias: Expr | None, batched: bool, name: str) -> Expr:
     return made if batched else squeeze(made, [0])
 
 
-def _padding(
-    padding: Any, w: Expr, strides: Sequence[int], dilation: Sequence[int], name: str
-) -> list[tuple[Any, Any]]:
+def margins(
+    padding: Any, taps: Sequence[int], strides: Sequence[int], dilation: Sequence[int], name: str
+) -> list[tuple[int, int]]:
     """(before, after) per axis; "valid" is none, "same" keeps the size (one more after)."""
-    rank = w.ndim - 2
     if padding == "valid":
-        return [(0, 0)] * rank
+        return [(0, 0)] * len(taps)
     if padding == "same":
         if set(strides) != {1}:
             raise RuntimeError("padding='same' is not supported for strided convolutions")
-        reach = [d * (k - 1) for d, k in zip(dilation, w.shape[2:], strict=True)]  # type: ignore[operator]
+        reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
         return [(r // 2, r - r // 2) for r in reach]
     if isinstance(padding, str):
         raise ValueError(
             f"Invalid padding string {padding!r}, should be one of {{'valid', 'same'}}"
         )
-    return [(p, p) for p in each(padding, rank, name)]
+    return [(p, p) for p in each(padding, len(taps), name)]
 
 
-def _conv(
-    rank: int, a: Expr, w: Expr, bias: Expr | None, stride: Any, padding: Any, dilation: Any,
-    groups: int,
-) -> Expr:  # fmt: skip
+def _conv(rank: int) -> None:
     name = f"conv{rank}d"
-    a, batched = _batched(a, rank, name)
-    strides, apart = each(stride, rank, name), each(dilation, rank, name)
-    how = window(rank, strides, _padding(padding, w, strides, apart, name), None, apart)
-    return _finished(convolution(a, w, how, groups), bias, batched, name)
+
+    def build(
+        input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
+        dilation: Any = 1, groups: int = 1,
+    ) -> Expr:  # fmt: skip
+        a, batched = _batched(input, rank, name)
+        strides, apart = each(stride, rank, name), each(dilation, rank, name)
+        around = margins(padding, weight.shape[2:], strides, apart, name)  # type: ignore[arg-type]
+        how = window(rank, strides, around, None, apart)
+        return _finished(convolution(a, weight, how, groups), bias, batched, name)
+
+    build.__doc__ = (
+        f"Filters over the last {rank} axes: x ``(N, C, …)``, W ``(O, C / groups, k, …)``, result "
+        "``(N, O, …)``."
+    )
+    build.__name__ = name
+    public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)(build)
 
 
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv1d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Expr:  # fmt: skip
-    """Filters over signals: x ``(N, C, L)``, W ``(O, C / groups, k)``, result ``(N, O, L′)``."""
-    return _conv(1, input, weight, bias, stride, padding, dilation, groups)
-
-
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv2d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Expr:  # fmt: skip
-    """Filters over images: x ``(N, C, H, W)``, W ``(O, C / groups, k, k)``."""
-    return _conv(2, input, weight, bias, stride, padding, dilation, groups)
-
-
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv3d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    dilation: Any = 1, groups: int = 1,
-) -> Expr:  # fmt: skip
-    """Filters over volumes: x ``(N, C, D, H, W)``, W ``(O, C / groups, k, k, k)``."""
-    return _conv(3, input, weight, bias, stride, padding, dilation, groups)
-
-
-def _transposed(
-    rank: int, a: Expr, w: Expr, bias: Expr | None, stride: Any, padding: Any,
-    output_padding: Any, groups: int, dilation: Any,
-) -> Expr:  # fmt: skip
-    """The adjoint of a convolution as a map of its own: entries apart, filters turned around."""
+def _conv_transpose(rank: int) -> None:
     name = f"conv_transpose{rank}d"
-    a, batched = _batched(a, rank, name)
-    if w.ndim != rank + 2:
-        raise ShapeError(f"{name}: expected {rank + 2}D weight, but got {shape_text(w.shape)}")
-    strides, apart = each(stride, rank, name), each(dilation, rank, name)
-    more = each(output_padding, rank, name)
-    pads = each(padding, rank, name)
-    for s, d, m in zip(strides, apart, more, strict=True):
-        if m >= max(s, d):
-            raise RuntimeError(
-                f"output padding must be smaller than either stride or dilation, but got "
-                f"output_padding: {list(more)} stride: {list(strides)} dilation: {list(apart)}"
-            )
-    reach = [d * (k - 1) for d, k in zip(apart, w.shape[2:], strict=True)]  # type: ignore[operator]
-    around = [(r - p, r - p + m) for r, p, m in zip(reach, pads, more, strict=True)]
-    for k in range(-rank, 0):
-        w = along("flip", w, k)
-    channels, filters, *taps = w.shape
-    part = normal_size(monomial(channels) / groups)
-    split = permute(reshape(w, (groups, part, filters, *taps)), (0, 2, 1, *range(3, rank + 3)))
-    turned = reshape(split, (size_product((groups, filters)), part, *taps))
-    made = convolution(a, turned, window(rank, None, around, strides, apart), groups)
-    return _finished(made, bias, batched, name)
+
+    def build(
+        input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
+        output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
+    ) -> Expr:  # fmt: skip
+        a, batched = _batched(input, rank, name)
+        w = weight
+        if w.ndim != rank + 2:
+            raise ShapeError(f"{name}: expected {rank + 2}D weight, but got {shape_text(w.shape)}")
+        strides, apart = each(stride, rank, name), each(dilation, rank, name)
+        more = each(output_padding, rank, name)
+        pads = each(padding, rank, name)
+        for s, d, m in zip(strides, apart, more, strict=True):
+            if m >= max(s, d):
+                raise RuntimeError(
+                    f"output padding must be smaller than either stride or dilation, but got "
+                    f"output_padding: {list(more)} stride: {list(strides)} dilation: {list(apart)}"
+                )
+        reach = [d * (k - 1) for d, k in zip(apart, w.shape[2:], strict=True)]  # type: ignore[operator]
+        around = [(r - p, r - p + m) for r, p, m in zip(reach, pads, more, strict=True)]
+        for k in range(-rank, 0):
+            w = along("flip", w, k)
+        channels, filters, *taps = w.shape
+        part = normal_size(monomial(channels) / groups)
+        split = permute(reshape(w, (groups, part, filters, *taps)), (0, 2, 1, *range(3, rank + 3)))
+        turned = reshape(split, (size_product((groups, filters)), part, *taps))
+        made = convolution(a, turned, window(rank, None, around, strides, apart), groups)
+        return _finished(made, bias, batched, name)
+
+    build.__doc__ = (
+        f"The adjoint of conv{rank}d, as a map of its own (entries apart, filters turned around): "
+        "x ``(N, C, …)``, W ``(C, O / groups, k, …)``."
+    )
+    build.__name__ = name
+    public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)(build)
 
 
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv_transpose1d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-) -> Expr:  # fmt: skip
-    """The adjoint of conv1d: x ``(N, C, L)``, W ``(C, O / groups, k)``."""
-    return _transposed(1, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv_transpose2d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-) -> Expr:  # fmt: skip
-    """The adjoint of conv2d: x ``(N, C, H, W)``, W ``(C, O / groups, k, k)``."""
-    return _transposed(2, input, weight, bias, stride, padding, output_padding, groups, dilation)
-
-
-@public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)
-def conv_transpose3d(
-    input: Expr, weight: Expr, bias: Expr | None = None, stride: Any = 1, padding: Any = 0,
-    output_padding: Any = 0, groups: int = 1, dilation: Any = 1,
-) -> Expr:  # fmt: skip
-    """The adjoint of conv3d: x ``(N, C, D, H, W)``, W ``(C, O / groups, k, k, k)``."""
-    return _transposed(3, input, weight, bias, stride, padding, output_padding, groups, dilation)
+for _rank in (1, 2, 3):
+    _conv(_rank)
+    _conv_transpose(_rank)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from symgrad.functional.convolution import each
+from symgrad.functional.convolution import each, margins
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
@@ -101,25 +101,14 @@ class _Conv(_Convolution):
         self._prepare(in_channels, out_channels, kernel_size, stride, padding, 0, dilation,
                       groups, bias, padding_mode, device, dtype)  # fmt: skip
 
-    def _around(self) -> list[int]:
-        """Widths of ``F.pad``, last axis first."""
-        widths: list[int] = []
-        for k in reversed(range(self.rank)):
-            if self.padding == "valid":
-                widths += [0, 0]
-            elif self.padding == "same":
-                reach = self.dilation[k] * (self.kernel_size[k] - 1)
-                widths += [reach // 2, reach - reach // 2]
-            else:
-                widths += [self.padding[k]] * 2
-        return widths
-
     def forward(self, input: Tensor) -> Tensor:
         """The filters over the input."""
         function = getattr(F, f"conv{self.rank}d")
         padding: Any = self.padding
         if self.padding_mode != "zeros":
-            input = F.pad(input, self._around(), self.padding_mode)
+            around = margins(padding, self.kernel_size, self.stride, self.dilation, "padding")
+            widths = [w for pair in reversed(around) for w in pair]  # the last axis first
+            input = F.pad(input, widths, self.padding_mode)
             padding = 0
         return function(
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups

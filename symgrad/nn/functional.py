@@ -20,18 +20,14 @@ from symgrad.errors import TraceError
 from symgrad.functional import FUNCTIONS, activation, margin, normalization
 from symgrad.nn.losses import *  # noqa: F403 - the losses of this namespace
 from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
+from symgrad.nn.spatial import row as _row
 from symgrad.random import stream_of
 from symgrad.recording.record import modes
 from symgrad.tensors import creation
 from symgrad.tensors.storage import device_name, jax_device
-from symgrad.tensors.surface import function_of
 from symgrad.tensors.tensor import Tensor
 
 _ROOMS = (activation, margin, normalization)  # importing them fills the table
-
-
-def _row(name: str) -> Callable[..., Any]:
-    return function_of(FUNCTIONS[name])
 
 
 # ------------------------------------------------------------------ activations
@@ -111,8 +107,7 @@ softmin = _along("softmin")
 
 # ------------------------------------------------------------------ layers
 
-pixel_shuffle, pixel_unshuffle = _row("pixel_shuffle"), _row("pixel_unshuffle")
-_linear, channel_shuffle = _row("linear"), _row("channel_shuffle")
+_linear = _row("linear")
 _embedding = _row("embedding")
 _one_hot = _row("one_hot")
 _layer_norm = _row("layer_norm")

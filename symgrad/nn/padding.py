@@ -65,15 +65,11 @@ class _ZeroPad(_ConstantPad):
     def __init__(self, padding: Any) -> None:
         super().__init__(padding, 0.0)
 
-    def extra_repr(self) -> str:
-        """Widths."""
-        return f"{self.padding}"
+    extra_repr = _Pad.extra_repr
 
 
-class ZeroPad1d(_ZeroPad):
+class ZeroPad1d(_ZeroPad, ConstantPad1d):
     """0 around signals."""
-
-    _rank = 1
 
 
 class ZeroPad2d(_ZeroPad, ConstantPad2d):
@@ -84,10 +80,8 @@ class ZeroPad2d(_ZeroPad, ConstantPad2d):
     """
 
 
-class ZeroPad3d(_ZeroPad):
+class ZeroPad3d(_ZeroPad, ConstantPad3d):
     """0 around volumes."""
-
-    _rank = 3
 
 
 class ReflectionPad1d(_Pad):

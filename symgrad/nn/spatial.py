@@ -11,38 +11,39 @@ from symgrad.tensors.surface import function_of
 from symgrad.tensors.tensor import Tensor
 
 
-def _row(name: str) -> Callable[..., Any]:
+def row(name: str) -> Callable[..., Any]:
+    """The public function of this name, as it stands in the table."""
     return function_of(FUNCTIONS[name])
 
 
-pad = _row("pad")
-conv1d = _row("conv1d")
-conv2d = _row("conv2d")
-conv3d = _row("conv3d")
-conv_transpose1d = _row("conv_transpose1d")
-conv_transpose2d = _row("conv_transpose2d")
-conv_transpose3d = _row("conv_transpose3d")
-avg_pool1d = _row("avg_pool1d")
-avg_pool2d = _row("avg_pool2d")
-avg_pool3d = _row("avg_pool3d")
-adaptive_avg_pool1d = _row("adaptive_avg_pool1d")
-adaptive_avg_pool2d = _row("adaptive_avg_pool2d")
-adaptive_avg_pool3d = _row("adaptive_avg_pool3d")
-lp_pool1d = _row("lp_pool1d")
-lp_pool2d = _row("lp_pool2d")
-lp_pool3d = _row("lp_pool3d")
-unfold = _row("im2col")
-fold = _row("col2im")
-interpolate = _row("interpolate")
-pixel_shuffle = _row("pixel_shuffle")
-pixel_unshuffle = _row("pixel_unshuffle")
-channel_shuffle = _row("channel_shuffle")
-local_response_norm = _row("local_response_norm")
+pad = row("pad")
+conv1d = row("conv1d")
+conv2d = row("conv2d")
+conv3d = row("conv3d")
+conv_transpose1d = row("conv_transpose1d")
+conv_transpose2d = row("conv_transpose2d")
+conv_transpose3d = row("conv_transpose3d")
+avg_pool1d = row("avg_pool1d")
+avg_pool2d = row("avg_pool2d")
+avg_pool3d = row("avg_pool3d")
+adaptive_avg_pool1d = row("adaptive_avg_pool1d")
+adaptive_avg_pool2d = row("adaptive_avg_pool2d")
+adaptive_avg_pool3d = row("adaptive_avg_pool3d")
+lp_pool1d = row("lp_pool1d")
+lp_pool2d = row("lp_pool2d")
+lp_pool3d = row("lp_pool3d")
+unfold = row("im2col")
+fold = row("col2im")
+interpolate = row("interpolate")
+pixel_shuffle = row("pixel_shuffle")
+pixel_unshuffle = row("pixel_unshuffle")
+channel_shuffle = row("channel_shuffle")
+local_response_norm = row("local_response_norm")
 
 
 def _with_indices(name: str) -> Callable[..., Any]:
     """The row, and with ``return_indices`` also where the largest entries are."""
-    values, places = _row(name), _row(f"{name}_indices")
+    values, places = row(name), row(f"{name}_indices")
 
     def function(input: Tensor, *options: Any, return_indices: bool = False, **named: Any) -> Any:
         """The largest entries; with ``return_indices`` (entries, their places)."""
@@ -66,7 +67,7 @@ adaptive_max_pool3d = _with_indices("adaptive_max_pool3d")
 
 
 def _unpooled(rank: int) -> Callable[..., Tensor]:
-    run = _row(f"max_unpool{rank}d_to")
+    run = row(f"max_unpool{rank}d_to")
 
     def function(
         input: Tensor, indices: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0,
