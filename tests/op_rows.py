@@ -208,6 +208,7 @@ ROWS: dict[str, Row] = {
     "detach": unary("detach", "real", "zero"),
     **{name: unary(name, "special", "none") for name in ("isnan", "isfinite", "isinf")},
     "logical_not": unary("logical_not", "bool", "none"),
+    "bitwise_not": unary("bitwise_not", "below 9", "none"),
     # maps of two and three
     "pow": binary("pow", "positive", "real"),
     "atan2": binary("atan2", "real", "nonzero"),
@@ -223,6 +224,10 @@ ROWS: dict[str, Row] = {
     **{
         name: binary(name, "bool", "bool", "none")
         for name in ("logical_and", "logical_or", "logical_xor")
+    },
+    **{
+        name: binary(name, "below 9", "below 9", "none")
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
     },
     "where": Row(maps.where, ((("n", "m"), "bool"), MATRIX, (("m",), "real"))),
     # moving numbers

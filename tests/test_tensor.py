@@ -220,3 +220,28 @@ def test_a_formula_leaves_its_tensors_as_they_were():
     assert str((labels * 1).formula()) == "labels"
     loss = sg.nn.functional.cross_entropy(x, labels).item()
     assert loss == pytest.approx(sg.nn.functional.cross_entropy(x[:1], labels[:1]).item())
+
+
+@pytest.mark.parametrize("call", [
+    lambda l: l.tensor([6, 5, -1]) & l.tensor([3, 1, 7]),
+    lambda l: l.tensor([6, 5]) | 1,
+    lambda l: 3 ^ l.tensor([6, 5]),
+    lambda l: ~l.tensor([6, 5, -3]),
+    lambda l: ~l.tensor([True, False]),
+    lambda l: l.tensor([True, False]) & l.tensor([True, True]),
+    lambda l: l.tensor([True, False]) | 2,
+    lambda l: l.bitwise_xor(l.tensor([6, 5], dtype=l.uint8), l.tensor([3, 1], dtype=l.uint8)),
+    lambda l: l.tensor([6, 5]).bitwise_not(),
+    lambda l: l.tensor([1.5]) & l.tensor([3]),
+    lambda l: ~l.tensor([1.5]),
+])  # fmt: skip
+def test_signs_of_logic_work_on_bits(call):
+    try:
+        wanted = call(torch)
+    except (RuntimeError, TypeError):
+        with pytest.raises(sg.DTypeError, match="bits are those of integers"):
+            call(sg)
+    else:
+        found = call(sg)
+        assert str(found) == str(wanted)
+        assert str(found.dtype) == str(wanted.dtype)

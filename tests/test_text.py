@@ -67,12 +67,23 @@ def test_logic_stands_between_its_operands():
         ((a > b) & (a < 1), "(a > b) ∧ (a < 1)", r"\land", "(a > b) and (a < 1)"),
         ((a > b) | (b >= 1), "(a > b) ∨ (b ≥ 1)", r"\lor", "(a > b) or (b >= 1)"),
         ((a > b) ^ (a < 1), "(a > b) ⊻ (a < 1)", r"\veebar", "(a > b) xor (a < 1)"),
-        (~((a > b) & (a < 1)), "¬((a > b) ∧ (a < 1))", r"\land", "not ((a > b) and (a < 1))"),
+        (~((a > b) & (a < 1)), "¬((a > b) ∧ (a < 1))", r"\lnot", "not ((a > b) and (a < 1))"),
     ):
         formula = value.formula()
         assert formula.unicode == text
         assert latex in formula.latex()
         assert formula.ascii == ascii_text
+
+
+def test_functions_print_in_latex_as_their_rows_say():
+    x, n = sg.symbols("x:n  n:n")
+    for value, latex in (
+        (x.sinh(), r"\sinh\left("),
+        (x.arcsin(), r"\arcsin\left("),
+        (x.erf(), r"\operatorname{erf}\left("),
+        (sg.floor_divide(x, n), r"\operatorname{\text{floor\_divide}}\left("),
+    ):
+        assert value.formula().latex().startswith(latex)
 
 
 def test_columns_of_an_ascii_derivation_align():

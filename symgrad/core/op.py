@@ -26,7 +26,8 @@ class Op:
     ``vjp``        others: (node, adjoint) → one adjoint per argument (None: absent); the adjoint
                    may have extra leading axes.
     ``template``   (node) → the expression in the target languages, with holes for the operands.
-    ``text``, ``latex``, ``python``  notation: a function name, or a format with holes.
+    ``text``, ``python``  notation: the name of a function, or a sign between two operands.
+    ``latex``      the same in LaTeX, where it is not ``text`` set upright.
     ``domain``     where tests sample the arguments: "real", "positive", "unit", "nonzero", ...
     ``size_operands`` (node) → the sizes that the template takes as operands after the arguments:
                    holes ``{len(args)}``, ``{len(args) + 1}``, … in the order of the tuple.  A size

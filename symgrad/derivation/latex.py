@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from symgrad.core.op import OPS
 from symgrad.core.sizes import Monomial, number_text
 from symgrad.derivation.notation import (
     ADD,
@@ -29,13 +30,6 @@ _GREEK = {
     "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_FUNCTIONS = {
-    "exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos",
-    "max": r"\max", "min": r"\min", "σ": r"\sigma", "tr": r"\operatorname{tr}",
-    "det": r"\det", "log Γ": r"\log\Gamma", "ψ": r"\psi",
-}  # fmt: skip
-_SIGNS = {">": ">", "≥": r"\ge", "<": "<", "≤": r"\le", "=": "=", "≠": r"\ne", "∧": r"\land",
-          "∨": r"\lor", "⊻": r"\veebar"}  # fmt: skip
 
 
 def latex_name(text: str, rank: int | None = None) -> str:
@@ -66,13 +60,13 @@ def latex_name(text: str, rank: int | None = None) -> str:
     return lead + spelled + (f"_{{{digits}}}" if digits else "")
 
 
-def latex_function(text: str) -> str:
-    """A function: known ones by their commands, user's ones upright, primes as marks."""
+def latex_function(text: str, commands: Mapping[str, str]) -> str:
+    """A function: known ones by their commands, others upright, primes as marks."""
     match = re.fullmatch(r"(.*?)(?:(′+)([₀-₉]*))?", text, re.DOTALL)
     assert match is not None
     head, primes, places = match.groups(default="")
     upright = head if re.fullmatch(r"[A-Za-z0-9]+", head) else r"\text{" + escaped(head) + "}"
-    name = _FUNCTIONS.get(head, rf"\operatorname{{{upright}}}")
+    name = commands.get(head, rf"\operatorname{{{upright}}}")
     marks = "'" * len(primes) + (f"_{{{places.translate(_SUBSCRIPTS)}}}" if places else "")
     return name + marks
 
@@ -99,6 +93,7 @@ class _Latex:
     def __init__(self, letters: Mapping[Slot, str], ranks: Mapping[str, int]) -> None:
         self.letters = letters
         self.ranks = ranks
+        self.functions = {op.text: op.latex for op in OPS.values() if op.latex}
 
     def wrapped(self, form: Form, least: int) -> Step:
         text, level = yield self.spell(form)
@@ -154,7 +149,8 @@ class _Latex:
                 return rf"\sqrt{{{texts[0]}}}", ATOM
             if form.data == "abs":
                 return rf"\left|{texts[0]}\right|", ATOM
-            return rf"{latex_function(form.data)}\left({', '.join(texts)}\right)", ATOM
+            function = latex_function(form.data, self.functions)
+            return rf"{function}\left({', '.join(texts)}\right)", ATOM
         if kind == "parameter":
             return r"\text{" + escaped(form.data) + "}", ATOM
         if kind == "index":
@@ -175,7 +171,7 @@ class _Latex:
         if kind == "compare":
             left = yield self.wrapped(form.items[0], ADD)
             right = yield self.wrapped(form.items[1], ADD)
-            return f"{left} {_SIGNS[form.data]} {right}", COMPARE
+            return f"{left} {self.functions[form.data]} {right}", COMPARE
         raise ValueError(f"no LaTeX for a {kind}")
 
     def scale(self, form: Form) -> Step:

@@ -42,7 +42,7 @@ from symgrad.ops.structure import reshape
 
 _SPELLED = {GREEK[c]: c for c in "σψ"}
 _EXPONENT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
-_COMPARE = {sign: name for name, sign in INFIX.items()}
+_COMPARE = {OPS[name].text: name for name in INFIX}
 _LAST_AXIS = {op.text: op for op in OPS.values() if op.family == "axis"}
 _CALLED = {
     op.text or op.name: op

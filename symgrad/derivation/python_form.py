@@ -26,7 +26,8 @@ special = lazy("scipy.special")
 _NUMPY = (
     "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",
     "arccosh", "arctanh", "floor", "ceil", "round", "trunc", "remainder", "fmod", "floor_divide",
-    "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isfinite", "isinf",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
+    "bitwise_or", "bitwise_xor", "invert", "isnan", "isfinite", "isinf",
     "tril", "triu", "flip", "cumsum", "prod", "kron",
 )  # fmt: skip
 

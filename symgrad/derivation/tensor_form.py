@@ -104,15 +104,15 @@ def picked_form(form: FormOf, e: Expr, labels: Labels) -> Step:
     return Form("index", (inner, *at))
 
 
-INFIX = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "eq": "=", "ne": "≠",
-         "logical_and": "∧", "logical_or": "∨", "logical_xor": "⊻"}  # fmt: skip
+INFIX = ("gt", "ge", "lt", "le", "eq", "ne", "logical_and", "logical_or", "logical_xor")
+"""Elementwise ops that stand between their operands."""
 
 
 def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
     """The form of an elementwise op over the forms of its arguments."""
     op = e.op
     if op.name in INFIX:
-        return Form("compare", tuple(parts), INFIX[op.name])
+        return Form("compare", tuple(parts), op.text)
     if op.name == "cast":
         return Form("indicator", tuple(parts)) if e.args[0].dtype.kind == "b" else parts[0]
     if op.name == "power":

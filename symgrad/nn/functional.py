@@ -17,7 +17,7 @@ from symgrad_codegen import arrays
 from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
-from symgrad.functional import FUNCTIONS, activation, margin, normalization
+from symgrad.functional import activation, margin, normalization
 from symgrad.nn.losses import *  # noqa: F403 - the losses of this namespace
 from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
 from symgrad.nn.spatial import row as _row

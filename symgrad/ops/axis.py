@@ -100,10 +100,10 @@ def _axis_form(jax: str, numpy: str) -> Any:
 
 Op("softmax", "axis", infer=_same, vjp=_softmax_vjp,
    template=_axis_form("jax.nn.softmax({0}, axis=AXIS)", "special.softmax({0}, axis=AXIS)"),
-   text="softmax", latex=r"\operatorname{softmax}", python="softmax")  # fmt: skip
+   text="softmax", python="softmax")  # fmt: skip
 Op("logsumexp", "axis", infer=_reduced, vjp=_logsumexp_vjp,
    template=_axis_form("jax.nn.logsumexp({0}, axis=AXIS)", "special.logsumexp({0}, axis=AXIS)"),
-   text="logsumexp", latex=r"\operatorname{logsumexp}", python="logsumexp",
+   text="logsumexp", python="logsumexp",
    traits=frozenset({"reduces"}))  # fmt: skip
 Op("amax", "axis", infer=_largest_infer, vjp=_extreme_vjp,
    template=_axis_form("jnp.max({0}, axis=AXIS)", "np.max({0}, axis=AXIS)"),
@@ -114,12 +114,12 @@ Op("amin", "axis", infer=_largest_infer, vjp=_extreme_vjp,
 Op("argmax", "axis", infer=_index_infer,
    template=_axis_form("jnp.argmax({0}, axis=AXIS).astype(jnp.int64)",
                        "np.argmax({0}, axis=AXIS)"),
-   text="argmax", latex=r"\operatorname{argmax}", python="argmax",
+   text="argmax", python="argmax",
    traits=frozenset({"reduces"}))  # fmt: skip
 Op("argmin", "axis", infer=_index_infer,
    template=_axis_form("jnp.argmin({0}, axis=AXIS).astype(jnp.int64)",
                        "np.argmin({0}, axis=AXIS)"),
-   text="argmin", latex=r"\operatorname{argmin}", python="argmin",
+   text="argmin", python="argmin",
    traits=frozenset({"reduces"}))  # fmt: skip
 Op("cumsum", "axis", infer=_same, vjp=_flip_cumsum_vjp,
    template=_axis_form("jnp.cumsum({0}, axis=AXIS)", "np.cumsum({0}, axis=AXIS)"),

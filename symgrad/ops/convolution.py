@@ -287,7 +287,7 @@ def _vjp(node: Expr, g: Expr) -> tuple[Expr, Expr]:
 
 
 Op("convolution", "window", infer=_infer, vjp=_vjp, template=_template, text="conv",
-   latex=r"\operatorname{conv}", size_operands=lambda node: _texts(node)[2])  # fmt: skip
+   size_operands=lambda node: _texts(node)[2])  # fmt: skip
 
 
 def convolution(x: Expr, w: Expr, how: Window, groups: int = 1) -> Expr:

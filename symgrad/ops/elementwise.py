@@ -92,15 +92,15 @@ elementwise_row("cosh", call("jnp.cosh"), lambda x, y: (apply("sinh", x),), late
 elementwise_row("tanh", call("jnp.tanh"), lambda x, y: (1 - y * y,), latex=r"\tanh")
 elementwise_row(
     "asinh", call("jnp.arcsinh"), lambda x, y: ((1 + x * x) ** Fraction(-1, 2),), text="arsinh",
-    latex=r"\operatorname{arsinh}", python="arcsinh",
+    python="arcsinh",
 )  # fmt: skip
 elementwise_row(
     "acosh", call("jnp.arccosh"), lambda x, y: ((x * x - 1) ** Fraction(-1, 2),), text="arcosh",
-    latex=r"\operatorname{arcosh}", python="arccosh", domain="above one",
+    python="arccosh", domain="above one",
 )  # fmt: skip
 elementwise_row(
     "atanh", call("jnp.arctanh"), lambda x, y: (1 / (1 - x * x),), text="artanh",
-    latex=r"\operatorname{artanh}", python="arctanh", domain="unit",
+    python="arctanh", domain="unit",
 )  # fmt: skip
 
 # ------------------------------------------------------------------ special functions
@@ -239,7 +239,7 @@ def _where_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 
 
 Op("where", "map", infer=_where_infer, derivative=_where_partials,
-   template=call("jnp.where", arity=3), text="where", latex=r"\operatorname{where}",
+   template=call("jnp.where", arity=3), text="where",
    python="where", traits=frozenset({"selects"}), build=_where_build)  # fmt: skip
 
 
@@ -250,18 +250,23 @@ def where(condition: Expr, first: Expr, second: Expr) -> Expr:
 
 
 # ------------------------------------------------------------------ comparisons and logic
-for _name, _symbol, _sign in (("gt", ">", ">"), ("ge", ">=", "≥"), ("lt", "<", "<"),
-                              ("le", "<=", "≤"), ("eq", "==", "="), ("ne", "!=", "≠")):  # fmt: skip
-    elementwise_row(_name, infix(_symbol, COMPARE), None, text=_sign, python=_symbol,
+for _name, _symbol, _sign, _latex in (
+    ("gt", ">", ">", ">"), ("ge", ">=", "≥", r"\ge"), ("lt", "<", "<", "<"),
+    ("le", "<=", "≤", r"\le"), ("eq", "==", "=", "="), ("ne", "!=", "≠", r"\ne"),
+):  # fmt: skip
+    elementwise_row(_name, infix(_symbol, COMPARE), None, text=_sign, latex=_latex, python=_symbol,
                     infer=boolean, traits=("infix",))  # fmt: skip
 elementwise_row("logical_and", call("jnp.logical_and", arity=2), None, text="∧", latex=r"\land",
                 python="logical_and", infer=boolean, domain="bool")  # fmt: skip
 elementwise_row("logical_or", call("jnp.logical_or", arity=2), None, text="∨", latex=r"\lor",
                 python="logical_or", infer=boolean, domain="bool")  # fmt: skip
-elementwise_row("logical_xor", call("jnp.logical_xor", arity=2), None, infer=boolean,
-                domain="bool")  # fmt: skip
+elementwise_row("logical_xor", call("jnp.logical_xor", arity=2), None, text="⊻", latex=r"\veebar",
+                python="logical_xor", infer=boolean, domain="bool")  # fmt: skip
 elementwise_row("logical_not", call("jnp.logical_not"), None, text="¬", latex=r"\lnot",
                 python="logical_not", infer=boolean, domain="bool")  # fmt: skip
+for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+    elementwise_row(_name, call(f"jnp.{_name}", arity=2), None, domain="int")
+elementwise_row("bitwise_not", call("jnp.invert"), None, python="invert", domain="int")
 for _name in ("isnan", "isfinite", "isinf"):
     elementwise_row(_name, call(f"jnp.{_name}"), None, infer=boolean)
 elementwise_row("floor_divide", call("jnp.floor_divide", arity=2),
@@ -295,5 +300,5 @@ Op("cast", "map", infer=_cast_infer, derivative=lambda x, y, dtype: (like(1, x),
    build=map_build("cast"))  # fmt: skip
 # "stop" is the identity whose derivative is zero by definition: detach().
 Op("detach", "map", derivative=lambda x, y: _same(y), template=form("{0}", "{0}", 1, 0, 0),
-   text="detach", latex=r"\operatorname{detach}", python="", traits=frozenset({"zero derivative"}),
+   text="detach", python="", traits=frozenset({"zero derivative"}),
    build=map_build("detach"))  # fmt: skip

@@ -59,8 +59,7 @@ def _take_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
     return put_add(g, index, axis, e.shape[axis]), None
 
 
-Op("take", "structure", infer=_take_infer, vjp=_take_vjp, template=_take_template, text="take",
-   latex=r"\operatorname{take}")  # fmt: skip
+Op("take", "structure", infer=_take_infer, vjp=_take_vjp, template=_take_template, text="take")  # fmt: skip
 
 
 def take(e: Expr, index: Expr, axis: int = 0) -> Expr:
@@ -95,7 +94,7 @@ def _put_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 Op("put_add", "structure", infer=_put_infer, vjp=_put_vjp,
    template=lambda node: form(*_put_text(node)[:2], 2), text="put_add",
-   latex=r"\operatorname{put\_add}", size_operands=lambda node: _put_text(node)[2])  # fmt: skip
+   size_operands=lambda node: _put_text(node)[2])  # fmt: skip
 
 
 def put_add(e: Expr, index: Expr, axis: int, size: Size) -> Expr:
@@ -126,7 +125,7 @@ def _gather_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 
 Op("gather", "structure", infer=_gather_infer, vjp=_gather_vjp, template=_gather_template,
-   text="gather", latex=r"\operatorname{gather}")  # fmt: skip
+   text="gather")  # fmt: skip
 
 
 def _agree(e: Expr, index: Expr, axis: int, what: str) -> None:
@@ -184,7 +183,6 @@ def _scatter_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 Op("scatter_add", "structure", infer=_scatter_infer, vjp=_scatter_vjp,
    template=lambda node: form(*_scatter_text(node)[:2], 2), text="scatter_add",
-   latex=r"\operatorname{scatter\_add}",
    size_operands=lambda node: _scatter_text(node)[2])  # fmt: skip
 
 

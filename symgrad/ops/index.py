@@ -37,7 +37,7 @@ def _template(node: Expr) -> Template:
 
 
 ONEHOT = Op("onehot", "index", infer=_infer, template=_template, text="onehot",
-            latex=r"\operatorname{onehot}", python="onehot",
+            python="onehot",
             size_operands=lambda node: (node.params[0],))  # fmt: skip
 
 

@@ -58,8 +58,7 @@ def _concatenate_vjp(node: Expr, g: Expr) -> tuple[Expr, ...]:
 
 
 Op("concatenate", "structure", infer=_concatenate_infer, vjp=_concatenate_vjp,
-   template=_concatenate_template, text="concat",
-   latex=r"\operatorname{concat}")  # fmt: skip
+   template=_concatenate_template, text="concat")  # fmt: skip
 
 
 def _other_axis(parts: Sequence[Expr], axis: int, wrong: int) -> str:
@@ -134,8 +133,7 @@ def _triangle_template(name: str) -> Any:
 
 def _triangle(name: str) -> None:
     Op(name, "structure", infer=_same, vjp=lambda node, g: (triangle(name, g, node.params[0]),),
-       template=_triangle_template(name), text=name,
-       latex=rf"\operatorname{{{name}}}")  # fmt: skip
+       template=_triangle_template(name), text=name)  # fmt: skip
 
 
 _triangle("tril")
@@ -170,7 +168,7 @@ def _arange_template(node: Expr) -> Template:
 
 
 Op("arange", "leaf", infer=_arange_infer, template=_arange_template, text="range",
-   latex=r"\operatorname{range}", size_operands=lambda node: (node.params[0],))  # fmt: skip
+   size_operands=lambda node: (node.params[0],))  # fmt: skip
 
 
 def arange(size: Size, dtype: DType) -> Expr:

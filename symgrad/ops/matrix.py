@@ -130,9 +130,10 @@ def _row(
     vjp: Callable[[Expr, Expr], Several],
     template: Template | Callable[[Expr], Template],
     text: str = "",
+    latex: str = "",
 ) -> Op:
     return Op(name, "matrix", infer=infer, vjp=vjp, template=template, text=text or name,
-              latex=rf"\operatorname{{{text or name}}}", python=text or name,
+              latex=latex, python=text or name,
               domain="positive definite")  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def _several(
     template: Template,
 ) -> Op:
     return Op(name, "matrix", outputs=outputs, vjp=vjp, template=template, text=name,
-              latex=rf"\operatorname{{{name}}}", domain="positive definite")  # fmt: skip
+              domain="positive definite")  # fmt: skip
 
 
 # ------------------------------------------------------------------ inverse and solve
@@ -268,7 +269,7 @@ def _slogdet_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     return (None,) if g is None else _logdet_vjp(node, g)
 
 
-_row("det", _scalar, _det_vjp, _linalg("det"))
+_row("det", _scalar, _det_vjp, _linalg("det"), latex=r"\det")
 _row("logdet", _scalar, _logdet_vjp,
      form("(lambda s: jnp.log(s[0]) + s[1])(jnp.linalg.slogdet({0}))",
           "(lambda s: np.log(s[0]) + s[1])(np.linalg.slogdet({0}))"))  # fmt: skip

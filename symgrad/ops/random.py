@@ -57,7 +57,7 @@ def _draw_row(name: str, jax: str, numpy: str, arity: int = 1) -> None:
         return texts[0], texts[1], tuple(write.sizes)
 
     Op(name, "random", infer=_drawn, template=lambda node: form(*written(node)[:2], arity),
-       text=name, latex=rf"\operatorname{{{name}}}", traits=frozenset({"random"}),
+       text=name, traits=frozenset({"random"}),
        size_operands=lambda node: written(node)[2])  # fmt: skip
 
 
@@ -81,13 +81,13 @@ def _split_template(node: Expr) -> Template:
 
 
 Op("split", "random", infer=_one_key, template=_split_template, text="split",
-   latex=r"\operatorname{split}", traits=frozenset({"random"}))  # fmt: skip
+   traits=frozenset({"random"}))  # fmt: skip
 Op("fold_in", "random", infer=_one_key,
    template=form(
        "jax.random.fold_in({0}, {1})",
        "np.random.SeedSequence(int({0}), spawn_key=(int({1}),)).generate_state(1, np.uint64)[0]",
        2,
-   ), text="fold_in", latex=r"\operatorname{fold\_in}", traits=frozenset({"random"}))  # fmt: skip
+   ), text="fold_in", traits=frozenset({"random"}))  # fmt: skip
 
 
 def split(key: Expr, count: int = 2) -> tuple[Expr, ...]:

@@ -73,7 +73,7 @@ def elementwise_row(
         derivative=derivative,
         template=template,
         text=text if text is not None else name,
-        latex=latex or rf"\operatorname{{{name}}}",
+        latex=latex,
         python=python if python is not None else name,
         domain=domain,
         traits=frozenset(traits),

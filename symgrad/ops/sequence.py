@@ -64,7 +64,7 @@ def _axis_form(text: str) -> Any:
 
 
 Op("prod", "axis", infer=_reduced, vjp=_prod_vjp, template=_axis_form("prod({0}, axis=AXIS)"),
-   text="prod", latex=r"\prod", traits=frozenset({"reduces"}))  # fmt: skip
+   text="prod", traits=frozenset({"reduces"}))  # fmt: skip
 
 
 def prod(e: Expr, axis: int) -> Expr:
@@ -107,7 +107,7 @@ def _last(e: Expr, axis: int) -> Expr:
 
 
 Op("cumprod", "sequence", infer=_same, vjp=_cumprod_vjp, template=_cumprod_template,
-   text="cumprod", latex=r"\operatorname{cumprod}")  # fmt: skip
+   text="cumprod")  # fmt: skip
 
 
 def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:
@@ -163,10 +163,8 @@ def _sort_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | Non
 
 
 Op("argsort", "sequence", infer=_argsort_infer, template=_argsort_template, text="argsort",
-   latex=r"\operatorname{argsort}",
    traits=frozenset({"nondifferentiable"}))  # fmt: skip
-Op("sort", "sequence", outputs=_sort_outputs, vjp=_sort_vjp, template=_sort_template, text="sort",
-   latex=r"\operatorname{sort}")  # fmt: skip
+Op("sort", "sequence", outputs=_sort_outputs, vjp=_sort_vjp, template=_sort_template, text="sort")  # fmt: skip
 
 
 def sort(e: Expr, axis: int = -1, descending: bool = False) -> tuple[Expr, ...]:

@@ -111,8 +111,7 @@ def _sum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     return (window_sum(g, lengths, window(rank, how.base, padding, how.strides, how.dilation)),)
 
 
-Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum",
-   latex=r"\operatorname{windowsum}")  # fmt: skip
+Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum")  # fmt: skip
 
 
 def window_sum(e: Expr, lengths: Lengths, how: Window) -> Expr:
@@ -192,10 +191,9 @@ def _max_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     return (put_back(g, window_argmax(x, lengths, how), x.shape[-how.rank :]),)
 
 
-Op("window_max", "window", infer=_infer, vjp=_max_vjp, template=_max_template, text="windowmax",
-   latex=r"\operatorname{windowmax}")  # fmt: skip
+Op("window_max", "window", infer=_infer, vjp=_max_vjp, template=_max_template, text="windowmax")  # fmt: skip
 Op("window_argmax", "window", infer=_index_infer, template=_argmax_template, text="windowargmax",
-   latex=r"\operatorname{windowargmax}", traits=frozenset({"nondifferentiable"}))  # fmt: skip
+   traits=frozenset({"nondifferentiable"}))  # fmt: skip
 
 
 def _plain(e: Expr, how: Window, what: str) -> None:

@@ -82,8 +82,8 @@ def _augmented(name: str) -> Callable[..., Any]:
 
 OPERATORS = {
     "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide",
-    "mod": "remainder", "pow": "pow", "matmul": "matmul", "and": "logical_and",
-    "or": "logical_or", "xor": "logical_xor",
+    "mod": "remainder", "pow": "pow", "matmul": "matmul", "and": "bitwise_and",
+    "or": "bitwise_or", "xor": "bitwise_xor",
 }  # fmt: skip
 COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
 IN_PLACE = ("add", "sub", "mul", "div", "pow", "clamp", "exp", "sqrt", "neg", "abs", "relu",
@@ -117,7 +117,7 @@ def install() -> dict[str, Callable[..., Any]]:
         setattr(Tensor, f"{name}_", _in_place(FUNCTIONS[name]))
     Tensor.__neg__ = _method_of(FUNCTIONS["neg"])  # type: ignore[attr-defined]
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
-    Tensor.__invert__ = _method_of(FUNCTIONS["logical_not"])  # type: ignore[attr-defined]
+    Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]
     for word, name in CASTS.items():
         setattr(Tensor, word, functools.partialmethod(_cast_to, name))
     return functions

@@ -22,7 +22,7 @@ PACKAGE = __file__.rsplit("/", 2)[0] + "/"
 INFIX = {
     "matmul": "@", "add": "+", "sub": "-", "mul": "*", "div": "/", "floor_divide": "//",
     "remainder": "%", "pow": "**", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==",
-    "ne": "!=", "logical_and": "&", "logical_or": "|", "logical_xor": "^",
+    "ne": "!=", "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
 }  # fmt: skip
 ROLES = {"a": "input", "b": "other"}
 """PyTorch's names for the operands of our compositions."""
