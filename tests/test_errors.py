@@ -332,3 +332,16 @@ def test_failed_compiled_steps_change_nothing():
         assert q.grad is None
     assert repr(optimizer.state_dict()) == state
     assert step(sg.tensor(X)).item() < first
+
+
+@pytest.mark.parametrize(("call", "what"), [
+    (lambda x: x.roll(1, 0), "roll"),
+    (lambda x: x.diagonal(1), "diagonal"),
+    (lambda x: sg.nn.functional.pixel_shuffle(x.reshape(-1, 4, 1, 1).permute(1, 0, 2, 3), 2),
+     "pixel_shuffle"),
+    (len, r"len\(\)"),
+    (list, "iteration"),
+])  # fmt: skip
+def test_a_letter_where_a_number_is_needed(call, what):
+    with pytest.raises(sg.ShapeError, match=rf"{what} needs a size that is a number, but got the"):
+        call(sg.symbol("x", "n,4"))

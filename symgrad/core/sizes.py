@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TypeAlias
 
+from symgrad.errors import ShapeError
+
 Number: TypeAlias = "Fraction | float"
 Powers: TypeAlias = "tuple[tuple[str, Fraction], ...]"
 
@@ -308,3 +310,13 @@ def letters_of(shape: Shape) -> list[str]:
         if isinstance(size, Monomial):
             found += [name for name in size.letters if name not in found]
     return found
+
+
+def whole_number(size: Size, what: str) -> int:
+    """``size`` as a number; ShapeError where it is a letter, which ``what`` cannot take."""
+    if isinstance(size, int):
+        return size
+    raise ShapeError(
+        f"{what} needs a size that is a number, but got the letter {size}",
+        "Declare the symbol with a number in place of the letter.",
+    )

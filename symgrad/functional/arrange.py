@@ -17,10 +17,10 @@ from symgrad.core.build import elementwise as apply
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, size_product
+from symgrad.core.sizes import Size, size_product, whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.promotion import promoted
-from symgrad.functional.shape import axis_of
+from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
 from symgrad.ops import join, structure
 
@@ -226,8 +226,7 @@ def roll(a: Expr, shifts: Any, dims: Any = None) -> Expr:
                 (dims,) if isinstance(dims, int) else dims, strict=True)  # fmt: skip
     for shift, dim in moves:
         axis = axis_of(dim, a.ndim)
-        n = a.shape[axis]
-        assert isinstance(n, int)
+        n = whole_number(a.shape[axis], "roll")
         cut = -shift % n if n else 0
         if cut:
             a = join.concatenate(
@@ -257,8 +256,7 @@ def diagonal(a: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
     a = permute_axes(a, order)
     rows, columns = a.shape[-2:]
     if offset or rows != columns:
-        assert isinstance(rows, int)
-        assert isinstance(columns, int)
+        rows, columns = whole_number(rows, "diagonal"), whole_number(columns, "diagonal")
         top, left = max(-offset, 0), max(offset, 0)
         length = max(min(rows - top, columns - left), 0)
         a = structure.slice_axis(a, -2, top, top + length)
@@ -414,10 +412,7 @@ def diff(
 def count_nonzero(a: Expr, dim: Any = None) -> Expr:
     """How many entries are not zero."""
     from_zero = cast(cast(a, dtypes.bool_), dtypes.int64)
-    axes = range(a.ndim) if dim is None else [axis_of(d, a.ndim) for d in
-                                              ([dim] if isinstance(dim, int) else dim)]  # fmt: skip
-    lead = [k for k in range(a.ndim) if k not in set(axes)]
-    return contract([from_zero], [list(range(a.ndim))], lead)
+    return reduce_sum(from_zero, axes_of(dim, a.ndim))
 
 
 @public("detach", method=False, view=lambda v: v)

@@ -16,7 +16,6 @@ from symgrad.core.build import (
     broadcast_to,
     cast,
     constant,
-    reduce_sum,
     scale,
 )
 from symgrad.core.build import elementwise as apply
@@ -190,14 +189,8 @@ def index_put(a: Expr, new: Expr, accumulate: bool, dims: Sequence[int], *indice
 def _overwritten(base: Expr, row: Expr, piece: Expr) -> Expr:
     """Rows of ``base`` replaced; where a row is written several times, the last write counts."""
     count, total = base.shape[0], row.shape[0]
-    assert isinstance(total, int)
-    turn = join.arange(total, dtypes.int64)
-    later = apply("gt", insert_axes(turn, [0]), insert_axes(turn, [1]))
-    same = apply("eq", insert_axes(row, [0]), insert_axes(row, [1]))
-    hidden = apply("logical_and", later, same)
-    lost = cast(reduce_sum(cast(hidden, dtypes.int64), [1]), dtypes.bool_)
-    gone = structure.reshape(lost, (total, *(1,) * (piece.ndim - 1)))
-    written = put_add(choose(gone, constant(0, piece.dtype), piece), row, -piece.ndim, count)
+    last = structure.reshape(_last_write(row, 0), (total, *(1,) * (piece.ndim - 1)))
+    written = put_add(choose(last, piece, constant(0, piece.dtype)), row, -piece.ndim, count)
     hit = put_add(constant(1, dtypes.int64, (total,)), row, -1, count)
     mask = structure.reshape(cast(hit, dtypes.bool_), (count, *(1,) * (base.ndim - 1)))
     return choose(mask, written, base)
@@ -303,12 +296,6 @@ def scatter(a: Expr, dim: int, index: Expr, src: Any, *, reduce: str | None = No
     return choose(cast(hits, dtypes.bool_), written, a)
 
 
-def _same_place(index: Expr, axis: int) -> Expr:
-    """(…, i, …, j): do the writes i and j of one line go to the same place?"""
-    moved = _moved(index, axis)
-    return apply("eq", insert_axes(moved, [moved.ndim]), insert_axes(moved, [moved.ndim - 1]))
-
-
 def _moved(e: Expr, axis: int) -> Expr:
     order = [k for k in range(e.ndim) if k != axis] + [axis]
     return permute_axes(e, order)
@@ -321,13 +308,14 @@ def _unmoved(e: Expr, axis: int) -> Expr:
 
 
 def _last_write(index: Expr, axis: int) -> Expr:
-    """Which writes no later one of the same line hides."""
-    same = _same_place(index, axis)
-    turn = join.arange(index.shape[axis], dtypes.int64)
-    later = apply("gt", insert_axes(turn, [0]), insert_axes(turn, [1]))
-    hidden = cast(apply("logical_and", same, later), dtypes.int64)
-    lost = cast(reduce_sum(hidden, [hidden.ndim - 1]), dtypes.bool_)
-    return _unmoved(apply("logical_not", lost), axis)
+    """Which writes no later one of the same line hides: the last of each run, once sorted."""
+    from_end = axis - index.ndim
+    places, order = sequence.sort(index, from_end)  # equal places stay in their order
+    following = structure.slice_axis(places, axis, 1, None)
+    ends = apply("ne", structure.slice_axis(places, axis, None, -1), following)
+    end = constant(1, dtypes.bool_, (*index.shape[:axis], 1, *index.shape[axis + 1 :]))
+    ends = join.concatenate([ends, end], from_end)
+    return gather_along(ends, sequence.argsort(order, from_end), from_end)
 
 
 def _products(part: Expr, index: Expr, axis: int, like: Expr) -> Expr:

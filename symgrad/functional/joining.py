@@ -10,6 +10,7 @@ from symgrad.core.build import cast, constant, contract, reduce_sum
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
+from symgrad.core.sizes import whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.arrange import cat, diag, listed, stack
 from symgrad.functional.indexing import basic_put
@@ -99,18 +100,14 @@ def constant_pad_nd(a: Expr, pad: Any, value: Any = 0) -> Expr:
     return pad_with(a, pad, "constant", value)
 
 
-def _shuffled(a: Expr, factor: int, what: str) -> tuple[list[Any], int, int, int]:
+def _shuffled(a: Expr, what: str) -> tuple[list[Any], int, int, int]:
     if a.ndim < 3:
         raise ShapeError(
             f"{what} expects input to have at least 3 dimensions, but got input with {a.ndim} "
             "dimension(s)",
             "Give it images (…, channels, height, width).",
         )
-    channels, height, width = a.shape[-3:]
-    assert isinstance(channels, int)
-    assert isinstance(height, int)
-    assert isinstance(width, int)
-    del factor
+    channels, height, width = (whole_number(s, what) for s in a.shape[-3:])
     return list(a.shape[:-3]), channels, height, width
 
 
@@ -118,7 +115,7 @@ def _shuffled(a: Expr, factor: int, what: str) -> tuple[list[Any], int, int, int
 def pixel_shuffle(a: Expr, upscale_factor: int) -> Expr:
     """(…, C r², H, W) → (…, C, H r, W r)."""
     r = upscale_factor
-    front, channels, height, width = _shuffled(a, r, "pixel_shuffle")
+    front, channels, height, width = _shuffled(a, "pixel_shuffle")
     if channels % (r * r):
         raise ShapeError(
             "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
@@ -135,7 +132,7 @@ def pixel_shuffle(a: Expr, upscale_factor: int) -> Expr:
 def pixel_unshuffle(a: Expr, downscale_factor: int) -> Expr:
     """(…, C, H r, W r) → (…, C r², H, W)."""
     r = downscale_factor
-    front, channels, height, width = _shuffled(a, r, "pixel_unshuffle")
+    front, channels, height, width = _shuffled(a, "pixel_unshuffle")
     if height % r or width % r:
         raise ShapeError(
             f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but "
@@ -151,8 +148,8 @@ def pixel_unshuffle(a: Expr, downscale_factor: int) -> Expr:
 @public(method=False)
 def channel_shuffle(a: Expr, groups: int) -> Expr:
     """(N, g k, …) with the groups interleaved: channel (i, j) becomes (j, i)."""
-    count, channels, *rest = a.shape
-    assert isinstance(channels, int)
+    count, size, *rest = a.shape
+    channels = whole_number(size, "channel_shuffle")
     if channels % groups:
         raise ShapeError(
             f"Number of channels must be divisible by groups. Got {channels} channels and {groups} "

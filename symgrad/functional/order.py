@@ -18,7 +18,7 @@ from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
-from symgrad.ops import join, sequence, structure
+from symgrad.ops import sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.gather import gather
 
@@ -154,18 +154,6 @@ def _median(a: Expr, dim: int, keepdim: bool) -> list[Expr]:
 
 def _nth(a: Expr, axis: int, k: int) -> list[Expr]:
     return [structure.select(e, axis, k) for e in sequence.sort(a, axis)]
-
-
-@public()
-def cummax_values(a: Expr, dim: int) -> Expr:
-    """Running largest, by comparing every pair."""
-    axis = axis_of(dim, a.ndim)
-    n = a.shape[axis]
-    assert isinstance(n, int)
-    parts = [structure.slice_axis(a, axis, 0, k + 1) for k in range(n)]
-    return join.concatenate(
-        [insert_axes(along("amax", p, axis - a.ndim), [axis]) for p in parts], axis - a.ndim
-    )
 
 
 @public(saves=("result",))

@@ -9,17 +9,10 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.build import broadcast_to as spread
-from symgrad.core.build import (
-    cast,
-    contract,
-    power,
-    reduce_sum,
-)
+from symgrad.core.build import cast, contract, power, reduce_sum
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import matmul as product_of_matrices
-from symgrad.core.build import (
-    permute as permute_axes,
-)
+from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
@@ -388,12 +381,7 @@ def expanded_shape(shape: Sequence[Size], sizes: tuple[Any, ...]) -> tuple[Size,
     return tuple(shape[k - offset] if s == -1 else s for k, s in enumerate(listed))
 
 
-def cast_any(shape: Any) -> Any:
-    """Sizes of arrays with values are plain numbers."""
-    return shape
-
-
-@public(view=lambda v, *sizes: np.broadcast_to(v, cast_any(expanded_shape(v.shape, sizes))))
+@public(view=lambda v, *sizes: np.broadcast_to(v, expanded_shape(v.shape, sizes)))  # type: ignore[arg-type]
 def expand(a: Expr, *sizes: Any) -> Expr:
     """Size-1 axes repeated; −1 keeps a size."""
     shape = expanded_shape(a.shape, sizes)

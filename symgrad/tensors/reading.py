@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import shape_text, whole_number
 from symgrad.errors import TraceError, UnboundError
 from symgrad.functional.promotion import default_dtype
 from symgrad.recording.execute import value
@@ -155,7 +155,7 @@ class Reading(Attributes):
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
-        return self.shape[0]
+        return whole_number(self.shape[0], "len()")
 
     __hash__ = object.__hash__
 

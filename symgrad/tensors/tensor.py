@@ -13,7 +13,7 @@ from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import SYMBOL, Expr, name_of
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import shape_text, whole_number
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError
@@ -366,7 +366,7 @@ class Tensor(Viewing):
     def __iter__(self) -> Any:
         if not self.shape:
             raise TypeError("iteration over a 0-d tensor")
-        return (self[k] for k in range(len(self)))
+        return (self[k] for k in range(whole_number(self.shape[0], "iteration")))
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
