@@ -8,6 +8,7 @@ import pytest
 
 import symgrad as sg
 from symgrad import nn, optim
+from symgrad.functional.table import public
 
 W = np.array([0.5, -0.25, 1.0], np.float32)
 X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
@@ -337,11 +338,14 @@ def test_failed_compiled_steps_change_nothing():
 @pytest.mark.parametrize(("call", "what"), [
     (lambda x: x.roll(1, 0), "roll"),
     (lambda x: x.diagonal(1), "diagonal"),
-    (lambda x: sg.nn.functional.pixel_shuffle(x.reshape(-1, 4, 1, 1).permute(1, 0, 2, 3), 2),
-     "pixel_shuffle"),
     (len, r"len\(\)"),
     (list, "iteration"),
 ])  # fmt: skip
 def test_a_letter_where_a_number_is_needed(call, what):
     with pytest.raises(sg.ShapeError, match=rf"{what} needs a size that is a number, but got the"):
         call(sg.symbol("x", "n,4"))
+
+
+def test_a_public_function_is_declared_once():
+    with pytest.raises(ValueError, match="'add' is declared twice"):
+        public("add")(lambda a: a)

@@ -7,10 +7,8 @@ from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, contract, reduce_sum
-from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.arrange import cat, diag, listed, stack
 from symgrad.functional.indexing import basic_put
@@ -98,67 +96,6 @@ def block_diag(*tensors: Any) -> Expr:
 def constant_pad_nd(a: Expr, pad: Any, value: Any = 0) -> Expr:
     """``value`` around the last axes."""
     return pad_with(a, pad, "constant", value)
-
-
-def _shuffled(a: Expr, what: str) -> tuple[list[Any], int, int, int]:
-    if a.ndim < 3:
-        raise ShapeError(
-            f"{what} expects input to have at least 3 dimensions, but got input with {a.ndim} "
-            "dimension(s)",
-            "Give it images (…, channels, height, width).",
-        )
-    channels, height, width = (whole_number(s, what) for s in a.shape[-3:])
-    return list(a.shape[:-3]), channels, height, width
-
-
-@public(method=False)
-def pixel_shuffle(a: Expr, upscale_factor: int) -> Expr:
-    """(…, C r², H, W) → (…, C, H r, W r)."""
-    r = upscale_factor
-    front, channels, height, width = _shuffled(a, "pixel_shuffle")
-    if channels % (r * r):
-        raise ShapeError(
-            "pixel_shuffle expects its input's 'channel' dimension to be divisible by the square "
-            f"of upscale_factor, but input.size(-3)={channels} is not divisible by {r * r}",
-            "Choose the number of channels as a multiple of it.",
-        )
-    n = len(front)
-    split = structure.reshape(a, (*front, channels // (r * r), r, r, height, width))
-    moved = permute_axes(split, [*range(n), n, n + 3, n + 1, n + 4, n + 2])
-    return structure.reshape(moved, (*front, channels // (r * r), height * r, width * r))
-
-
-@public(method=False)
-def pixel_unshuffle(a: Expr, downscale_factor: int) -> Expr:
-    """(…, C, H r, W r) → (…, C r², H, W)."""
-    r = downscale_factor
-    front, channels, height, width = _shuffled(a, "pixel_unshuffle")
-    if height % r or width % r:
-        raise ShapeError(
-            f"pixel_unshuffle expects height and width to be divisible by downscale_factor, but "
-            f"they are {height} and {width}",
-            f"Pad the images to multiples of {r}.",
-        )
-    n = len(front)
-    split = structure.reshape(a, (*front, channels, height // r, r, width // r, r))
-    moved = permute_axes(split, [*range(n), n, n + 2, n + 4, n + 1, n + 3])
-    return structure.reshape(moved, (*front, channels * r * r, height // r, width // r))
-
-
-@public(method=False)
-def channel_shuffle(a: Expr, groups: int) -> Expr:
-    """(N, g k, …) with the groups interleaved: channel (i, j) becomes (j, i)."""
-    count, size, *rest = a.shape
-    channels = whole_number(size, "channel_shuffle")
-    if channels % groups:
-        raise ShapeError(
-            f"Number of channels must be divisible by groups. Got {channels} channels and {groups} "
-            "groups.",
-            "Choose the number of channels as a multiple of groups.",
-        )
-    split = structure.reshape(a, (count, groups, channels // groups, *rest))
-    moved = permute_axes(split, [0, 2, 1, *range(3, split.ndim)])
-    return structure.reshape(moved, (count, channels, *rest))
 
 
 @public()

@@ -52,6 +52,8 @@ def public(
     def declare(build: Composition) -> Composition:
         word = name or build.__name__.rstrip("_")
         title = grad_fn or "".join(p.capitalize() for p in word.split("_")) + "Backward0"
+        if word in FUNCTIONS:
+            raise ValueError(f"the public function {word!r} is declared twice")
         FUNCTIONS[word] = Function(word, build, title, saves, method, outputs, view)
         return build
 
