@@ -214,3 +214,133 @@ def test_text(name: str) -> None:
     if case.wrt == (0, 1):
         h = sg.hessian(value, wrt)[0, 1]
     assert h.formula().unicode == case.text
+
+
+# ------------------------------------------------------------------------ how systems are solved
+
+
+def _ridge() -> tuple[Any, Any]:
+    X, w, y = sg.symbols("X:n,d  w:d  y:n", sg.float64)
+    weight = sg.symbol("λ", "", sg.float64, "positive")
+    z = X @ w
+    return sg.hessian((F.softplus(z) - y * z).sum() + weight / 2 * (w @ w), w), w
+
+
+def test_a_positive_definite_system_is_solved_by_cholesky() -> None:
+    h, w = _ridge()
+    source = sg.compile([h.solve(w)]).source
+    assert "cholesky" in source
+    assert "inv(" not in source
+    assert "linalg.solve(" not in source
+    assert h.way() == "Cholesky (positive definite) of d×d"
+
+
+def test_few_samples_are_solved_by_woodbury() -> None:
+    h, w = _ridge()
+    sizes = {"n": 5, "d": 40}
+    assert h.way(sizes) == ("Woodbury, as n < d: diagonal, and Cholesky (positive definite) of n×n")
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        values = {"X": rng.normal(size=(5, 40)), "w": rng.normal(size=40), "λ": 0.7}
+        few = sg.compile([h.solve(w, sizes), h.logdet(sizes)])
+        many = sg.compile([h.solve(w), h.logdet()])
+        for a, b in zip(few(**values), many(**values), strict=True):
+            _close(a, b)
+        assert _largest(few, values) <= 5 * 40
+
+
+def _largest(program: Any, values: Mapping[str, Any]) -> int:
+    """The most entries of any array that a program makes."""
+    given = [values[x.params[0]] for x in program.inputs]
+    found = [jax.make_jaxpr(program.executable.function)(*given).jaxpr]
+    most = 0
+    while found:
+        for equation in found.pop().eqns:
+            most = max([most, *(v.aval.size for v in equation.outvars)])
+            found += [p.jaxpr for p in equation.params.values() if hasattr(p, "jaxpr")]
+    return most
+
+
+def test_factorisation_makes_nothing_of_the_size_of_its_hessian() -> None:
+    T, U, V = sg.symbols("T:n,m  U:n,k  V:m,k", sg.float64)
+    h = sg.hessian(((T - U @ V.T) ** 2).sum(), U)
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        values = {"U": rng.normal(size=(60, 4)), "V": rng.normal(size=(9, 4))}
+        for asked in (h.solve(U), h.matvec(U), h.logdet(), h.trace(), h.diag()):
+            program = Compiled([asked], [U, V])
+            assert _largest(program, values) <= 60 * 9
+    assert h.way() == "Cholesky (positive definite) of k×k"
+
+
+def test_newton_on_one_factor_is_alternating_least_squares() -> None:
+    T, U, V = sg.symbols("T:n,m  U:n,k  V:m,k", sg.float64)
+    loss = ((T - U @ V.T) ** 2).sum()
+    step = U - sg.hessian(loss, U).solve(sg.grad(loss, U))
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        t, u, v = (rng.normal(size=s) for s in ((7, 5), (7, 3), (5, 3)))
+        _close(sg.compile([step])(T=t, U=u, V=v), t @ v @ np.linalg.inv(v.T @ v))
+
+
+WAYS = {
+    "diagonal": (lambda x, A: (x**4).sum(), "a division by the diagonal"),
+    "number": (lambda x, A: (x * x).sum(), "a division by the number in front"),
+    "one column": (
+        lambda x, A: sg.logsumexp(x, -1) + (x**4).sum(),
+        "Woodbury, as 1 < 6: diagonal, and LU (sign not known) of 1×1",
+    ),
+    "several": (
+        lambda x, A: sg.logsumexp(A[:3] @ x, -1) + (x**4).sum(),
+        "Woodbury, as 4 < 6: diagonal, and LU (sign not known) of 4×4",
+    ),
+    "dense": (lambda x, A: ((A @ x) ** 4).sum() + sg.logsumexp(A @ x, -1) * x.sum(),
+              "LU (sign not known) of 6×6"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_values_are_solved_too(name: str) -> None:
+    function, way = WAYS[name]
+    sg.manual_seed(3)
+    x, A = sg.randn(6, dtype=sg.float64), sg.randn(6, 6, dtype=sg.float64)
+    h = sg.hessian(function(x, A), x)
+    assert h.way() == way
+    b = sg.randn(6, dtype=sg.float64)
+    dense = h.dense().numpy()
+    _close(dense @ h.solve(b).numpy(), b.numpy())
+    sign, size = np.linalg.slogdet(dense)
+    _close(h.logdet().item(), size if sign > 0 else np.nan)
+
+
+def test_hessian_vector_products() -> None:
+    X, w, v = sg.symbols("X:n,d  w:d  v:d", sg.float64)
+    loss = sg.tanh(X @ w).exp().sum()
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        values = {"X": rng.normal(size=(5, 3)), "w": rng.normal(size=3), "v": rng.normal(size=3)}
+        product, matrix = sg.compile([sg.hvp(loss, w, v), sg.hessian(loss, w).dense()])(**values)
+        _close(product, matrix @ values["v"])
+
+
+def test_blocks_of_several_variables() -> None:
+    U, V = sg.symbols("U:4,2  V:3,2", sg.float64)
+    h = sg.hessian((U @ V.T).exp().sum() + (U**2).sum(), [U, V])
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        u, v = rng.normal(size=(4, 2)), rng.normal(size=(3, 2))
+
+        def function(a: Any, b: Any) -> Any:
+            return jnp.exp(a @ b.T).sum() + (a**2).sum()
+
+        whole = jax.hessian(function, (0, 1))(u, v)
+        rows = [[np.asarray(b).reshape(s, t) for b, t in zip(row, (8, 6), strict=True)]
+                for row, s in zip(whole, (8, 6), strict=True)]  # fmt: skip
+        matrix = np.block(rows)
+        program = sg.compile([h.matrix(), *h.matvec([U, V]), *h.rmatvec([U, V]), h.trace()])
+        dense, p, q, r, s, trace = program(U=u, V=v)
+        both = np.concatenate([u.ravel(), v.ravel()])
+        _close(dense, matrix)
+        _close(np.concatenate([np.ravel(p), np.ravel(q)]), matrix @ both)
+        _close(np.concatenate([np.ravel(r), np.ravel(s)]), matrix.T @ both)
+        _close(trace, np.trace(matrix))

@@ -9,7 +9,7 @@ from symgrad.structured.terms import Term
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh"})
 """Above zero everywhere."""
-SQUARES = frozenset({"abs", "relu", "sqrt"})
+SQUARES = frozenset({"abs", "relu"})
 """Never below zero."""
 UNIT = frozenset({"sigmoid", "softmax"})
 """Between 0 and 1."""

@@ -137,14 +137,21 @@ class Operator:
         """The sum of the diagonal."""
         return self.scope.tensor("trace", self.map.trace())
 
-    def solve(self, b: Any) -> Tensor:
-        """x with this map applied to x equal to b, by the structure: see structured/solving.py."""
-        t, x = self._operand(b)
-        return self.scope.tensor("solve", plan(self.map).solve(x), {x: t.node()})
+    def solve(self, b: Any, sizes: Mapping[str, int] | None = None) -> Tensor:
+        """x with this map applied to x equal to b, by the structure; :meth:`way` says how.
 
-    def logdet(self) -> Tensor:
+        ``sizes`` are values of size letters to choose the way for.
+        """
+        t, x = self._operand(b)
+        return self.scope.tensor("solve", plan(self.map, sizes).solve(x), {x: t.node()})
+
+    def logdet(self, sizes: Mapping[str, int] | None = None) -> Tensor:
         """log det, by the same structure; NaN for a negative determinant."""
-        return self.scope.tensor("logdet", plan(self.map).logdet())
+        return self.scope.tensor("logdet", plan(self.map, sizes).logdet())
+
+    def way(self, sizes: Mapping[str, int] | None = None) -> str:
+        """How ``solve`` and ``logdet`` do it, and why."""
+        return plan(self.map, sizes).text()
 
     def dense(self) -> Tensor:
         """All entries, the axes of the output in front."""

@@ -1,0 +1,123 @@
+"""Systems that a group of axes is solved by: dense, or a diagonal plus a product of few columns.
+
+A right-hand side has the batch in front, then the rows, then its columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from symgrad.core.build import (
+    cast,
+    constant,
+    constant_value,
+    contract,
+    elementwise,
+    matmul,
+    power,
+    product,
+    reduce_sum,
+    scale,
+    unsqueeze,
+)
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import OPS
+from symgrad.core.sizes import size_product
+from symgrad.ops.matrix import cholesky, identity, slogdet, transposed
+from symgrad.structured.signs import sign_of
+
+Log = tuple[Expr, "Expr | None"]
+"""log |det|, and the number of its negative factors (None: there are none for certain)."""
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A matrix as it is: Cholesky where it is positive definite for certain, else LU."""
+
+    matrix: Expr
+    positive: bool
+
+    def text(self) -> str:
+        """What is factored, and why so."""
+        size = self.matrix.shape[-1]
+        way = "Cholesky (positive definite)" if self.positive else "LU (sign not known)"
+        return f"{way} of {size}×{size}"
+
+    def solve(self, b: Expr) -> Expr:
+        """x with matrix x = b."""
+        if not self.positive:
+            return apply(OPS["solve"], (self.matrix, b))
+        lower = cholesky(self.matrix)
+        half = apply(OPS["triangular_solve"], (lower, b), (True,))
+        return apply(OPS["triangular_solve"], (transposed(lower), half), (False,))
+
+    def log(self) -> Log:
+        """Over all of the batch."""
+        if self.positive:
+            r = self.matrix.ndim - 1
+            sizes = dict(enumerate(self.matrix.shape[:-1]))
+            d = contract([cholesky(self.matrix)], [[*range(r), r - 1]], range(r), sizes)
+            return scale(2, reduce_sum(elementwise("log", d), range(r))), None
+        sign, size = slogdet(self.matrix)
+        below = scale(Fraction(1, 2), 1 - sign)
+        every = range(size.ndim)
+        return reduce_sum(size, every), reduce_sum(below, every)
+
+
+@dataclass(frozen=True)
+class Woodbury:
+    """``diag(d) + left right`` with fewer columns of ``left`` than rows.
+
+    ``(D + U V)⁻¹ b = D⁻¹ (b − U (I + V D⁻¹ U)⁻¹ V D⁻¹ b)``, det = det D det(I + V D⁻¹ U); where V is
+    Uᵀ and D positive the matrix inside is positive definite.
+    """
+
+    d: Expr
+    left: Expr
+    right: Expr
+    positive: bool
+
+    def text(self) -> str:
+        """What is factored, and why so."""
+        rows, columns = self.left.shape[-2:]
+        return f"Woodbury, as {columns} < {rows}: diagonal, and {self._inner().text()}"
+
+    def _inner(self) -> Dense:
+        scaled = product(self.right, unsqueeze(power(self.d, -1), [self.d.ndim - 1]))
+        inner = matmul(scaled, self.left)
+        return Dense(identity(inner) + inner, self.positive)
+
+    def solve(self, b: Expr) -> Expr:
+        """x with (diag(d) + left right) x = b."""
+        inverse = unsqueeze(power(self.d, -1), [self.d.ndim])
+        start = product(inverse, b)
+        middle = matmul(self.right, start)
+        inner = self._inner()
+        if self.left.shape[-1] == 1:
+            small = product(middle, power(inner.matrix, -1))
+        else:
+            small = inner.solve(middle)
+        return start - product(inverse, matmul(self.left, small))
+
+    def log(self) -> Log:
+        """By the determinant lemma."""
+        outer, odd = log_of(self.d)
+        inner, more = self._inner().log()
+        both = [x for x in (odd, more) if x is not None]
+        return outer + inner, None if not both else both[0] if len(both) == 1 else both[0] + both[1]
+
+
+def log_of(d: Expr) -> Log:
+    """Of a diagonal."""
+    every = range(d.ndim)
+    size = reduce_sum(elementwise("log", elementwise("abs", d)), every)
+    if sign_of(d):
+        return size, None
+    if constant_value(d) is not None:
+        return size, constant(size_product(d.shape), d.dtype)
+    below = cast(elementwise("lt", d, constant(0, d.dtype)), d.dtype)
+    return size, reduce_sum(below, every)
+
+
+System = Dense | Woodbury
