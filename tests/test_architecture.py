@@ -69,6 +69,7 @@ FLOORS: dict[str, float] = {
     "symgrad.recording.pattern": 6.1,
     "symgrad.recording.tracked": 6.1,
     "symgrad.recording.execute": 6.2,
+    "symgrad.recording.settle": 6.25,
     "symgrad.recording.expand": 6.1,
     "symgrad.tensors.leaf_symbols": 6.45,
     "symgrad.tensors.views": 6.7,

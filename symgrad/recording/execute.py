@@ -10,6 +10,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from symgrad.lower import lower
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, places
-from symgrad.recording.record import Gradient, Leaf
+from symgrad.recording.record import Gradient, Leaf, Record, forget
 from symgrad.simplify import simplify
 
 COLD_NODES = 200
@@ -39,6 +40,10 @@ LARGE = 5_000
 """Larger graphs are recognised by their key alone."""
 CHOICES = 64
 """How many situations of one graph are remembered."""
+BULKY = 1 << 20
+HISTORY = 1 << 28
+"""An untracked value of ``BULKY`` bytes and more forgets what it was computed from, where as many
+such values as it is deep would take more than ``HISTORY`` bytes."""
 
 lock = threading.RLock()
 """Held while a graph is recognised and run."""
@@ -95,10 +100,10 @@ class Choice:
 
     First come the results that are ``returned``, then the values of the nodes that are ``wanted``,
     several of a Gradient (its width, else 0); parts that are ``derived`` take theirs from that.
-    ``donate``: the inputs that may be used up.
+    ``donate``: the inputs that may be used up.  ``bulky``: untracked results with their bytes.
     """
 
-    __slots__ = ("derived", "donate", "plan", "run", "wanted")
+    __slots__ = ("bulky", "derived", "donate", "plan", "run", "wanted")
 
     def __init__(
         self,
@@ -106,10 +111,12 @@ class Choice:
         wanted: list[tuple[int, int]],
         derived: list[int],
         donate: tuple[int, ...],
+        bulky: list[tuple[int, int]],
     ) -> None:
         self.plan = plan
         self.wanted = wanted
         self.derived = derived
+        self.bulky = bulky
         self.donate = donate
         self.run: Any = None
 
@@ -145,7 +152,13 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
         if len(pattern.plans) > CHOICES:
             pattern.plans.clear()
         plan = pattern.plans[key] = _plan(nodes, pattern.ends, roots, wanted, pack)
-    return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate))
+    sizes = {k: _bytes(nodes[k]) for k in wanted if type(nodes[k]) is Record}
+    bulky = [(k, b) for k, b in sizes.items() if b >= BULKY and not nodes[k].tracked]
+    return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate), bulky)
+
+
+def _bytes(node: Any) -> int:
+    return prod(node.shape) * node.dtype.itemsize
 
 
 HELD = next(map(sys.getrefcount, [object()]))
@@ -231,6 +244,10 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
         for k in choice.derived:
             part = nodes[k]
             part.value = part.operands[0].value[part.index]
+        for k, size in choice.bulky:
+            node = nodes[k]
+            if node.depth * size > HISTORY:
+                forget(node, held(node))
         return found[: plan.returned]
 
 

@@ -12,6 +12,7 @@ from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.anomaly import inspect
 from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
+from symgrad.recording.settle import DEEP, settle
 from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
 
 
@@ -156,6 +157,8 @@ def accumulate(owner: Any, new: Any) -> None:
         return
     record = note(FUNCTIONS["add"], PLAIN[2], (old.node(), new), True)
     record.handle = weakref.ref(old)
+    if record.depth >= DEEP and not record.tracked:
+        settle(record)
     if modes.capture is not None:
         modes.capture.rebinds(old._storage)
     old._storage.rebind(record)

@@ -19,7 +19,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import ONE, Monomial, Shape
 from symgrad.errors import DeviceError, SymgradError
-from symgrad.functional.table import SLOT, Function
+from symgrad.functional.table import FUNCTIONS, SLOT, Function
 from symgrad.tensors import wording
 
 
@@ -445,6 +445,14 @@ def note(
     if modes.anomaly:
         made.place = wording.user_place()
     return made
+
+
+def forget(record: Record, value: Any) -> None:
+    """Make an untracked record a copy of its value: what it was computed from may go."""
+    leaf = leaf_like(record, value)
+    record.call = call_of(FUNCTIONS["clone"], PLAIN[1], (leaf,), True)
+    record.operands = (leaf,)
+    record.depth = 1
 
 
 PLAIN = tuple(((SLOT,) * k + ((),)) for k in range(9))

@@ -12,6 +12,7 @@ from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.errors import DTypeError
 from symgrad.functional.table import Function
 from symgrad.recording.record import PLAIN, SLOT, freeze, modes, note
+from symgrad.recording.settle import DEEP, settle
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import Size
 
@@ -59,4 +60,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     else:
         keywords = tuple([(k, _slot(v, operands)) for k, v in kwargs.items()]) if kwargs else ()
         statics = (*positional, keywords)
-    return Reading.base.from_node(note(function, statics, tuple(operands), plain))
+    record = note(function, statics, tuple(operands), plain)
+    if record.depth >= DEEP and not record.tracked:
+        settle(record)
+    return Reading.base.from_node(record)

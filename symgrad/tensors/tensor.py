@@ -18,7 +18,7 @@ from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.table import FUNCTIONS
-from symgrad.recording.execute import execute, value
+from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
 from symgrad.recording.gradients import backward
 from symgrad.recording.record import Leaf, Record, leaf_like, modes, tracked_leaf
@@ -328,9 +328,6 @@ class Tensor(Viewing):
             storage.rebind(node if modes.grad else _plain(node))
             if type(storage.node) is Record:
                 storage.node.handle = weakref.ref(self)
-                if storage.node.depth > DEPTH and not storage.node.tracked:
-                    execute([storage.node])
-                    storage.node = leaf_like(node, storage.node.value)
         return self
 
     def copy_(self, other: Any, non_blocking: bool = False) -> Tensor:
@@ -374,9 +371,6 @@ class Tensor(Viewing):
 
 
 Reading.base = Tensor
-
-DEPTH = 200
-"""A chain of untracked in-place updates longer than this is computed, so that it stays bounded."""
 
 
 class Parameter(Tensor):

@@ -1,0 +1,32 @@
+"""Long chains that nobody reads are computed on the way, so that they stay bounded.
+
+``average = 0.9 * average + 0.1 * x`` in a loop records one graph that grows for ever.  Where nothing
+in it is differentiated, a record this deep gets its value and forgets what it was computed from.
+"""
+
+from __future__ import annotations
+
+from symgrad.errors import UnboundError
+from symgrad.recording.execute import execute, held, lock
+from symgrad.recording.record import Record, forget, modes
+
+DEEP = 256
+"""The depth from which this is tried, and again where it has doubled; a power of two."""
+
+
+def settle(record: Record) -> None:
+    """Make an untracked record of depth ``DEEP`` a copy of its value.
+
+    Nothing happens where symbols below have no value, or under ``compile``.
+    """
+    if modes.capture is not None or record.depth & (record.depth - 1):
+        return
+    with lock:
+        try:
+            execute([record])
+        except UnboundError:
+            return
+        forget(record, held(record))
+
+
+__all__ = ["DEEP", "settle"]
