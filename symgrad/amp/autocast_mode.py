@@ -121,7 +121,7 @@ def _widen(call: Callable[..., Any], t: Any) -> Any:
     return _cast(dtypes.float32, call, t) if t.dtype in _SMALL else t
 
 
-@functools.cache
+@functools.lru_cache(maxsize=64)
 def _policy(low: tuple[tuple[str, DType], ...]) -> Policy | None:
     return Policy(low) if low else None
 

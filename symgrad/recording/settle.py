@@ -10,16 +10,19 @@ from symgrad.errors import UnboundError
 from symgrad.recording.execute import execute, held, lock
 from symgrad.recording.record import Record, forget, modes
 
-DEEP = 256
+DEEP = 128
 """The depth from which this is tried, and again where it has doubled; a power of two."""
+TRIES = 8
+"""How many depths from there on: views, which have to stay as they are, may stand at some."""
 
 
 def settle(record: Record) -> None:
-    """Make an untracked record of depth ``DEEP`` a copy of its value.
+    """Make an untracked record that is this deep a copy of its value.
 
-    Nothing happens where symbols below have no value, or under ``compile``.
+    Nothing happens to views, where symbols below have no value, or under ``compile``.
     """
-    if modes.capture is not None or record.depth & (record.depth - 1):
+    since = record.depth - (1 << (record.depth.bit_length() - 1))
+    if since >= TRIES or record.function.view is not None or modes.capture is not None:
         return
     with lock:
         try:

@@ -28,6 +28,10 @@ ALONE = next(map(sys.getrefcount, [object()])) + 1
 """What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
 
 
+VARIANTS = 64
+"""How many kinds of arguments a compiled function remembers, and settings for each."""
+
+
 class Capture:
     """What a function under capture reads and rebinds."""
 
@@ -344,13 +348,17 @@ class CompiledStep:
         for name, v in (*enumerate(args), *kwargs.items()):
             key += [name, v._now().kind] if isinstance(v, Tensor) else [name, type(v), v]
         tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-        variants = self._variants.setdefault(tuple(key), [])
+        variants = self._variants.pop(tuple(key), [])
+        self._variants[tuple(key)] = variants  # the one used last comes last
         for variant in variants:
             if variant.fits():
                 break
         else:
             variant = _Variant(self.function, args, kwargs)
             variants.append(variant)
+            del variants[:-VARIANTS]
+            if len(self._variants) > VARIANTS:
+                del self._variants[next(iter(self._variants))]
         self._last = variant
         return variant.run(tensors)
 
