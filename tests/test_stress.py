@@ -303,19 +303,16 @@ def shown(seed: int, x: Any, y: Any, frozen: Any) -> list[float]:
     return [by_row(x * k).sum().item() for k in range(5)]
 
 
-@pytest.mark.parametrize("job", [training, slopes, modes, averages, shown, "mixed"])
-def test_eight_threads_find_what_one_finds(job):
-    jobs = [training, slopes, modes, averages, shown] if job == "mixed" else [job]
-    shared = (sg.tensor(X), sg.tensor(Y), sg.tensor(np.eye(4, dtype=np.float32) * 0.5,
-                                                    requires_grad=True))  # fmt: skip
+def together(work: Callable[[int], Any]) -> list[Any]:
+    """What eight threads that start at once and change turns often return."""
     found: dict[int, Any] = {}
     ready = threading.Barrier(8)
 
     def run(k: int) -> None:
         ready.wait()
         try:
-            found[k] = jobs[k % len(jobs)](k, *shared)
-        except BaseException as problem:  # noqa: BLE001 - told by the test
+            found[k] = work(k)
+        except BaseException as problem:  # noqa: BLE001 - raised below
             found[k] = problem
 
     interval = sys.getswitchinterval()
@@ -328,39 +325,54 @@ def test_eight_threads_find_what_one_finds(job):
             thread.join()
     finally:
         sys.setswitchinterval(interval)
+    for result in found.values():
+        if isinstance(result, BaseException):
+            raise result
+    return [found[k] for k in range(8)]
+
+
+@pytest.mark.parametrize("job", [training, slopes, modes, averages, shown, "mixed"])
+def test_eight_threads_find_what_one_finds(job):
+    jobs = [training, slopes, modes, averages, shown] if job == "mixed" else [job]
+    half = sg.tensor(np.eye(4, dtype=np.float32) / 2, requires_grad=True)
+    shared = sg.tensor(X), sg.tensor(Y), half
+    found = together(lambda k: jobs[k % len(jobs)](k, *shared))
     for k in range(8):
-        if isinstance(found[k], BaseException):
-            raise found[k]
         alone = jobs[k % len(jobs)](k, *shared)
         np.testing.assert_allclose(found[k], alone, rtol=2e-4, atol=1e-5)
+
+
+def test_threads_add_to_one_gradient():
+    w, x = sg.ones(3, requires_grad=True), sg.ones(3)
+
+    def work(_: int) -> None:
+        for _ in range(50):
+            (w * x).sum().backward()
+
+    together(work)
+    assert w.grad.tolist() == [400, 400, 400]
 
 
 def test_a_model_is_read_while_it_is_trained():
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3))
     x, y = sg.tensor(X), sg.tensor(Y)
     done = threading.Event()
-    problems: list[BaseException] = []
 
-    def reading() -> None:
-        try:
-            while not done.is_set():
-                with sg.no_grad():
-                    assert np.isfinite(model(x).sum().item())
-        except BaseException as problem:  # noqa: BLE001 - told by the test
-            problems.append(problem)
-
-    thread = threading.Thread(target=reading)
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
-        thread.start()
+    def train() -> None:
         optimizer = sg.optim.Adam(model.parameters(), lr=0.01)
-        for _ in range(300):
+        for _ in range(200):
             optimizer.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
             optimizer.step()
-    finally:
-        done.set()
-        thread.join()
-        sys.setswitchinterval(interval)
-    assert not problems
+
+    def work(k: int) -> None:
+        if k == 0:
+            try:
+                train()
+            finally:
+                done.set()
+        while not done.is_set():
+            with sg.no_grad():
+                assert np.isfinite(model(x).sum().item())
+
+    together(work)

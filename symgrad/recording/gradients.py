@@ -11,6 +11,7 @@ import numpy as np
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.anomaly import inspect
+from symgrad.recording.execute import lock
 from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
 from symgrad.recording.settle import DEEP, settle
 from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
@@ -69,11 +70,12 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
             owners.append(owner)
             targets.append(n)
     whole = Gradient(node, seed, tuple(targets), create, keep)
-    for k, owner in enumerate(owners):
-        if owner._grad is None and owner._hooks is None:
-            owner._grad = whole, k
-        else:
-            accumulate(owner, whole.part(k))
+    with lock:  # other threads may add to the same gradients
+        for k, owner in enumerate(owners):
+            if owner._grad is None and owner._hooks is None:
+                owner._grad = whole, k
+            else:
+                accumulate(owner, whole.part(k))
 
 
 def _hooked(node: Any) -> Any:

@@ -33,6 +33,9 @@ def must_expand(roots: Sequence[Any]) -> set[int]:
 
 def _is_end(node: Any) -> bool:
     """A leaf, or a node whose value is known."""
+    if type(node) is Part and node.value is None and node.operands[0].value is not None:
+        # it was made while another thread computed the whole
+        node.value = node.operands[0].value[node.index]
     return node.source is None if type(node) is Leaf else node.value is not None
 
 
