@@ -245,3 +245,21 @@ def test_signs_of_logic_work_on_bits(call):
         found = call(sg)
         assert str(found) == str(wanted)
         assert str(found.dtype) == str(wanted.dtype)
+
+
+def test_a_parameter_that_was_written_to_keeps_its_name():
+    x = sg.ones(2, 3)
+    layer = sg.nn.Linear(3, 2)
+    layer.load_state_dict(sg.nn.Linear(3, 2).state_dict())
+    w = sg.nn.Parameter(sg.ones(2))
+    with sg.no_grad():
+        w -= 0.1 * x.sum()
+    block = sg.derive((layer(x) @ w).sum())
+    assert str(block).splitlines()[0] == "sizes    x: 2×3   W: 2×3   b: 2   w: 2"
+    assert "∂L/∂w = " in str(block)
+
+
+def test_a_parameter_made_from_symbols_is_known_by_them():
+    a = sg.symbol("a", "n")
+    w = (2 * a).detach().requires_grad_()
+    assert str((w * w).sum().formula()) == "4 aᵀ a"

@@ -27,7 +27,7 @@ def expanded(
     node: Any, letters: Mapping[str, int] | None = None
 ) -> tuple[Expr, dict[Expr, str], set[Expr], dict[int, Any]]:
     """A node's expression, the user's names in it, the symbols of tracked leaves, all by id."""
-    order = walk([node], lambda n: False)
+    order = walk([node], _held)
     expansion = Expansion(order, leaf_symbols(order, letters))
     chosen = {expansion.exprs[id(n)]: CHOSEN[n] for n in order if n in CHOSEN}
     tracked = {
@@ -39,6 +39,17 @@ def expanded(
     return found, chosen, tracked, expansion.exprs
 
 
+def _held(node: Any) -> bool:
+    """Is it a tracked tensor that was written to: a name in formulas, whatever its value came from?
+
+    One made from symbols is no end: its value is known by them only.
+    """
+    if type(node) is not Leaf or node.source is None or type(node.source) is Leaf:
+        return False
+    ends = (n for n in walk([node.source], lambda n: False) if type(n) is Leaf and n.source is None)
+    return all(n.value is not None for n in ends)
+
+
 def caller_names() -> dict[int, str]:
     """id of a leaf → the variable that holds its tensor, in the user's frames from the inside."""
     found: dict[int, str] = {}
@@ -48,6 +59,8 @@ def caller_names() -> dict[int, str]:
     for word, held in [*frame.f_locals.items(), *frame.f_globals.items()]:
         if isinstance(held, Reading) and not word.startswith("_"):
             node = held._storage.node
+            if type(node) is not Leaf and held._tracked:  # it was written to
+                node = held.node()
             if type(node) is Leaf and not node.name:
                 found.setdefault(id(node), word)
     return found
@@ -59,7 +72,7 @@ def leaf_symbols(order: Sequence[Any], letters: Mapping[str, int] | None = None)
     equal = equalities_of(order)
     ends: dict[int, Expr] = {}
     for node in order:
-        if type(node) is not Leaf or node.source is not None:
+        if type(node) is not Leaf or (node.source is not None and not _held(node)):
             continue
         if node.symbol is not None and not letters:
             ends[id(node)] = _renamed(node.symbol, equal) if equal else node.symbol
@@ -92,6 +105,6 @@ def _names(order: Sequence[Any]) -> dict[int, str]:
         if type(node) is Leaf and node.source is not None:
             owner = node.owner() if node.owner is not None else None
             if owner is not None and owner._name:
-                words.append((id(node.source), owner._name))
+                words.append((id(node if _held(node) else node.source), owner._name))
     shown = display_names([w for _, w in words], ())
     return dict(zip([k for k, _ in words], shown, strict=True))
