@@ -344,3 +344,61 @@ def test_blocks_of_several_variables() -> None:
         _close(np.concatenate([np.ravel(p), np.ravel(q)]), matrix @ both)
         _close(np.concatenate([np.ravel(r), np.ravel(s)]), matrix.T @ both)
         _close(trace, np.trace(matrix))
+
+
+# ------------------------------------------------------------------------ handed out, and compiled
+
+
+def test_scipy_solves_with_it() -> None:
+    linalg = pytest.importorskip("scipy.sparse.linalg")
+    sg.manual_seed(0)
+    T, U, V = (sg.randn(*s, dtype=sg.float64) for s in ((6, 5), (6, 3), (5, 3)))
+    h = sg.hessian(((T - U @ V.T) ** 2).sum() + (U**2).sum(), U)
+    handed = h.as_linear_operator()
+    b = sg.randn(6, 3, dtype=sg.float64)
+    found, failed = linalg.cg(handed, b.numpy().ravel(), rtol=1e-13)
+    assert not failed
+    np.testing.assert_allclose(found, h.solve(b).numpy().ravel(), rtol=1e-8)
+    J = sg.jacobian(U @ V.T, U).as_linear_operator()
+    assert J.shape == (30, 18)
+    dense = sg.jacobian(U @ V.T, U).matrix().numpy()
+    _close(J.T @ np.ones(30), dense.T @ np.ones(30))
+
+
+def test_symbols_are_handed_out_with_their_values() -> None:
+    X, w = sg.symbols("X:n,d w:d", sg.float64)
+    h = sg.hessian(F.softplus(X @ w).sum(), w)
+    with pytest.raises(TypeError, match="the value of X is missing"):
+        h.as_linear_operator(w=np.ones(3))
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    p = 1 / (1 + np.exp(-x @ np.ones(3)))
+    handed = h.as_linear_operator(X=x, w=np.ones(3))
+    _close(handed @ np.ones(3), x.T @ (p * (1 - p) * (x @ np.ones(3))))
+
+
+def test_traced_functions_have_them() -> None:
+    f = sg.trace(lambda X, w: F.softplus(X @ w).sum(), X="n,d", w="d")
+    assert f.hessian("w").formula().unicode == ("Xᵀ diag(p ⊙ (1 − p)) X   where z = X w, p = σ(z)")
+    assert f.hessian("X", "w")[1, 1].shape == f.hessian("w").shape
+    g = sg.trace(lambda s: sg.softmax(s, -1), s="n")
+    assert g.jacobian("s").formula().unicode == "diag(p) − p pᵀ   where p = softmax(s)"
+
+
+def test_newton_as_a_compiled_step() -> None:
+    sg.manual_seed(0)
+    X = sg.randn(20, 4, dtype=sg.float64)
+    y = (sg.rand(20) > 0.5).double()
+    w = sg.nn.Parameter(sg.zeros(4, dtype=sg.float64))
+
+    @sg.compile
+    def step(X: Any, y: Any) -> Any:
+        z = X @ w
+        loss = (F.softplus(z) - y * z).sum() + 0.1 * (w @ w)
+        (g,) = sg.autograd.grad(loss, [w], create_graph=True)
+        move = sg.hessian(loss, w).solve(g)
+        with sg.no_grad():
+            w.sub_(move)
+        return (g * g).sum()
+
+    sizes = [step(X, y).item() for _ in range(7)]
+    assert sizes[-1] < 1e-25 < sizes[0]

@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from symgrad_codegen.compile import Executable, compiled
+from symgrad_codegen.lazy import lazy
 
 from symgrad.core import dtypes
 from symgrad.core.build import listening
@@ -27,11 +28,11 @@ from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
-from symgrad.structured.second import SecondOrder
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
 
+_second = lazy("symgrad.structured.second")
 _order = count(1)
 _declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
 
@@ -125,7 +126,7 @@ def derive(
     if not hessian and not steps:
         return Derivation(lines, inputs)
     moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
-    return SecondOrder(lines, inputs, e, wanted, moving)
+    return _second.SecondOrder(lines, inputs, e, wanted, moving)
 
 
 def parse_formula(

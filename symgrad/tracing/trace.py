@@ -14,6 +14,7 @@ from typing import Any
 
 from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable, compiled
+from symgrad_codegen.lazy import lazy
 from symgrad_codegen.program import Program
 
 from symgrad.core import dtypes
@@ -34,6 +35,9 @@ from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.signature import Signature, call
 from symgrad.tracing.training import TrainingStep, training_step
+
+
+_operators = lazy("symgrad.transforms.operators")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,22 @@ class TracedFunction:
             else (self.lines([target])[1].grad(name_of(target)))
         )
         return TracedValue(found)
+
+    def hessian(self, *names: str) -> Any:
+        """The second derivatives for one input as an object, or the blocks of several.
+
+        Without names: of all parameters.
+        """
+        wanted = [self._find(n) for n in names] or self.parameters
+        return _operators.hessian_of(self._scope(wanted), len(wanted) > 1)
+
+    def jacobian(self, name: str) -> Any:
+        """The derivative of the result for one input, as an object."""
+        return _operators.jacobian_of(self._scope([self._find(name)]))
+
+    def _scope(self, wanted: Sequence[Expr]) -> Any:
+        nodes = {s: Tensor.of(s).node() for s in self.symbols}
+        return _operators.Scope(self.expr, wanted, nodes, self.written, self.chosen)
 
     def _find(self, name: str) -> Expr:
         for path, leaf in zip(self.paths, self.symbols, strict=True):

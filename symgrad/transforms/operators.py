@@ -28,6 +28,7 @@ from symgrad.structured.solving import plan
 from symgrad.tensors.creation import FUNCTIONS, as_tensor
 from symgrad.tensors.leaf_symbols import CHOSEN, caller_names, expanded
 from symgrad.tensors.tensor import Tensor
+from symgrad.transforms.handed_out import Bound
 
 
 class Scope:
@@ -178,6 +179,14 @@ class Operator:
 
     __repr__ = __str__
 
+    def as_linear_operator(self, **values: Any) -> Any:
+        """A SciPy ``LinearOperator``; ``values`` are arrays for symbols that have none."""
+        return Bound(self.map, self.scope.nodes, values).scipy()
+
+    def as_lineax(self, **values: Any) -> Any:
+        """A lineax operator, where lineax is installed."""
+        return Bound(self.map, self.scope.nodes, values).lineax()
+
     def _operand(self, v: Any) -> tuple[Tensor, Expr]:
         """A tensor and a symbol for it."""
         t = v if isinstance(v, Tensor) else as_tensor(v, dtype=self.map.expr.dtype)
@@ -245,7 +254,11 @@ def jacobian(y: Tensor, x: Tensor) -> Operator:
     >>> jacobian(sg.softmax(s, -1), s)
     diag(p) − p pᵀ   where p = softmax(s)
     """
-    scope = Scope.of(y, [x])
+    return jacobian_of(Scope.of(y, [x]))
+
+
+def jacobian_of(scope: Scope) -> Operator:
+    """The Jacobian of a scope's expression for its one variable."""
     return Operator(derive.jacobian(scope.expr, scope.wanted[0]), scope, "∂y/∂x")
 
 
@@ -259,8 +272,11 @@ def hessian(value: Tensor, wrt: Any) -> Any:
     """
     _scalar(value)
     several = isinstance(wrt, (list, tuple))
-    listed = list(wrt) if several else [wrt]
-    scope = Scope.of(value, listed)
+    return hessian_of(Scope.of(value, list(wrt) if several else [wrt]), several)
+
+
+def hessian_of(scope: Scope, several: bool) -> Any:
+    """The Hessian of a scope's expression: the blocks of ``several`` variables, or one block."""
     words = [name_of(x) for x in scope.wanted]
     found = derive.hessian(scope.expr, scope.wanted)
     blocks = [
