@@ -112,7 +112,7 @@ if TYPE_CHECKING:
         set_float32_matmul_precision,
         set_num_threads,
     )
-    from symgrad.foreign import scalar_function
+    from symgrad.foreign import jax_function, scalar_function
     from symgrad.serialization import load, save
     from symgrad.tracing.module_trace import trace_module
     from symgrad.transforms.operators import hessian, hvp, jacobian
@@ -149,6 +149,7 @@ _LATER = {
     "set_num_threads": "symgrad.backends:set_num_threads",
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
+    "jax_function": "symgrad.foreign:jax_function",
     "scalar_function": "symgrad.foreign:scalar_function",
     "hessian": "symgrad.transforms.operators:hessian",
     "hvp": "symgrad.transforms.operators:hvp",

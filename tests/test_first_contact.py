@@ -139,6 +139,26 @@ def test_cond_takes_both_branches_of_a_symbol():
         sg.cond(sg.symbol("c") > 0, lambda: (1, 2), lambda: (1,))
 
 
+# ------------------------------------------------------------------ 6: a function written in JAX
+
+
+def test_a_foreign_function_is_marked():
+    jnp = pytest.importorskip("jax.numpy")
+
+    def my_fn(u):
+        return jnp.log(jnp.cosh(u))
+
+    u, y = sg.symbols("u:n  y:n")
+    loss = ((sg.jax_function(my_fn)(u) - y) ** 2).mean()
+    assert sg.derive(loss, u).unicode.splitlines()[1:] == [
+        "z     = jax:my_fn(u)",
+        "r     = z − y",
+        "L     = (1/n) rᵀ r",
+        "δz    = (2/n) r",
+        "∂L/∂u = vjp[jax:my_fn](u)ᵀ δz   (not symbolic: derivative by jax.vjp)",
+    ]
+
+
 def test_the_last_line_of_every_tutorial(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = nn.Linear(3, 2)

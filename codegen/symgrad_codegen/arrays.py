@@ -19,6 +19,9 @@ _tree: Any = jax.tree_util
 
 Array = jax.Array
 
+InconclusiveDimensionOperation = jax.errors.InconclusiveDimensionOperation
+"""A traced function asked whether a size that is a letter has some value."""
+
 Structure = Any
 """The structure of a pytree without its leaves: hashable, as JAX defines it."""
 

@@ -19,7 +19,7 @@ from typing import Any, cast
 
 import jax
 from symgrad_codegen.program import Program
-from symgrad_codegen.source import function_name, is_wide, source
+from symgrad_codegen.source import foreign_functions, function_name, is_wide, source
 
 CACHE_SIZE = 256
 """How many executables (and NumPy functions) are kept."""
@@ -272,7 +272,6 @@ def compiled(
     static: tuple[int, ...] = (),
     in_shardings: object = None,
     out_shardings: object = None,
-    foreign: Mapping[str, object] | None = None,
     title: str = "",
 ) -> Executable:
     """The executable of a program, from the cache where an equal one was asked for before.
@@ -283,24 +282,16 @@ def compiled(
       after the call.
     - `static`: positions of inputs that are Python values compiled in, not arrays.
     - `in_shardings`, `out_shardings`: as for `jax.jit`; they must be hashable (tuples).
-    - `foreign`: the functions that `program.foreign` names.
     - `title`: what is compiled, in the words of `announce`.
 
     Nothing is compiled by XLA before the first call.
     """
-    named = tuple(sorted((foreign or {}).items(), key=lambda item: item[0]))
     # The cached executable keeps its foreign functions alive, so their ids stay theirs.
-    identities = tuple((name, id(value)) for name, value in named)
+    identities = tuple(id(f.function) for f in program.foreign)
     key = (program.key, donate, static, in_shardings, out_shardings, identities)
     with _lock:
         found = _cache.get(key)
         if found is None:
-            missing = set(program.foreign) - set(foreign or {})
-            if missing:
-                raise ValueError(
-                    f"program {program.name!r} calls functions from elsewhere that were not "
-                    f"given: {', '.join(sorted(missing))}. Pass them as foreign={{name: function}}."
-                )
             asked = {
                 "donate_argnums": donate or None,
                 "static_argnums": static or None,
@@ -309,7 +300,7 @@ def compiled(
             }
             options = {name: value for name, value in asked.items() if value is not None}
             kind = _WideExecutable if is_wide(program) else Executable
-            found = kind(program, source(program), dict(named), options)
+            found = kind(program, source(program), foreign_functions(program), options)
             _cache.put(key, found, found.close)
             announce(program, title)
         return cast(Executable, found)

@@ -18,6 +18,7 @@ from symgrad_codegen.program import (
     UNARY,
     Apply,
     Dtype,
+    Foreign,
     Function,
     Letter,
     Literal,
@@ -92,7 +93,8 @@ class Target:
         return f"{self.arrays}.{name}"
 
 
-Namer = Callable[[Variable | Letter | Function], str]
+Named = Variable | Letter | Function | Foreign
+Namer = Callable[[Named], str]
 
 
 def render(operand: Operand, target: Target, name: Namer, roots: set[str]) -> str:
@@ -115,17 +117,15 @@ def render(operand: Operand, target: Target, name: Namer, roots: set[str]) -> st
             stack.extend(reversed(pieces))
         else:
             spelled, precedence = leaf(node, target, name)
-            if not isinstance(node, (Variable, Letter, Function)):
+            if not isinstance(node, Named):
                 roots |= roots_of(spelled)
             written.append(spelled if precedence >= hole else f"({spelled})")
     return "".join(written)
 
 
-def leaf(
-    node: Variable | Letter | Literal | Dtype | Function, target: Target, name: Namer
-) -> tuple[str, int]:
+def leaf(node: Named | Literal | Dtype, target: Target, name: Namer) -> tuple[str, int]:
     """The text of an operand without operands, and how strongly it binds."""
-    if isinstance(node, (Variable, Letter, Function)):
+    if isinstance(node, Named):
         return name(node), ATOM
     if isinstance(node, Dtype):
         return target.dtype(node.name), POSTFIX

@@ -8,7 +8,9 @@ a program may have 100,000 instructions.
 
 import hashlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from symgrad_codegen.template import (
     ANY,
@@ -53,6 +55,7 @@ __all__ = [
     "UNARY",
     "Apply",
     "Dtype",
+    "Foreign",
     "Function",
     "Instruction",
     "Letter",
@@ -119,6 +122,14 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Foreign:
+    """A Python function of arrays used as a value: the source calls it by a name it does not define."""
+
+    name: str
+    function: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Apply:
     """A template with its operands filled in."""
 
@@ -127,7 +138,7 @@ class Apply:
 
 
 Size = int | Letter | Apply
-Operand = Variable | Letter | Literal | Dtype | Function | Apply
+Operand = Variable | Letter | Literal | Dtype | Function | Foreign | Apply
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +160,6 @@ class Program:
     - `inputs`, `instructions`, `outputs`: every variable is defined once, before it is used.
     - `summary`, `facts`: the first sentence and further lines of the docstring.
     - `modules`: dotted names of modules that are imported beside those that the text uses.
-    - `foreign`: identifiers of functions that are not in the source but handed to `compiled`.
     """
 
     name: str
@@ -159,17 +169,29 @@ class Program:
     summary: str = ""
     facts: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    foreign: tuple[str, ...] = ()
     _key: list[str] = field(default_factory=list[str], init=False, repr=False, compare=False)
 
     @property
     def key(self) -> str:
-        """A digest of everything that shows in the source: equal keys mean equal source."""
+        """A digest of everything that shows in the source: equal keys mean equal source.
+
+        Foreign functions show by their names only.
+        """
         if not self._key:
             for program in (*functions(self), self):
                 if not program._key:
                     program._key.append(_digest(program))
         return self._key[0]
+
+    @property
+    def foreign(self) -> tuple[Foreign, ...]:
+        """The functions from elsewhere that it uses, each once, in the order of their use."""
+        found: dict[int, Foreign] = {}
+        for program in (*functions(self), self):
+            for node in _nodes(program):
+                if isinstance(node, Foreign):
+                    found.setdefault(id(node.function), node)
+        return tuple(found.values())
 
     def validate(self) -> None:
         """Raise `ProgramError` where a variable is used undefined, or defined twice."""
@@ -191,6 +213,12 @@ def walk(operand: Operand) -> list[Operand]:
     return found
 
 
+def _nodes(program: Program) -> Iterator[Operand]:
+    """Every node of every instruction."""
+    for instruction in program.instructions:
+        yield from walk(instruction.value)
+
+
 def functions(program: Program) -> list[Program]:
     """The programs used as values inside `program`, each once, those used by others first."""
     order: list[Program] = []
@@ -205,12 +233,7 @@ def functions(program: Program) -> list[Program]:
             continue
         done.add(id(current))
         stack.append((current, True))
-        inner = [
-            (node.program, False)
-            for instruction in current.instructions
-            for node in walk(instruction.value)
-            if isinstance(node, Function)
-        ]
+        inner = [(node.program, False) for node in _nodes(current) if isinstance(node, Function)]
         stack.extend(reversed(inner))
     return order[:-1]
 
@@ -234,9 +257,9 @@ def _validate(program: Program) -> None:
                 f"defined. Add it to the inputs or define it by an earlier instruction."
             )
 
-    for name in (*program.modules, *program.foreign):
+    for name in program.modules:
         if not re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", name, re.ASCII):
-            raise ProgramError(f"program {program.name!r}: {name!r} is no module or function name")
+            raise ProgramError(f"program {program.name!r}: {name!r} is no module name")
     for variable in program.inputs:
         define(variable, "the inputs")
     for index, instruction in enumerate(program.instructions):
@@ -256,7 +279,7 @@ def _digest(program: Program) -> str:
     templates: dict[int, str] = {}
     words: list[str] = ["program", program.name, program.summary, str(len(program.facts))]
     words += [*program.facts, str(len(program.modules)), *program.modules]
-    words += [str(len(program.foreign)), *program.foreign]
+    foreign: dict[int, int] = {}
 
     def expression(operand: Operand | int) -> None:
         if isinstance(operand, int):
@@ -279,6 +302,9 @@ def _digest(program: Program) -> str:
                 words.append(f"n{node.name}")
             elif isinstance(node, Dtype):
                 words.append(f"d{node.name}")
+            elif isinstance(node, Foreign):
+                number = foreign.setdefault(id(node.function), len(foreign))
+                words.append(f"e{number} {node.name}")
             else:
                 words.append(f"f{node.program.key}")
 

@@ -7,17 +7,18 @@ and says in its docstring what goes in and what comes out. A further target lang
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from symgrad_codegen.comment import quotable, shortened, with_note
 from symgrad_codegen.depth import shallow
-from symgrad_codegen.expression import Target, render
+from symgrad_codegen.expression import Named, Target, render
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
 from symgrad_codegen.program import (
     Apply,
     Dtype,
-    Function,
+    Foreign,
     Letter,
     Operand,
     Program,
@@ -69,7 +70,20 @@ def is_wide(program: Program) -> bool:
 
 def function_name(program: Program) -> str:
     """The name of the program's function in its source."""
-    return Names(frozenset(program.foreign)).new(program.name)
+    names, _ = _foreign_names(program)
+    return names.new(program.name)
+
+
+def foreign_functions(program: Program) -> dict[str, Callable[..., Any]]:
+    """Identifier in the source → the function from elsewhere that it stands for."""
+    _, named = _foreign_names(program)
+    return {named[id(f.function)]: f.function for f in program.foreign}
+
+
+def _foreign_names(program: Program) -> tuple[Names, dict[int, str]]:
+    """A table of names that begins with those of the functions from elsewhere, by their ids."""
+    names = Names()
+    return names, {id(f.function): names.new(f.name) for f in program.foreign}
 
 
 def source(program: Program, target: str = "jax") -> str:
@@ -95,7 +109,7 @@ class _Writer:
         self.target = target
         self.roots: set[str] = set()
         self.inner = functions(program)
-        names = Names(frozenset(program.foreign))
+        names, self.foreign = _foreign_names(program)
         self.name = names.new(program.name)
         # Letters come first, so that sizes keep their names.
         parts = (program, *self.inner)
@@ -189,9 +203,11 @@ class _Writer:
         return [*written, *wrap(f"return {results}", indent)]
 
     def expression(self, operand: Operand, names: dict[int, str]) -> str:
-        def name(node: Variable | Letter | Function) -> str:
+        def name(node: Named) -> str:
             if isinstance(node, Variable):
                 return names[node.number]
+            if isinstance(node, Foreign):
+                return self.foreign[id(node.function)]
             return (
                 self.letters[node] if isinstance(node, Letter) else self.functions[id(node.program)]
             )
@@ -261,8 +277,8 @@ class _Writer:
             for v in group:
                 text = f"{names[v.number]}: {quotable(f'{v.dtype} {self.shape(v.shape)}')}"
                 lines.append(f"{_STEP}{_STEP}{text}")
-        if program.foreign:
-            lines += ["", f"{_STEP}Functions from elsewhere: {', '.join(program.foreign)}"]
+        if self.foreign:
+            lines += ["", f"{_STEP}Functions from elsewhere: {', '.join(self.foreign.values())}"]
         if program.facts:
             lines.append("")
             for fact in program.facts:

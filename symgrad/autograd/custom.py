@@ -112,9 +112,9 @@ class Call:
             parts.append(None if part is None else self._placed(part.expr(), table, arg.dtype))
         return (*parts, *[None] * len(saved))
 
-    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+    def over_batch(self, node: Expr, whole: tuple[Expr, ...], size: Size) -> Expr:
         """This call for a batch of examples, of which ``node`` is one."""
-        return BatchCall(self, node, size)
+        return apply(CUSTOM, whole, (BatchCall(self, node, size),))
 
     def _placed(self, part: Expr, table: dict[Expr, Expr], dtype: DType) -> Expr:
         unknown = [e for e in leaves([part]) if e not in table]
@@ -150,9 +150,9 @@ class BatchCall:
     def _parts(self) -> tuple[Any, ...]:
         return self.inner, self.size, self.kinds
 
-    def over_batch(self, node: Expr, size: Size) -> BatchCall:
+    def over_batch(self, node: Expr, whole: tuple[Expr, ...], size: Size) -> Expr:
         """This call for a batch of batches."""
-        return BatchCall(self, node, size)
+        return apply(CUSTOM, whole, (BatchCall(self, node, size),))
 
     def pull_back(self, node: Expr, adjoint: Expr) -> tuple[Expr | None, ...]:
         """One adjoint per argument, over the batch."""

@@ -38,6 +38,8 @@ class Op:
                    ``vjp`` gets a tuple of adjoints, None where a result has none.
     ``body``       maps that other ops compose: the arguments, all of the shape of the result → the
                    result in ops that have templates.  What runs is the body.
+    ``function``   the name of a Python function of arrays, and that function: what computes the
+                   node where it is no text; hole ``{0}`` of the template, before the arguments.
     ``traits``     facts: "selects", "singular", "random", "nondifferentiable", ...
     """
 
@@ -55,6 +57,7 @@ class Op:
     build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None
     size_operands: Callable[[Expr], tuple[Size, ...]] | None = None
     body: Callable[[tuple[Expr, ...]], Expr] | None = None
+    function: tuple[str, Callable[..., Any]] | None = None
     outputs: (
         Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[tuple[Shape, DType], ...]] | None
     ) = None

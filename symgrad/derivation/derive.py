@@ -14,6 +14,7 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.lines import GRADIENT, Definition, Lines
 from symgrad.derivation.notation import Form, Printer, Slot
+from symgrad.derivation.opaque import remark
 from symgrad.derivation.stream import fits_stdout
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
@@ -31,6 +32,7 @@ class Line:
         self.definition = definition
         self.left = left
         self.right = right
+        self.remark = remark(definition.expr)
 
 
 class Derivation:
@@ -151,7 +153,10 @@ class Derivation:
         """The block in Unicode."""
         printer = Printer(self.letters)
         rows = [f"{word:<8} {text}" for word, text in self.header()]
-        texts = [(printer.text(x.left), printer.text(x.right)) for x in self.lines]
+        texts = [
+            (printer.text(x.left), "   ".join(filter(None, [printer.text(x.right), x.remark])))
+            for x in self.lines
+        ]
         width = max((len(left) for left, _ in texts), default=0)
         width = min(width, 8)
         return "\n".join([*rows, *(f"{left:<{width}} = {right}" for left, right in texts)])
@@ -182,7 +187,8 @@ class Derivation:
                 )
             else:
                 left = latex_of(x.left, letters, ranks)
-            rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}")
+            said = rf" \quad\text{{{x.remark}}}" if x.remark else ""
+            rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}{said}")
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
     def _repr_latex_(self) -> str:

@@ -16,6 +16,7 @@ from symgrad.derivation.index_form import Indexer
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.matrix_form import Recogniser
 from symgrad.derivation.notation import Form, Printer, Slot
+from symgrad.derivation.opaque import remark
 from symgrad.derivation.order import Written
 from symgrad.derivation.python_form import python_of
 from symgrad.derivation.stream import fits_stdout
@@ -65,8 +66,8 @@ class Formula:
         """The formula in Unicode."""
         printer = Printer(self.letters)
         parts = [f"{printer.text(left)} = {printer.text(right)}" for left, right in self.where]
-        text = printer.text(self.form)
-        return f"{text}   where {', '.join(parts)}" if parts else text
+        tail = [f"where {', '.join(parts)}"] if parts else []
+        return "   ".join(filter(None, [printer.text(self.form), *tail, remark(self.expr)]))
 
     @property
     def ascii(self) -> str:
@@ -80,7 +81,9 @@ class Formula:
             f"{latex_of(left, letters)} = {latex_of(right, letters)}" for left, right in self.where
         ]
         text = latex_of(self.form, letters)
-        return rf"{text} \quad\text{{where }} {', '.join(parts)}" if parts else text
+        text = rf"{text} \quad\text{{where }} {', '.join(parts)}" if parts else text
+        said = remark(self.expr)
+        return rf"{text} \quad\text{{{said}}}" if said else text
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"

@@ -17,6 +17,7 @@ from symgrad.core.build import (
     CONTRACTION,
     SUM,
     add,
+    constant_value,
     is_zero,
     linear,
     ones,
@@ -32,6 +33,7 @@ from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser
 from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
 from symgrad.derivation.notation import Form, name, subscript
+from symgrad.derivation.opaque import remark
 from symgrad.derivation.order import Written
 from symgrad.errors import NotationError
 
@@ -370,6 +372,11 @@ class _Builder:
                 self._unread(readers, k, line.expr)
                 continue
             if not (_trivial(line.expr) or total == 1):
+                continue
+            # A derivative from elsewhere takes names and gives one.
+            if constant_value(line.expr) is None and any(
+                remark(e) for e in (line.expr, *(definitions[reader].expr for reader in uses))
+            ):
                 continue
             if not _trivial(line.expr) and not self._may_inline(
                 line, definitions[next(iter(uses))]

@@ -18,11 +18,14 @@ from symgrad.derivation.notation import (
     Slot,
     Step,
     call,
+    name,
+    number_form,
     product,
     run,
     scaled,
     transposed,
 )
+from symgrad.derivation.opaque import opaque_call, opaque_form
 from symgrad.derivation.order import Written, bare, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
@@ -70,6 +73,8 @@ class Recogniser:
         return made
 
     def _compound(self, e: Expr) -> Step:
+        if opaque_call(e) is not None:
+            return (yield self._opaque(e))
         if len(e.shape) > 2:
             return (yield tensor_form(self._form, e, self.written))
         if any(s == 1 for s in e.shape):
@@ -109,6 +114,17 @@ class Recogniser:
                 return None
             return call("onehot", inner, Form("name", (), str(e.params[0])))
         return (yield call_form(self._form, e))
+
+    def _opaque(self, e: Expr) -> Step:
+        parts: list[Form] = []
+        for a in (opaque_call(e) or e).args:
+            number = constant_value(a)
+            # A number stays an operand of its own, where a product would take it as coefficient.
+            inner = name(number_form(number)) if number is not None else (yield self._form(a))
+            if inner is None:
+                return None
+            parts.append(inner)
+        return opaque_form(e, parts)
 
     def _map(self, e: Expr) -> Step:
         labels, shape, _statics = e.params

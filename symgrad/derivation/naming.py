@@ -15,6 +15,7 @@ from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabell
 from symgrad.core.expr import SYMBOL, Expr, one_line
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import subscript
+from symgrad.derivation.opaque import opaque_call
 from symgrad.derivation.order import Written, bare
 
 ACTIVATIONS = frozenset(
@@ -84,6 +85,7 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
         if node in final or not _nameable(node):
             continue
         above = users.get(node, [])
+        foreign = any(u.op.function is not None for u in above)
         activated = [u for u in above if _activation(u)]
         if activated and _affine(node):
             found[node] = "Z"
@@ -99,6 +101,10 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             and (_feeds_product(above) or len(above) > 1)
         ):
             found[node] = "H"
+        elif opaque_call(node) is not None:
+            found[node] = "Z"
+        elif foreign:
+            found[node] = "*"
         elif times.get(node, 0) > 1 and len(node.shape) > 0:
             found[node] = "R" if node.op is SUM else "*"
         elif times.get(node, 0) > 1:

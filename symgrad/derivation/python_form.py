@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from symgrad_codegen.expression import render
+from symgrad_codegen.expression import Named, render
 from symgrad_codegen.lazy import lazy
-from symgrad_codegen.program import Apply, Function, Letter, Operand, Template, Variable
+from symgrad_codegen.program import Apply, Function, Operand, Template, Variable
 from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
@@ -83,10 +83,10 @@ def python_of(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
         values[leaf] = Variable(number, word, (), leaf.dtype.name)
     operand = expression(e, values)
 
-    def spell(part: Variable | Letter | Function) -> str:
+    def spell(part: Named) -> str:
         if isinstance(part, Variable):
             return spelled[part.number]
-        return identifier(part.name if isinstance(part, Letter) else part.program.name)
+        return identifier(part.program.name if isinstance(part, Function) else part.name)
 
     return render(_rewritten(operand), TARGETS["numpy"], spell, set())
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from symgrad_codegen.program import (
     Apply,
+    Foreign,
     Literal,
     Operand,
     Program,
@@ -182,6 +183,9 @@ def lower_node(state: Lowering, node: Expr) -> Operand | None:
         return None
     if op.family == "map":
         return _lower_map(state, node)
+    if op.function is not None:
+        operands = [_typed(state.value(a), a) for a in node.args]
+        return Apply(op.template, (Foreign(*op.function), *operands))
     return state.dense(node)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable, compiled
-from symgrad_codegen.program import Apply, Instruction, Program, Variable, text
+from symgrad_codegen.program import Apply, Foreign, Instruction, Program, Variable, text
 
 from symgrad.core.dtypes import dtype_of_numpy
 from symgrad.optim.optimizer import Group, Optimizer
@@ -96,16 +96,16 @@ class _Foreign:
         outputs = [
             Variable(len(inputs) + k, f"new_{v.hint}", v.shape, v.dtype) for k, v in enumerate(made)
         ]
-        call = Apply(text("optimizer_update({*})"), tuple(inputs))
+        update = Foreign("optimizer_update", self._update)
+        call = Apply(text("{0}({*})"), (update, *inputs))
         program = Program(
             "optax_update",
             tuple(inputs),
             (Instruction(tuple(outputs), call, "optax's update, applied"),),
             tuple(outputs),
             summary="One step of an optax transformation, called as it is.",
-            foreign=("optimizer_update",),
         )
-        return compiled(program, foreign={"optimizer_update": self._update})
+        return compiled(program)
 
     def _hints(self) -> list[str]:
         return ["p"] * self.count + ["g"] * self.count + ["s"] * len(self.leaves)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,16 @@ from symgrad.recording.record import Leaf, leaf_like, modes, walk
 from symgrad.tensors.attributes import Attributes
 from symgrad.tensors.conditions import condition_of
 from symgrad.tensors.printing import tensor_text
-from symgrad.tensors.wording import name_of, place_name, spoken_of, user_frame, user_line, variables
+from symgrad.tensors.wording import (
+    ABSTRACTING,
+    jax_call,
+    name_of,
+    place_name,
+    spoken_of,
+    user_frame,
+    user_line,
+    variables,
+)
 
 REMEDIES = {
     "while": "Use a for loop over a fixed number of steps, with sg.where inside",
@@ -96,6 +106,13 @@ class Reading(Attributes):
             storage.shared = np.array(arrays.to_numpy(self.array()), order="C")
             storage.node = leaf_like(old, storage.shared)
         return storage.shared
+
+    @property
+    def __jax_array__(self) -> Any:
+        """Absent; but a function of JAX that asks for it, to compute with, is told what to do."""
+        if sys._getframe(1).f_code.co_name in ABSTRACTING:
+            raise jax_call(self._now())
+        raise AttributeError("__jax_array__")
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         found = np.array(arrays.to_numpy(self.array()))

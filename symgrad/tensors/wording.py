@@ -38,12 +38,23 @@ _PREFIX = re.compile(r"(\w+): ")
 # ------------------------------------------------------------------ places
 
 
-def user_frame(skip: Sequence[str] = ()) -> FrameType | None:
-    """The innermost frame outside this package (and outside the folders ``skip``)."""
+def user_frame() -> FrameType | None:
+    """The innermost frame outside this package and the libraries that call it."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((PACKAGE, *skip)):
+    skip = (PACKAGE, *_folders())
+    while frame is not None and frame.f_code.co_filename.startswith(skip):
         frame = frame.f_back
     return frame
+
+
+LIBRARIES = ("jax", "numpy", "torch")
+"""What may stand between the user's line and this package, where it is imported."""
+
+
+def _folders() -> list[str]:
+    """The folders of the libraries, each with a slash behind."""
+    files = [getattr(sys.modules.get(word), "__file__", None) or "" for word in LIBRARIES]
+    return [file.rpartition("/")[0] + "/" for file in files if "/" in file]
 
 
 def place_name(file: str, line: int) -> str:
@@ -234,7 +245,6 @@ def foreign_call(
     func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], tensor: type[Any]
 ) -> TypeError:
     """PyTorch's own function was called with a tensor of this library."""
-    torch = sys.modules.get("torch")
     overrides = sys.modules.get("torch.overrides")
     resolved = overrides.resolve_name(func) if overrides is not None else None
     plain = f"{getattr(func, '__module__', 'torch')}.{getattr(func, '__name__', func)}"
@@ -244,13 +254,27 @@ def foreign_call(
     role, held = next(((r, a) for r, a in given if isinstance(a, tensor)), ("", None))
     if role in ("", "self"):
         role = "input"
-    folder = (getattr(torch, "__file__", None) or "").rpartition("/")[0] + "/"
-    names = variables(user_frame([folder] if len(folder) > 1 else ()))
+    names = variables(user_frame())
     word = name_of(held._now(), names) if held is not None else ""
     shown = f"the {role} {word}" if word and word != role else f"the {role}"
     return TypeError(
         f"{resolved or plain} is PyTorch's, but {shown} is a symgrad tensor. Write 'import "
         "symgrad.nn as nn', or run the script unchanged with 'python -m symgrad run script.py'."
+    )
+
+
+ABSTRACTING = frozenset({"shaped_abstractify", "canonicalize_value", "_arraylike"})
+"""Where JAX takes an argument of its functions in; operators and conversions are elsewhere."""
+
+
+def jax_call(node: Any) -> SymgradError:
+    """A function of JAX was called with a tensor of this library."""
+    word = name_of(node, variables(user_frame()))
+    return SymgradError(
+        f"{word or 'an argument'} is a symgrad tensor, but the function is JAX's.",
+        "Make the function an operation, f = sg.jax_function(f), or give it the value alone, "
+        f"{word or 'x'}.detach().numpy().",
+        place=user_line(),
     )
 
 
@@ -275,10 +299,12 @@ def spoken_of(node: Any, names: Mapping[int, str]) -> str:
 
 
 __all__ = [
+    "ABSTRACTING",
     "call_text",
     "entries_text",
     "foreign_call",
     "index_problem",
+    "jax_call",
     "name_of",
     "place_name",
     "restated",

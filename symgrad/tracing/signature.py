@@ -11,7 +11,7 @@ from symgrad_codegen.compile import PytreeFunction
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter_name, shape_text
 from symgrad.derivation.naming import display_names
-from symgrad.errors import ShapeError
+from symgrad.errors import ShapeError, SymgradError
 from symgrad.tensors.tensor import Tensor
 
 
@@ -136,7 +136,7 @@ def call(function: PytreeFunction, *args: Any, **kwargs: Any) -> Any:
     """``function`` on arrays, or on tensors, which JAX does not take."""
     try:
         return function(*args, **kwargs)
-    except TypeError:
+    except (TypeError, SymgradError):
         leaves, structure = arrays.tree_flatten((args, kwargs))
         if not any(isinstance(v, Tensor) for v in leaves):
             raise

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable, compiled
-from symgrad_codegen.program import Apply, Instruction, Program, Variable, text
+from symgrad_codegen.program import Apply, Foreign, Instruction, Program, Variable, text
 
 from symgrad.core import dtypes
 from symgrad.core.build import constant
@@ -261,8 +261,9 @@ class OptaxStep(TrainingStep):
             new.append(Variable(number, f"new_{v.hint}", v.shape, v.dtype))
             number += 1
         first = program.inputs[: len(parameters)]
+        update = Foreign("optimizer_update", self._update)
         call = Apply(
-            text("optimizer_update({*})"), (*program.outputs[: len(parameters)], *states, *first)
+            text("{0}({*})"), (update, *program.outputs[: len(parameters)], *states, *first)
         )
         program = replace(
             program,
@@ -272,10 +273,9 @@ class OptaxStep(TrainingStep):
                 Instruction(tuple(new), call, "optax's update, applied"),
             ),
             outputs=(*new, program.outputs[-1]),
-            foreign=("optimizer_update",),
         )
         donate = tuple(range(len(parameters) + len(states)))
-        self.executable = compiled(program, donate, foreign={"optimizer_update": self._update})
+        self.executable = compiled(program, donate)
         self._call = self.executable.over(self._step, donate=(0, 1))
 
     def _update(self, *flat: Any) -> tuple[Any, ...]:

@@ -178,7 +178,7 @@ def _convolution(node: Expr, args: Sequence[Part], size: Size) -> Expr:
 def _call(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     """A function by the user: its first parameter knows how to be called on a batch."""
     whole = tuple(repeated(p, size) for p in args)
-    return apply(node.op, whole, (node.params[0].over_batch(node, size),))
+    return node.params[0].over_batch(node, whole, size)
 
 
 FAMILIES: Mapping[str, Rule] = {

@@ -7,6 +7,7 @@ import pdb  # noqa: T100 - what it shows is tested
 import sys
 import threading
 import traceback
+from collections.abc import Callable
 from io import StringIO
 
 import jax
@@ -16,7 +17,7 @@ import pytest
 from programs_for_tests import MATMUL, N, apply, chain, least_squares, ranges, variable
 from symgrad_codegen import compile as compiling
 from symgrad_codegen.compile import compiled, load, numpy_function, unload
-from symgrad_codegen.program import Apply, Instruction, Program, text
+from symgrad_codegen.program import Apply, Foreign, Instruction, Program, text
 
 
 def data(dtype: str = "float32") -> list[np.ndarray]:
@@ -148,23 +149,27 @@ def test_an_evicted_function_still_shows_its_lines() -> None:
 
 def test_foreign_functions() -> None:
     x, y = variable(0, "x", N), variable(1, "y", N)
-    body = (Instruction((y,), apply(text("{0} * theirs({0})"), x)),)
-    program = Program("calls", (x,), body, (y,), foreign=("theirs",))
-    with pytest.raises(ValueError, match="theirs"):
-        compiled(program)
-    cosine, sine = (
-        compiled(program, foreign={"theirs": jnp.cos}),
-        compiled(program, foreign={"theirs": jnp.sin}),
-    )
+
+    def calling(name: str, function: Callable[..., object]) -> Program:
+        call = apply(text("{1} * {0}({1})"), Foreign("theirs", function), x)
+        return Program(name, (x,), (Instruction((y,), call),), (y,))
+
+    cosine, sine = compiled(calling("calls", jnp.cos)), compiled(calling("calls", jnp.sin))
+    assert calling("calls", jnp.cos).key == calling("calls", jnp.sin).key
     values = np.ones(2, "float32")
     np.testing.assert_allclose(cosine(values), np.cos(values), rtol=1e-6)
     np.testing.assert_allclose(sine(values), np.sin(values), rtol=1e-6)
-    assert compiled(program, foreign={"theirs": jnp.sin}) is sine
+    assert compiled(calling("calls", jnp.sin)) is sine
     assert "Functions from elsewhere: theirs" in sine.source
-    hints = Program(
-        "theirs", (variable(0, "theirs"),), (), (variable(0, "theirs"),), foreign=("theirs",)
+    assert "def theirs_2(x):" in compiled(calling("theirs", jnp.sin)).source
+    both = Instruction(
+        (y,), apply(text("{0}({1}({2}))"), Foreign("f", jnp.sin), Foreign("f", jnp.cos), x)
     )
-    assert "def theirs_2(theirs_3):" in compiled(hints, foreign={"theirs": jnp.sin}).source
+    nested = compiled(Program("nested", (x,), (both,), (y,)))
+    assert "f(f_2(x))" in nested.source
+    np.testing.assert_allclose(nested(values), np.sin(np.cos(values)), rtol=1e-6)
+    hostile = compiled(calling('x"); import os #', jnp.cos))
+    assert "import os" not in hostile.source
 
 
 def test_loading_broken_text_leaves_nothing() -> None:

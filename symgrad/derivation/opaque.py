@@ -1,0 +1,38 @@
+"""Functions from elsewhere in formulas: by name, and marked where they are no mathematics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symgrad.core.expr import Expr
+from symgrad.core.traverse import topological
+from symgrad.derivation.notation import Form, call, product, subscript, transposed
+
+REMARK = "(not symbolic: derivative by jax.vjp)"
+
+
+def opaque_call(e: Expr) -> Expr | None:
+    """The call of a function from elsewhere whose result ``e`` is."""
+    node = e.args[0] if e.op.name == "project" else e
+    return node if node.op.function is not None else None
+
+
+def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
+    """``jax:f(u)``, or ``vjp[jax:f](u)ᵀ δz``; of several results, ``jax:f₂(u)``."""
+    node = opaque_call(e)
+    assert node is not None
+    word = node.op.text + (subscript(e.params[0] + 1) if node is not e else "")
+    split = node.params[1]
+    value = call(word, *parts[:split])
+    seeds = parts[split:]
+    if not seeds:
+        return value
+    return product([transposed(value), seeds[0] if len(seeds) == 1 else call("", *seeds)])
+
+
+def remark(e: Expr) -> str:
+    """What is to be said behind the line of ``e``: nothing, or that a derivative is not symbolic."""
+    return REMARK if any("opaque derivative" in x.op.traits for x in topological([e])) else ""
+
+
+__all__ = ["REMARK", "opaque_call", "opaque_form", "remark"]
