@@ -43,7 +43,7 @@ def namespace() -> dict[str, Any]:
         "sigmoid": special.expit, "softplus": lambda a: np.logaddexp(0, a),
         "relu": lambda a: np.maximum(a, 0), "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign,
         "sin": np.sin, "cos": np.cos, "maximum": np.maximum, "minimum": np.minimum,
-        "where": np.where, "square": np.square, "eye": np.eye,
+        "where": np.where, "square": np.square, "eye": np.eye, "norm": np.linalg.norm,
         "ones": lambda *s: np.ones(s), "zeros": lambda *s: np.zeros(s),
         "onehot": lambda y, k: (np.asarray(y)[..., None] == np.arange(k)).astype(float),
         **{word: getattr(np, word) for word in _NUMPY},

@@ -33,7 +33,7 @@ def lower_contraction(state: Lowering, node: Expr) -> Operand:
     if not args:
         return with_shape(product_of([]), node) if rank else product_of([])
     hot = [k for k, a in enumerate(args) if a.op.name == "onehot"]
-    if hot and len(args) == 2 and node.sums and not state.readable:
+    if hot and len(args) == 2 and node.sums:
         found = _indexed(state, node, hot[0])
         if found is not None:
             return found
@@ -47,7 +47,7 @@ def lower_contraction(state: Lowering, node: Expr) -> Operand:
     if len(args) == 2:
         left = plain(state.value(args[0]), args[0].shape, rows[0])
         right = plain(state.value(args[1]), args[1].shape, rows[1])
-        return _finish(_pair(left, right, rank, sizes, state.readable), node)
+        return _finish(_pair(left, right, rank, sizes), node)
     return _finish(_product_sum(state, args, rows, rank), node)
 
 
@@ -108,7 +108,7 @@ def _elementwise(
             over.append(aligned(state.value(a.args[0]), a.shape, labels, rank))
         else:
             value = aligned(state.value(a), a.shape, labels, rank)
-            over += _repeated(value, times, state.readable)
+            over += _repeated(value, times)
         carried.update(x for x in labels if x >= 0)
         full = full or spans(labels, rank)
     value = product_of(over)
@@ -119,9 +119,7 @@ def _elementwise(
     return value
 
 
-def _repeated(value: Operand, times: int, readable: bool) -> list[Operand]:
-    if times == 2 and readable:
-        return [Apply(Template((("jax", "{0} ** 2"), ("numpy", "{0} ** 2")), 80, (81,)), (value,))]
+def _repeated(value: Operand, times: int) -> list[Operand]:
     return [Apply(_POWERS[times], (value,))] if times in _POWERS else [value] * times
 
 
@@ -153,7 +151,7 @@ def _product_sum(
     return _sum_out(product_of(factors), every, [x for x in every if x >= rank])
 
 
-def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size], readable: bool) -> Placed:
+def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Placed:
     """Two factors: sum what only one carries, then the cheapest product that fits."""
     (a, la), (b, lb) = left, right
     a, la = _sum_out(a, la, [x for x in la if x >= rank and x not in lb])
@@ -176,8 +174,7 @@ def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size], readab
         return _sum_out(value, la, summed)
     if not batch and len(summed) == 1 and len(free_a) <= 1 and len(free_b) <= 1:
         swap = free_a and free_b and free_b[0] < free_a[0]
-        vector_first = len(la) == 1 and len(lb) == 2
-        if swap or (vector_first if readable else _right_first(la, lb, free_a, summed)):
+        if swap or _right_first(la, lb, free_a, summed):
             (a, la, free_a), (b, lb, free_b) = (b, lb, free_b), (a, la, free_a)
         k = summed[0]
         if len(la) == 2 and la[-1] != k:

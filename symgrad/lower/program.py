@@ -33,10 +33,10 @@ from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
 from symgrad.lower.align import aligned, readable_template, size_operands, spans, with_shape
-from symgrad.lower.pairs import order_contractions
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
+from symgrad.lower.written import written_power, written_product, written_sum
 
 EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
@@ -165,11 +165,19 @@ def _typed(value: Operand, node: Expr) -> Operand:
     return with_shape(value, node)
 
 
+WRITTEN = {"contraction": written_product, "sum_of_terms": written_sum, "power": written_power}
+"""Nodes that a formula to read writes in its own way."""
+
+
 def lower_node(state: Lowering, node: Expr) -> Operand | None:
     """The operand of one node over the operands of its arguments; None for a virtual node."""
     op = node.op
     if op is SYMBOL:
         raise UnboundError(f"{name_of(node)} is not defined here")
+    if state.readable:
+        written = WRITTEN.get(op.name)
+        if written is not None:
+            return written(state, node)
     if op is CONTRACTION:
         return lower_contraction(state, node)
     if op is SUM:
@@ -243,7 +251,7 @@ def _literal(number: Any, node: Expr) -> Literal:
 def expression(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     """One expression as a tree of templates for reading: no cuts, functions by their plain names."""
     state = Lowering(values=dict(values), readable=True)
-    root = order_contractions([inlined([e])[e]])[0]
+    root = inlined([e])[e]
     order = topological([root], state.values.__contains__)
     for node in order:
         if node not in state.values:

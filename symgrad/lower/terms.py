@@ -29,7 +29,7 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
         return with_shape(scaled(Monomial(Fraction(0)), None), node)
     common = common_content([c for c, _, _ in terms])
     spread = [t for t in terms if _scatters(t[1], t[2], rank)]
-    if len(spread) == len(terms) or len(terms) == 1 or state.readable:
+    if len(spread) == len(terms) or len(terms) == 1:
         spread = []
     plain_terms = [t for t in terms if t not in spread]
     plain_terms.sort(key=lambda t: (not _positive(t[0] / common), constant_value(t[1]) is not None))

@@ -1,0 +1,246 @@
+"""A product of factors whose axes carry labels: met in pairs, in the order that is shortest to write.
+
+Operations count first, multiplications next; a divisor divides the product it does not enlarge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from symgrad_codegen.program import POWER, PRODUCT, Apply, Literal, Operand, Template, infix, text
+
+from symgrad.core.sizes import ONE, Monomial, Size, monomial
+from symgrad.lower.align import OVER, TIMES, aligned, permuted
+
+MATMUL = infix("@", PRODUCT)
+EXTENT = 64
+"""Extent assumed for a size letter when orders of a product are compared."""
+EXHAUSTIVE = 6
+"""Up to so many factors every order is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A factor of a product: its axes carry labels; ``under`` the fraction bar or above.
+
+    ``name`` tells values apart without a walk over their operands.
+    """
+
+    value: Operand = field(compare=False)
+    labels: tuple[int, ...]
+    name: Any
+    under: bool = False
+    cost: tuple[int, int] = (0, 0)
+
+
+def exponent(number: str) -> Template:
+    """``{0} ** 2``."""
+    spelled = f"{{0}} ** {number}"
+    return Template((("jax", spelled), ("numpy", spelled)), POWER, (POWER + 1,))
+
+
+def network(
+    factors: list[Factor], out: set[int], sizes: Mapping[int, Size], c: Monomial
+) -> tuple[Operand | None, tuple[int, ...], Monomial]:
+    """The factors multiplied and summed over every label that is not in ``out``."""
+    extents = {x: _extent(s) for x, s in sizes.items()}
+    while len(factors) > EXHAUSTIVE:
+        factors = _step(factors, out, extents)
+    best = _best(tuple(factors), frozenset(out), extents, sizes, {})
+    last = best
+    if last.under:
+        last = replace(last, value=Apply(OVER, (Literal(1), last.value)), under=False)
+    gone = [x for x in last.labels if x not in out]
+    if gone:
+        value, labels, c = _total(last.value, last.labels, gone, sizes, c)
+        last = replace(last, value=value, labels=labels)
+    order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
+    value = permuted(last.value, order)
+    return value, tuple(sorted(last.labels)), c
+
+
+def _extent(size: Size) -> int:
+    if isinstance(size, int):
+        return max(size, 1)
+    return max(int(size.value(dict.fromkeys(size.letters, EXTENT))), 1)
+
+
+def _step(factors: list[Factor], out: set[int], extents: Mapping[int, int]) -> list[Factor]:
+    """The cheapest pair of many factors, met."""
+    pairs = [(i, j) for i in range(len(factors)) for j in range(i)]
+
+    def price(pair: tuple[int, int]) -> tuple[int, int]:
+        rest = [f for k, f in enumerate(factors) if k not in pair]
+        met = _meet(factors[pair[1]], factors[pair[0]], _needed(rest, out), extents)
+        return met.cost if met is not None else (10**9, 0)
+
+    i, j = min(pairs, key=price)
+    rest = [f for k, f in enumerate(factors) if k not in (i, j)]
+    met = _meet(factors[j], factors[i], _needed(rest, out), extents)
+    assert met is not None
+    return [*rest, met]
+
+
+def _needed(rest: Sequence[Factor], out: set[int] | frozenset[int]) -> set[int]:
+    return {*out, *(x for f in rest for x in f.labels)}
+
+
+def _best(
+    factors: tuple[Factor, ...],
+    out: frozenset[int],
+    extents: Mapping[int, int],
+    sizes: Mapping[int, Size],
+    known: dict[tuple[Factor, ...], Factor],
+) -> Factor:
+    """All factors met in the best order; cost counts operations, then multiplications."""
+    if len(factors) == 1:
+        return factors[0]
+    if factors in known:
+        return known[factors]
+    found: tuple[tuple[int, int], Factor] | None = None
+    for j in range(len(factors)):
+        for i in range(j):
+            rest = tuple(f for k, f in enumerate(factors) if k not in (i, j))
+            met = _meet(factors[i], factors[j], _needed(rest, out), extents)
+            if met is None:
+                continue
+            whole = _best((met, *rest), out, extents, sizes, known)
+            gone = [x for x in whole.labels if x not in out]
+            price = (whole.cost[0] + bool(gone), whole.cost[1])
+            if found is None or price < found[0]:
+                found = price, whole
+    assert found is not None
+    known[factors] = found[1]
+    return found[1]
+
+
+def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) -> Factor | None:
+    """Two factors multiplied, and summed over the labels that nothing else carries."""
+    ops, work = a.cost[0] + b.cost[0], a.cost[1] + b.cost[1]
+    if a.under and not b.under:
+        a, b = b, a
+    if b.under:
+        return _divided(a, b, ops, work, extents)
+    value_a, la = a.value, a.labels
+    value_b, lb = b.value, b.labels
+    for _ in range(2):
+        lone = [x for x in la if x not in lb and x not in needed]
+        if lone:
+            work += prod(extents[x] for x in la)
+            value_a, la, _ = _total(value_a, la, lone, {}, ONE)
+            ops += 1
+        (value_a, la), (value_b, lb) = (value_b, lb), (value_a, la)
+    summed = [x for x in la if x in lb and x not in needed]
+    free_a = [x for x in la if x not in lb]
+    free_b = [x for x in lb if x not in la]
+    batch = [x for x in la if x in lb and x in needed]
+    every = sorted({*la, *lb})
+    same = a.name == b.name and value_a is a.value and value_b is b.value
+    name = (a.name, b.name, _pattern(a.labels, b.labels))
+    work += prod(extents[x] for x in every) * (2 if summed else 1)
+    if not summed:
+        if same and la == lb:
+            value: Operand = Apply(exponent("2"), (value_a,))
+        elif len(la) == 1 and len(lb) == 1 and la != lb:
+            first, second = (value_a, value_b) if la < lb else (value_b, value_a)
+            value = Apply(text("outer({0}, {1})"), (first, second))
+        else:
+            value = Apply(TIMES, _placed(value_a, la, value_b, lb, every))
+        return Factor(value, tuple(every), name, False, (ops + 1, work))
+    if len(summed) == 1 and not batch and len(free_a) <= 1 and len(free_b) <= 1:
+        k = summed[0]
+        swap = bool(free_b) and (free_b < free_a if free_a else len(la) == 1)
+        if swap:
+            (value_a, la, free_a), (value_b, lb, free_b) = (
+                (value_b, lb, free_b),
+                (value_a, la, free_a),
+            )
+        if la[-1] != k:
+            value_a = permuted(value_a, (1, 0))
+        if lb[0] != k:
+            value_b = permuted(value_b, (1, 0))
+        made = Apply(MATMUL, (value_a, value_b))
+        return Factor(made, (*free_a, *free_b), name, False, (ops + 1, work))
+    if not free_a and not free_b:
+        other = permuted(value_b, [lb.index(x) for x in la])
+        square = same and la == lb
+        whole = Apply(exponent("2"), (value_a,)) if square else Apply(TIMES, (value_a, other))
+        value, labels, _ = _total(whole, la, summed, {}, ONE)
+        return Factor(value, labels, name, False, (ops + 2, work))
+    names = {x: chr(97 + k) for k, x in enumerate(every)}
+    labels = tuple(x for x in every if x not in summed)
+    spelled = ["".join(names[x] for x in ls) for ls in (la, lb, labels)]
+    einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
+    return Factor(Apply(einsum, (value_a, value_b)), labels, name, False, (ops + 1, work))
+
+
+def _placed(
+    a: Operand, la: Sequence[int], b: Operand, lb: Sequence[int], every: Sequence[int]
+) -> tuple[Operand, Operand]:
+    """Both values in the axes of ``every``."""
+    where = {x: k for k, x in enumerate(every)}
+    first, second = (
+        aligned(v, (2,) * len(ls), [where[x] for x in ls], len(every))
+        for v, ls in ((a, la), (b, lb))
+    )
+    return first, second
+
+
+def _divided(
+    a: Factor, b: Factor, ops: int, work: int, extents: Mapping[int, int]
+) -> Factor | None:
+    """``a / b``, or two divisors as one; None where the division would enlarge ``a``."""
+    every = sorted({*a.labels, *b.labels})
+    if not a.under and not set(b.labels) <= set(a.labels) and set(a.labels) & set(b.labels):
+        return None
+    parts = _placed(a.value, a.labels, b.value, b.labels, every)
+    work += prod(extents[x] for x in every)
+    template = TIMES if a.under else OVER
+    same = a.under and a.name == b.name and a.labels == b.labels
+    value = Apply(exponent("2"), parts[:1]) if same else Apply(template, parts)
+    name = (a.name, "/", b.name, _pattern(a.labels, b.labels))
+    return Factor(value, tuple(every), name, a.under, (ops + 1, work))
+
+
+def _pattern(*rows: Sequence[int]) -> tuple[tuple[int, ...], ...]:
+    """Labels by the order in which they appear."""
+    number: dict[int, int] = {}
+    return tuple(tuple(number.setdefault(x, len(number)) for x in row) for row in rows)
+
+
+def _total(
+    value: Operand,
+    labels: Sequence[int],
+    gone: Sequence[int],
+    sizes: Mapping[int, Size],
+    c: Monomial,
+) -> tuple[Operand, tuple[int, ...], Monomial]:
+    """The sum over some labels; a mean where the coefficient divides by their number."""
+    kept = tuple(x for x in labels if x not in gone)
+    word = "sum"
+    if sizes and not c.is_one:
+        number = ONE
+        for x in gone:
+            number = number * monomial(sizes[x])
+        if number.powers and _divides(c, number):
+            c, word = c * number, "mean"
+    if not kept:
+        if (
+            word == "sum"
+            and isinstance(value, Apply)
+            and value.template.form("jax") == "jnp.diagonal({0})"
+        ):
+            return Apply(text("jnp.trace({0})"), value.operands), (), c
+        return Apply(text(f"jnp.{word}({{0}})"), (value,)), (), c
+    axes = [k for k, x in enumerate(labels) if x in gone]
+    spelled = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
+    return Apply(text(f"jnp.{word}({{0}}, axis={spelled})"), (value,)), kept, c
+
+
+def _divides(c: Monomial, number: Monomial) -> bool:
+    """Does the coefficient hold every letter of the number, to its power, below the bar?"""
+    have = dict(c.powers)
+    return all(have.get(name, 0) == -power for name, power in number.powers)

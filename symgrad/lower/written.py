@@ -1,0 +1,276 @@
+"""Products and sums as a person writes them, for formulas to read.
+
+A product of many factors is a network: factors meet in pairs, in the order that takes the fewest
+operations, then the least work.  What stands under a fraction bar divides; ``diag``, ``outer``,
+``trace``, ``norm``, ``mean`` have their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from symgrad_codegen.program import (
+    SUM,
+    Apply,
+    Literal,
+    Operand,
+    infix,
+    prefix,
+    text,
+)
+
+from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.lower.align import (
+    OVER,
+    TIMES,
+    aligned,
+    coefficient_operand,
+    plain,
+    product_of,
+    scaled,
+    size_operands,
+    spans,
+    with_shape,
+)
+from symgrad.lower.network import Factor, exponent, network
+from symgrad.lower.terms import common_content
+
+if TYPE_CHECKING:
+    from symgrad.lower.state import Lowering
+
+PLUS = infix("+", SUM)
+MINUS = infix("-", SUM)
+NEGATIVE = prefix("-")
+
+
+def base_andexponent(e: Expr) -> tuple[Expr, Fraction | float]:
+    """``x``, p for xᵖ; x, 1 for anything else."""
+    if e.op.name == "power":
+        return e.args[0], e.params[2][0]
+    return e, Fraction(1)
+
+
+def squares(e: Expr) -> Expr | None:
+    """x where e is Σ x², over all its entries."""
+    if e.op is CONTRACTION and not e.shape and len(e.args) == 2 and e.args[0] is e.args[1]:
+        row = e.params[0][0]
+        x = e.args[0]
+        if row == e.params[0][1] and x.shape and len(set(row)) == len(row) and x.dtype.kind == "f":
+            return x
+    return None
+
+
+def raised(state: Lowering, e: Expr, p: Fraction | float) -> Operand:
+    """``eᵖ`` for p > 0, in the words norm, sqrt, ``**``."""
+    if p == 1:
+        return state.value(e)
+    x = squares(e)
+    if x is not None and isinstance(p, Fraction) and p.denominator == 2:
+        return _power(Apply(text("norm({0})"), (state.value(x),)), p * 2)
+    if p == Fraction(1, 2):
+        return Apply(text("jnp.sqrt({0})"), (state.value(e),))
+    return _power(state.value(e), p)
+
+
+def _power(value: Operand, p: Fraction | float) -> Operand:
+    if p == 1:
+        return value
+    exact = isinstance(p, Fraction) and p.denominator == 1
+    return Apply(exponent(str(int(p) if exact else float(p))), (value,))
+
+
+def written_power(state: Lowering, node: Expr) -> Operand:
+    """A power as the node it is."""
+    base, p = node.args[0], node.params[2][0]
+    if p < 0 and p.denominator <= 2 if isinstance(p, Fraction) else p < 0:
+        return Apply(OVER, (Literal(1), raised(state, base, -p)))
+    return raised(state, base, p)
+
+
+# ------------------------------------------------------------------ products
+
+
+def written_product(state: Lowering, node: Expr) -> Operand:
+    """The operand of a contraction."""
+    return product_and_scale(state, node, ONE)[0]
+
+
+def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand, Monomial]:
+    """A contraction and what is left of its coefficient (a total over n may become a mean)."""
+    rank = len(node.shape)
+    if not node.args:
+        return (with_shape(product_of([]), node) if rank else product_of([])), c
+    sizes: dict[int, Size] = dict(enumerate(node.shape))
+    over: list[Operand] = []
+    under: list[Operand] = []
+    factors: list[Factor] = []
+    eyes: list[tuple[int, int]] = []
+    counted: dict[tuple[Expr, Labels], int] = {}
+    for a, labels in zip(node.args, node.params[0], strict=True):
+        sizes.update({x: a.shape[k] for k, x in enumerate(labels) if x >= 0})
+        if a.op is DELTA and labels[0] >= 0 and labels[1] >= 0:
+            eyes.append((min(labels), max(labels)))
+            continue
+        counted[(a, labels)] = counted.get((a, labels), 0) + 1
+    for (a, labels), times in counted.items():
+        base, p = base_andexponent(a)
+        p = p * times
+        inside = any(x >= rank for x in labels)
+        if p == 2 and inside and times == 2 and len({*labels}) == len(labels):
+            p, times = Fraction(1), 2
+        else:
+            times = 1
+        value = _flag(state, base) if p == 1 else raised(state, base, abs(p))
+        if any(x >= 0 for x in labels):
+            value, kept = plain(value, a.shape, labels)
+            factors += [Factor(value, tuple(kept), (base, p), p < 0)] * times
+        else:
+            if labels:
+                value, _ = plain(value, a.shape, labels)
+            (under if p < 0 else over).append(value)
+    out = {_first(x, eyes) for x in range(rank) if sizes[x] != 1}
+    if eyes:
+        factors = [replace(f, labels=tuple(_first(x, eyes) for x in f.labels)) for f in factors]
+    if factors:
+        body, labels, c = network(factors, out, sizes, c)
+    else:
+        body, labels = None, ()
+    if body is not None:
+        over = [*over, body]
+    value = _spread(over, under, labels, eyes, node, sizes)
+    return value, c
+
+
+def _first(label: int, eyes: Sequence[tuple[int, int]]) -> int:
+    """The smallest label that identities make equal to this one."""
+    changed = True
+    while changed:
+        changed = False
+        for low, high in eyes:
+            if label == high:
+                label, changed = low, True
+    return label
+
+
+def _flag(state: Lowering, e: Expr) -> Operand:
+    """A condition cast to numbers is multiplied as it is."""
+    if e.op.name == "cast" and e.args[0].dtype.kind == "b":
+        return state.value(e.args[0])
+    return state.value(e)
+
+
+def _quotient(over: Sequence[Operand], under: Sequence[Operand]) -> Operand:
+    value = product_of(over)
+    return Apply(OVER, (value, product_of(under))) if under else value
+
+
+def _spread(
+    over: list[Operand],
+    under: list[Operand],
+    labels: Sequence[int],
+    eyes: Sequence[tuple[int, int]],
+    node: Expr,
+    sizes: Mapping[int, Size],
+) -> Operand:
+    """The product in the axes of the node: identities as ``diag`` or ``eye``, missing axes."""
+    rank = len(node.shape)
+    value = _quotient(over, under)
+    if rank == 2 and list(eyes) == [(0, 1)]:
+        if list(labels) == [0]:
+            return Apply(text("diag({0})"), (value,))
+        eye = Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
+        if len(over) == 0 and not under:
+            return eye
+        return _quotient([*over, eye], under)
+    if eyes:
+        parts = [aligned(value, tuple(sizes[x] for x in labels), labels, rank)] if over else []
+        for pair in eyes:
+            eye = Apply(text("eye({0})"), tuple(size_operands([sizes[pair[0]]])))
+            parts.append(aligned(eye, (sizes[pair[0]],) * 2, pair, rank))
+        value = product_of(parts) if over else _quotient(parts, under)
+        labels = sorted({*labels, *(x for pair in eyes for x in pair)})
+    else:
+        value = aligned(value, tuple(sizes[x] for x in labels), labels, rank)
+    if any(s != 1 and k not in labels for k, s in enumerate(node.shape)) or (
+        rank and not spans(labels, rank)
+    ):
+        return with_shape(value, node)
+    return value
+
+
+# ------------------------------------------------------------------ sums of terms
+
+
+def written_sum(state: Lowering, node: Expr) -> Operand:
+    """The operand of a sum of terms."""
+    rank = len(node.shape)
+    terms = terms_of(node)
+    if not terms:
+        return with_shape(scaled(Monomial(Fraction(0)), None), node)
+    common = common_content([c for c, _, _ in terms])
+    rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
+    for coefficient, e, labels in terms:
+        c = coefficient / common
+        negative = c.number < 0
+        number = constant_value(e) is not None
+        if number:
+            rows.append((negative, True, coefficient_operand(-c if negative else c), False, labels))
+            continue
+        value, rest = _term(state, e, -c if negative else c)
+        value = aligned(value, e.shape, labels, rank)
+        rows.append((negative, False, scale_written(rest, value), spans(labels, rank), labels))
+    rows.sort(key=lambda row: row[:2])
+    total: Operand | None = None
+    for negative, _, value, _, _ in rows:
+        if total is None:
+            total = _negated(value) if negative else value
+        else:
+            total = Apply(MINUS if negative else PLUS, (total, value))
+    assert total is not None
+    carried = {x for row in rows for x in row[4] if x >= 0}
+    missing = any(s != 1 and k not in carried for k, s in enumerate(node.shape))
+    full = rank == 0 or any(row[3] for row in rows)
+    constant = all(row[1] for row in rows)
+    if (missing or not full) and not (constant and not node.shape):
+        total = with_shape(total, node)
+    return scale_written(common, total)
+
+
+def _negated(value: Operand) -> Operand:
+    """−value; of a number times a value, the number takes the sign."""
+    if isinstance(value, Apply) and value.template in (TIMES, OVER):
+        first = value.operands[0]
+        if isinstance(first, Literal) and not isinstance(first.value, complex):
+            return Apply(value.template, (Literal(-first.value), *value.operands[1:]))
+    return Apply(NEGATIVE, (value,))
+
+
+def _term(state: Lowering, e: Expr, c: Monomial) -> tuple[Operand, Monomial]:
+    if e.op is CONTRACTION and not c.is_one and e.args:
+        value, rest = product_and_scale(state, e, c)
+        if rest != c:
+            return value, rest
+    return state.value(e), c
+
+
+def scale_written(c: Monomial, value: Operand) -> Operand:
+    """``c * value``; the numerator 1 of a fraction becomes c."""
+    if c.is_one:
+        return value
+    if isinstance(value, Apply) and value.template is OVER and value.operands[0] == Literal(1):
+        return Apply(OVER, (coefficient_operand(c), value.operands[1]))
+    return scaled(c, value)
+
+
+__all__ = [
+    "product_and_scale",
+    "raised",
+    "written_power",
+    "written_product",
+    "written_sum",
+]
