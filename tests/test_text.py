@@ -106,8 +106,8 @@ M = sg.symbol("M", "n,n")
         (lambda: n - s, "n - s"),
         (lambda: n * s, "n * s"),
         (lambda: s / sg.sqrt(n), "s / n**0.5"),
-        (lambda: sg.ones(n, d), "ones((n, d), dtype=np.float32)"),
-        (lambda: sg.full((n,), 2.0), "np.full((n,), 2, dtype=np.float32)"),
+        (lambda: sg.ones(n, d), "ones(n, d)"),
+        (lambda: sg.full((n,), 2.0), "np.full((n,), 2)"),
         (lambda: sg.eye(n) @ M, "M"),
     ],
 )

@@ -12,6 +12,7 @@ from symgrad.core.sizes import Size
 from symgrad.core.traverse import leaves, topological
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.concise import concise
 from symgrad.derivation.index_form import Indexer
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.matrix_form import Recogniser
@@ -90,7 +91,7 @@ class Formula:
 
     def python(self) -> str:
         """The formula as one NumPy-like Python expression that can be pasted and evaluated."""
-        return python_of(self.expr, self._names)
+        return python_of(concise(self.expr), self._names)
 
     def __str__(self) -> str:
         text = self.unicode

@@ -64,6 +64,8 @@ def _plain(template: Template) -> Template:
         text,
     )
     text = re.sub(r"\.astype\(np\.float\d+\)", "", text)
+    text = re.sub(r"\b(ones|zeros)\(\((.*?),?\), dtype=np\.\w+\)", r"\1(\2)", text)
+    text = re.sub(r"(?:np\.asarray\((\{0\}), dtype=np\.\w+\)|, dtype=np\.\w+(?=\)))", r"\1", text)
     return Template((("numpy", text),), template.precedence, template.holes)
 
 

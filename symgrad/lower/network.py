@@ -152,8 +152,9 @@ def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) ->
         return Factor(value, tuple(every), name, False, (ops + 1, work))
     if len(summed) == 1 and not batch and len(free_a) <= 1 and len(free_b) <= 1:
         k = summed[0]
-        swap = bool(free_b) and (free_b < free_a if free_a else len(la) == 1)
-        if swap:
+        turns = (len(la) == 2 and la[-1] != k) + (len(lb) == 2 and lb[0] != k)
+        other = (len(lb) == 2 and lb[-1] != k) + (len(la) == 2 and la[0] != k)
+        if len(la) < len(lb) or (len(la) == len(lb) and (other, free_b) < (turns, free_a)):
             (value_a, la, free_a), (value_b, lb, free_b) = (
                 (value_b, lb, free_b),
                 (value_a, la, free_a),

@@ -1,0 +1,71 @@
+"""The normal form of formulas to read: each law on an example, and its value at random points."""
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.derivation.python_form import namespace
+
+f64 = sg.float64
+x, y, z = (sg.symbol(w, "n", f64) for w in "xyz")
+s, t = (sg.symbol(w, "", f64) for w in "st")
+r = sg.symbol("r", "", f64, "positive")
+A, B, C = (sg.symbol(w, "n,n", f64) for w in "ABC")
+S = sg.symbol("S", "n,n", f64, "symmetric")
+p = sg.symbol("p", "n", f64, "prob")
+X = sg.symbol("X", "n,m", f64)
+n = x.shape[0]
+inv, det = sg.linalg.inv, sg.linalg.det
+
+WRITTEN = [
+    (lambda: sg.grad(sg.norm(x) ** 2, x), "2 * x"),
+    (lambda: sg.grad(sg.norm(x - y), x), "(x - y) / norm(x - y)"),
+    (lambda: (s * t) / t, "s"),
+    (lambda: x / s / s, "x / s ** 2"),
+    (lambda: sg.abs(x) * sg.sign(x), "x"),
+    (lambda: sg.abs(x) ** 2, "x ** 2"),
+    (lambda: sg.abs(r) * x, "r * x"),
+    (lambda: A @ inv(A) @ x, "x"),
+    (lambda: inv(inv(A)) @ x, "A @ x"),
+    (lambda: det(inv(A)) * s, "s / det(A)"),
+    (lambda: inv(A.T), "inv(A).T"),
+    (lambda: S.T @ x + S @ x, "2 * (S @ x)"),
+    (lambda: S - S.T, None),
+    (lambda: inv(S).T @ x - inv(S) @ y, "inv(S) @ x - inv(S) @ y"),
+    (lambda: x * p.sum(), "x"),
+    (lambda: (X @ X.T + B).T @ x, None),
+    (lambda: sg.mean(x), "mean(x)"),
+    (lambda: sg.mean(X, 0), "mean(X, axis=0)"),
+    (lambda: sg.outer(x, y), "outer(x, y)"),
+    (lambda: sg.trace(A @ B @ C), None),
+    (lambda: sg.sum(A @ B @ C @ x), None),
+    (lambda: sg.exp(x) / sg.exp(x).sum() * s / r, None),
+    (lambda: sg.eye(n, dtype=f64) * x, "diag(x)"),
+    (lambda: sg.eye(n, dtype=f64) * r, "r * eye(n)"),
+    (lambda: sg.sqrt(r * r) * x, "r * x"),
+    (lambda: x / (y * z), None),
+    (lambda: A / (x * s)[:, None] / y, None),
+    (lambda: (A * B / x) @ y, None),
+]
+
+
+@pytest.mark.parametrize(("value", "text"), WRITTEN, ids=lambda v: str(v)[:30])
+def test_normal_form(value, text):
+    found = value().formula().python()
+    assert text in (None, found)
+    rng = np.random.default_rng(3)
+    values = {w: rng.normal(size=4) for w in "xyz"} | {w: rng.normal(size=(4, 4)) for w in "ABC"}
+    values |= {"s": np.array(1.7), "t": np.array(-0.6), "r": np.array(0.8)}
+    values |= {"S": values["A"] + values["A"].T, "p": np.array([0.1, 0.2, 0.3, 0.4])}
+    values |= {"X": rng.normal(size=(4, 3))}
+    letters = {"n": 4, "m": 3}
+    inputs = [sg.tensor(v, dtype=f64, requires_grad=True) for v in values.values()]
+    scope = dict(zip(values, inputs, strict=True)) | {"n": 4}
+    code = value.__code__
+    concrete = type(value)(code, {**globals(), **scope}, "value")()
+    np.testing.assert_allclose(
+        eval(found, {**namespace(), **letters, **values}),
+        concrete.detach().numpy(),
+        rtol=1e-9,
+        atol=1e-12,
+    )
