@@ -43,6 +43,11 @@ def _along(name: str, function: Callable[..., Any], apart: bool = False) -> Plan
     return plan
 
 
+def _by_place(function: Callable[..., Any]) -> Callable[..., Any]:
+    """JAX's running functions count axes from the front."""
+    return lambda x, axis: function(x, axis=axis % x.ndim)
+
+
 def _prod(program: Program) -> None:
     k, axis = _axis_of(program)
     program.emit(f"prod {axis}", lambda x: sequence.prod(x, axis),
@@ -285,6 +290,9 @@ MOVE_STEPS: dict[str, Plan] = {
     "argmin": _along("argmin", jnp.argmin, apart=True),
     "cumsum": _along("cumsum", jnp.cumsum),
     "flip": _along("flip", jnp.flip),
+    "cummax": _along("cummax", _by_place(jax.lax.cummax), apart=True),
+    "cummin": _along("cummin", _by_place(jax.lax.cummin), apart=True),
+    "logcumsumexp": _along("logcumsumexp", _by_place(jax.lax.cumlogsumexp)),
     "prod": _prod,
     "cumprod": _cumprod,
     "sort": _sort,

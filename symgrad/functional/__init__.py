@@ -16,11 +16,12 @@ from symgrad.functional import (
     scalar,
     shape,
     special,
+    statistics,
 )
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
     "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "joining", "losses",
     "matrices", "order", "padding", "pooling", "recurrent", "resampling",
-    "scalar", "shape", "special",
+    "scalar", "shape", "special", "statistics",
 ]  # fmt: skip

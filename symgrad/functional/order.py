@@ -11,6 +11,7 @@ from typing import Any
 from symgrad.core import dtypes
 from symgrad.core.build import cast, reduce_sum
 from symgrad.core.build import elementwise as apply
+from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
@@ -18,7 +19,7 @@ from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
-from symgrad.ops import sequence, structure
+from symgrad.ops import matrix, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.gather import gather
 
@@ -156,12 +157,26 @@ def _nth(a: Expr, axis: int, k: int) -> list[Expr]:
     return [structure.select(e, axis, k) for e in sequence.sort(a, axis)]
 
 
+def _nuclear(a: Expr, dim: Any, keepdim: bool) -> Expr:
+    """Σ of the singular values of matrices."""
+    axes = axes_of(dim, a.ndim)
+    if len(axes) != 2:
+        raise ShapeError(
+            "norm: the nuclear norm needs 2 dimensions", "Name the two axes of the matrices."
+        )
+    lead = [k for k in range(a.ndim) if k not in axes]
+    found = reduce_sum(matrix.svd(permute_axes(a, [*lead, *axes]))[1], [len(lead)])
+    return insert_axes(found, sorted(axes)) if keepdim else found
+
+
 @public(saves=("result",))
 def norm(
     a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Expr:
     """(Σ |a|ᵖ)^(1/p) along ``dim``; ∞ and −∞ for the extremes of |a|, 0 counts."""
     from_dtype = cast(a, dtype) if dtype is not None else a
+    if p == "nuc":
+        return _nuclear(from_dtype, dim, keepdim)
     axes = axes_of(dim, a.ndim)
     if not axes:
         return apply("abs", from_dtype)

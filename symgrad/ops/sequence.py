@@ -1,4 +1,4 @@
-"""Ops along an axis whose order counts: running and whole products, sort, argsort.
+"""Ops along an axis whose order counts: products, running extremes, sort, argsort.
 
 The derivative of a product is made of products of the others, never of a division, so it is right
 where entries are zero; to first order it costs as much as the product, to second order n times.
@@ -6,14 +6,20 @@ where entries are zero; to first order it costs as much as the product, to secon
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import ml_dtypes
 
 from symgrad.core import dtypes
 from symgrad.core.build import (
     broadcast_to,
     cast,
+    constant,
     contract,
     delta,
+    elementwise,
+    ones,
     product,
     reduce_sum,
     unsqueeze,
@@ -26,7 +32,7 @@ from symgrad.errors import ShapeError
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.elementwise import where
 from symgrad.ops.gather import scatter_add
-from symgrad.ops.join import triu
+from symgrad.ops.join import arange, tril, triu
 from symgrad.ops.outputs import project, projections
 from symgrad.ops.row import Template, form, like
 from symgrad.ops.structure import position, slice_axis
@@ -115,6 +121,64 @@ def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:
     return apply(OPS["cumprod"], (e,), (position(axis, e.ndim, "cumprod"), exclusive))
 
 
+# ------------------------------------------------------------------ running extremes
+
+
+def running_position(e: Expr, extreme: Expr, axis: int) -> Expr:
+    """Where the running extreme of ``e`` stands: the last such position so far; of NaN the last."""
+    hit = elementwise("eq", e, extreme)
+    if e.dtype.is_floating_point:
+        hit = elementwise("logical_or", hit, elementwise("isnan", e))
+    turn = unsqueeze(arange(e.shape[axis], dtypes.int64), range(1, -axis))
+    return along("cummax", where(hit, turn, constant(0, dtypes.int64)), axis)
+
+
+def _running_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """x̄ at the positions that the extremes came from."""
+    (axis,) = node.params
+    x = node.args[0]
+    return (scatter_add(g, running_position(x, node, axis), axis, x.shape[axis]),)
+
+
+def _running_form(jax: str, numpy: str) -> Any:
+    def template(node: Expr) -> Template:
+        (axis,) = node.params
+        return form(
+            f"jax.lax.{jax}({{0}}, axis={axis + node.ndim})",
+            f"np.{numpy}.accumulate({{0}}, axis={axis})",
+        )
+
+    return template
+
+
+Op("cummax", "sequence", infer=_same, vjp=_running_vjp,
+   template=_running_form("cummax", "maximum"), text="cummax",
+   latex=r"\operatorname{cummax}")  # fmt: skip
+Op("cummin", "sequence", infer=_same, vjp=_running_vjp,
+   template=_running_form("cummin", "minimum"), text="cummin",
+   latex=r"\operatorname{cummin}")  # fmt: skip
+
+
+def _logcumsumexp_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """x̄ₖ = Σ_{i ≥ k} ḡᵢ softmax(x₁ … xᵢ)ₖ; as large as the square of the axis."""
+    (axis,) = node.params
+    x, moved = _last(node.args[0], axis), _last(g, axis)
+    n = x.shape[-1]
+    nothing = constant(-math.inf, x.dtype)
+    # where all so far are −∞ the shares are equal, not NaN
+    lowest = constant(float(ml_dtypes.finfo(x.dtype.numpy).min), x.dtype)
+    finite = elementwise("maximum", x, lowest)
+    seen = tril(ones((n, n), dtypes.bool_))
+    shares = along("softmax", where(seen, unsqueeze(finite, [x.ndim - 1]), nothing), -1)
+    found = reduce_sum(product(unsqueeze(moved, [moved.ndim]), shares), [moved.ndim - 1])
+    return (_last(found, axis),)
+
+
+Op("logcumsumexp", "sequence", infer=_same, vjp=_logcumsumexp_vjp,
+   template=_running_form("cumlogsumexp", "logaddexp"), text="logcumsumexp",
+   latex=r"\operatorname{logcumsumexp}")  # fmt: skip
+
+
 # ------------------------------------------------------------------ order
 
 
@@ -191,4 +255,4 @@ def topk(e: Expr, k: int, axis: int = -1, largest: bool = True) -> tuple[Expr, .
     return tuple(slice_axis(t, from_end, 0, k) for t in taken)
 
 
-__all__ = ["argsort", "cumprod", "prod", "sort", "topk"]
+__all__ = ["argsort", "cumprod", "prod", "running_position", "sort", "topk"]

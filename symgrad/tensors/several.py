@@ -32,7 +32,21 @@ def _pair(word: str, fields: tuple[str, str] = ("values", "indices")) -> Any:
     return made
 
 
-PAIRS = {word: _pair(word) for word in ("max", "min", "sort", "topk", "median")}
+PAIRS = {
+    word: _pair(word)
+    for word in (
+        "max",
+        "min",
+        "sort",
+        "topk",
+        "median",
+        "nanmedian",
+        "kthvalue",
+        "mode",
+        "cummax",
+        "cummin",
+    )
+}
 PAIRS["aminmax"] = _pair("aminmax", ("min", "max"))
 
 
@@ -89,6 +103,41 @@ def median(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return PAIRS["median"](
         row("median_values", input, dim, keepdim), row("median_indices", input, dim, keepdim)
     )
+
+
+@method
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower median of what is not NaN; with ``dim`` (values, indices)."""
+    return row("nanmedian_all", input) if dim is None else _both("nanmedian", input, dim, keepdim)
+
+
+def _both(word: str, *args: Any) -> Any:
+    """The pair of the two rows of a word."""
+    return PAIRS[word](row(f"{word}_values", *args), row(f"{word}_indices", *args))
+
+
+@method
+def kthvalue(input: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Any:
+    """(the k-th smallest along ``dim``, its place)."""
+    return _both("kthvalue", input, k, dim, keepdim)
+
+
+@method
+def mode(input: Tensor, dim: int = -1, keepdim: bool = False) -> Any:
+    """(the smallest of the most frequent entries along ``dim``, its last place)."""
+    return _both("mode", input, dim, keepdim)
+
+
+@method
+def cummax(input: Tensor, dim: int) -> Any:
+    """(the largest so far along ``dim``, its last place)."""
+    return _both("cummax", input, dim)
+
+
+@method
+def cummin(input: Tensor, dim: int) -> Any:
+    """(the smallest so far along ``dim``, its last place)."""
+    return _both("cummin", input, dim)
 
 
 @method
