@@ -187,7 +187,7 @@ ROWS: dict[str, Row] = {
     **{
         name: unary(name)
         for name in ("exp", "expm1", "sigmoid", "softplus", "sin", "cos", "atan", "sinh", "cosh",
-                     "tanh", "asinh", "erf", "erfc", "relu")
+                     "tanh", "asinh", "erf", "erfc", "relu", "log_ndtr", "i0", "i0e", "i1", "i1e")
     },
     **{name: unary(name, "positive") for name in ("log", "log1p", "lgamma")},
     **{name: unary(name, "unit") for name in ("tan", "asin", "acos", "atanh", "erfinv")},
@@ -211,7 +211,6 @@ ROWS: dict[str, Row] = {
     "detach": unary("detach", "real", "zero"),
     **{name: unary(name, "special", "none") for name in ("isnan", "isfinite", "isinf")},
     "logical_not": unary("logical_not", "bool", "none"),
-    "bitwise_not": unary("bitwise_not", "below 9", "none"),
     # maps of two and three
     "pow": binary("pow", "positive", "real"),
     "atan2": binary("atan2", "real", "nonzero"),
@@ -229,9 +228,12 @@ ROWS: dict[str, Row] = {
         for name in ("logical_and", "logical_or", "logical_xor")
     },
     **{
-        name: binary(name, "below 9", "below 9", "none")
-        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
+        name: binary(name, "below 9", "below 5", "none")
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift",
+                     "gcd", "lcm")
     },
+    "bitwise_not": unary("bitwise_not", "below 9", "none"),
+    "signbit": unary("signbit", "special", "none"),
     "where": Row(maps.where, ((("n", "m"), "bool"), MATRIX, (("m",), "real"))),
     # moving numbers
     "reshape": Row(lambda a: [structure.reshape(a, (-1,)), structure.reshape(a, (M, N))]),

@@ -26,9 +26,9 @@ special = lazy("scipy.special")
 _NUMPY = (
     "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",
     "arccosh", "arctanh", "floor", "ceil", "round", "trunc", "remainder", "fmod", "floor_divide",
-    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and",
-    "bitwise_or", "bitwise_xor", "invert", "isnan", "isfinite", "isinf",
-    "tril", "triu", "flip", "cumsum", "prod", "kron",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isfinite", "isinf",
+    "tril", "triu", "flip", "cumsum", "prod", "kron", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "bitwise_not", "left_shift", "right_shift", "gcd", "lcm", "signbit",
 )  # fmt: skip
 
 
@@ -47,7 +47,8 @@ def namespace() -> dict[str, Any]:
         "ones": lambda *s: np.ones(s), "zeros": lambda *s: np.zeros(s),
         "onehot": lambda y, k: (np.asarray(y)[..., None] == np.arange(k)).astype(float),
         **{word: getattr(np, word) for word in _NUMPY},
-        **{word: getattr(special, word) for word in ("erf", "erfc", "erfinv")},
+        **{word: getattr(special, word) for word in (
+            "erf", "erfc", "erfinv", "log_ndtr", "i0", "i0e", "i1", "i1e")},
         "lgamma": special.gammaln,
         "np": np, "special": special,
     }  # fmt: skip

@@ -2,6 +2,7 @@
 
 from symgrad.functional import (
     arrange,
+    bits,
     convolution,
     elementwise,
     indexing,
@@ -21,7 +22,7 @@ from symgrad.functional import (
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
-    "FUNCTIONS", "Function", "arrange", "convolution", "elementwise", "indexing", "joining", "losses",
+    "FUNCTIONS", "Function", "arrange", "bits", "convolution", "elementwise", "indexing", "joining", "losses",
     "matrices", "order", "padding", "pooling", "recurrent", "resampling",
     "scalar", "shape", "special", "statistics",
 ]  # fmt: skip

@@ -343,32 +343,6 @@ def logical_not(a: Expr) -> Expr:
     return apply("logical_not", cast(a, dtypes.bool_))
 
 
-def _bits(name: str, *operands: Expr) -> Expr:
-    """The operation on the bits of whole numbers; on truth values it is the logical one."""
-    kind = operands[0].dtype
-    if kind is dtypes.bool_:
-        return apply(name.replace("bitwise", "logical"), *operands)
-    if kind.kind not in "iu":
-        raise DTypeError(f"{name} is not defined for {kind}: bits are those of integers or bool")
-    return apply(name, *operands)
-
-
-for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
-
-    def _bitwise(a: Any, b: Any, _op: str = _name) -> Expr:
-        return _bits(_op, *promoted(a, b))
-
-    _bitwise.__doc__ = f"{_name.replace('_', ' ')} of integers; of truth values the logical one."
-    _bitwise.__name__ = _name
-    public(_name)(_bitwise)
-
-
-@public()
-def bitwise_not(a: Expr) -> Expr:
-    """Every bit of integers turned, −a − 1; of truth values the other one."""
-    return _bits("bitwise_not", a)
-
-
 for _name in ("isnan", "isfinite", "isinf"):
 
     def _check(a: Expr, _op: str = _name) -> Expr:

@@ -54,6 +54,15 @@ def ndtr(a: Expr) -> Expr:
     return scale(0.5, apply("erfc", scale(-math.sqrt(0.5), a)))
 
 
+for _name in ("log_ndtr", "i0e", "i1", "i1e", "i0"):
+
+    def _special(a: Expr, _op: str = _name) -> Expr:
+        return apply(_op, floating(a))
+
+    _special.__doc__ = f"{_name}, elementwise."
+    public(_name, saves=(0,), method=_name == "i0")(_special)
+
+
 @public(saves=(0,), method=False)
 def ndtri(a: Expr) -> Expr:
     """Φ⁻¹(a)."""

@@ -2,9 +2,9 @@
 
 A row is made by the decorator :func:`public`; the composition is written in the same operators as
 user code.  ``grad_fn`` is PyTorch's node name, ``saves`` what it keeps for backward (positions of
-arguments, ``"result"``, ``"cross"`` for each of two where the other is tracked): an in-place
-change of a saved value is an error there.  ``view`` is set where the result shares memory with its
-operand: the NumPy function that makes the same view.
+arguments, ``"result"``, ``"cross"`` for each of two where the other is tracked, ``"other"`` for
+the second of them): an in-place change of a saved value is an error there.  ``view`` is set where
+the result shares memory with its operand: the NumPy function that makes the same view.
 """
 
 from __future__ import annotations

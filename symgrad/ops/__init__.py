@@ -2,6 +2,7 @@
 
 from symgrad.ops import (
     axis,
+    bits,
     convolution,
     elementwise,
     gather,
@@ -17,6 +18,7 @@ from symgrad.ops import (
 
 __all__ = [
     "axis",
+    "bits",
     "convolution",
     "elementwise",
     "gather",

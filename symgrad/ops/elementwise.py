@@ -13,6 +13,7 @@ from typing import Any
 
 from symgrad.core.build import (
     cast,
+    constant,
     constant_value,
     elementwise,
     is_zero,
@@ -126,19 +127,56 @@ elementwise_row(
     lambda x, y: (apply("polygamma", x, statics=(0,)),),
     text="log Γ", latex=r"\log\Gamma", domain="positive",
 )  # fmt: skip
+
+
+def _polygamma_template(node: Expr) -> Template:
+    """ψ⁽ⁿ⁾; for n = 1 by reflection below ½, as neither library has it there."""
+    (n,) = node.params[2]
+    if n == 0:
+        return call("jax.scipy.special.digamma", "special.psi")
+    texts = []
+    for xp, place in (("jnp", "jax.scipy.special"), ("np", "special")):
+        text = f"{place}.polygamma({n}, {{0}})"
+        if n == 1:
+            mirrored = f"{xp}.square({xp}.pi / {xp}.sin({xp}.pi * {{0}}))"
+            mirrored = f"{mirrored} - {place}.polygamma(1, {xp}.maximum(1 - {{0}}, 0.5))"
+            above = f"{place}.polygamma(1, {xp}.maximum({{0}}, 0.5))"
+            text = f"{xp}.where({{0}} < 0.5, {mirrored}, {above})"
+        texts.append(text)
+    return form(*texts)
+
+
 elementwise_row(
     "polygamma",
-    lambda node: (
-        call("jax.scipy.special.digamma", "special.psi")
-        if node.params[2][0] == 0
-        else form(
-            f"jax.scipy.special.polygamma({node.params[2][0]}, {{0}})",
-            f"special.polygamma({node.params[2][0]}, {{0}})",
-        )
-    ),
+    _polygamma_template,
     lambda x, y, n: (apply("polygamma", x, statics=(n + 1,)),),
     text="ψ", latex=r"\psi", domain="positive",
 )  # fmt: skip
+elementwise_row(
+    "log_ndtr",
+    call("jax.scipy.special.log_ndtr", "special.log_ndtr"),
+    lambda x, y: (
+        scale(1 / math.sqrt(2 * math.pi), apply("exp", scale(Fraction(-1, 2), x * x) - y)),
+    ),
+    text="log Φ", latex=r"\log\Phi",
+)  # fmt: skip
+
+
+def _over(a: Expr, x: Expr) -> Expr:
+    """a / x, and its limit ½ at x = 0."""
+    at_zero = apply("eq", x, like(0, x))
+    half = constant(Fraction(1, 2), x.dtype, x.shape)
+    return where(at_zero, half, a / where(at_zero, like(1, x), x))
+
+
+for _name, _latex, _partials in (
+    ("i0", "I_0", lambda x, y: (apply("i1", x),)),
+    ("i1", "I_1", lambda x, y: (apply("i0", x) - _over(y, x),)),
+    ("i0e", "", lambda x, y: (apply("i1e", x) - apply("sign", x) * y,)),
+    ("i1e", "", lambda x, y: (apply("i0e", x) - _over(y, x) - apply("sign", x) * y,)),
+):
+    elementwise_row(_name, call(f"jax.scipy.special.{_name}", f"special.{_name}"), _partials,
+                    latex=_latex)  # fmt: skip
 
 
 # ------------------------------------------------------------------ powers
@@ -264,9 +302,6 @@ elementwise_row("logical_xor", call("jnp.logical_xor", arity=2), None, text="⊻
                 python="logical_xor", infer=boolean, domain="bool")  # fmt: skip
 elementwise_row("logical_not", call("jnp.logical_not"), None, text="¬", latex=r"\lnot",
                 python="logical_not", infer=boolean, domain="bool")  # fmt: skip
-for _name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
-    elementwise_row(_name, call(f"jnp.{_name}", arity=2), None, domain="int")
-elementwise_row("bitwise_not", call("jnp.invert"), None, python="invert", domain="int")
 for _name in ("isnan", "isfinite", "isinf"):
     elementwise_row(_name, call(f"jnp.{_name}"), None, infer=boolean)
 elementwise_row("floor_divide", call("jnp.floor_divide", arity=2),

@@ -73,10 +73,10 @@ def _saved(node: Any) -> list[Any] | None:
     for what in saves:
         if what == "result":
             found.append(node)
-        elif what == "cross":
+        elif what in ("cross", "other"):
             if len(operands) > 1:
                 a, b = operands[-2:]
-                found += [a] * b.tracked + [b] * a.tracked
+                found += [a] * (b.tracked and what == "cross") + [b] * a.tracked
         elif what != "freed" and what < len(operands):
             found.append(operands[what])
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from symgrad.core.sizes import Monomial
@@ -15,7 +16,9 @@ ALIASES = {
     "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
     "negative": "neg", "absolute": "abs", "clip": "clamp", "greater": "gt", "less": "lt",
     "concat": "cat", "swapaxes": "transpose", "arcsin": "asin", "arccos": "acos",
-    "arctan": "atan",
+    "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh",
+    "arctanh": "atanh", "fix": "trunc", "greater_equal": "ge", "less_equal": "le",
+    "not_equal": "ne", "swapdims": "transpose",
 }  # fmt: skip
 
 
@@ -62,7 +65,15 @@ def _binary(name: str, swapped: bool = False) -> Callable[..., Any]:
     return run
 
 
+def _overwriting(row: Function) -> Function:
+    """The row whose first operand is overwritten: its old value is kept, and needs no check."""
+    saves = tuple("other" if s == "cross" else s for s in row.saves if s != 0)
+    return row if saves == row.saves else replace(row, saves=saves or ("freed",))
+
+
 def _in_place(row: Function) -> Callable[..., Any]:
+    row = _overwriting(row)
+
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         return self._set(call(row, (self, *args), kwargs))
 
@@ -72,7 +83,7 @@ def _in_place(row: Function) -> Callable[..., Any]:
 
 
 def _augmented(name: str) -> Callable[..., Any]:
-    row = FUNCTIONS[name]
+    row = _overwriting(FUNCTIONS[name])
 
     def run(self: Tensor, other: Any) -> Any:
         return self._set(call(row, (self, as_operand(other)), {}))
@@ -83,11 +94,26 @@ def _augmented(name: str) -> Callable[..., Any]:
 OPERATORS = {
     "add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide",
     "mod": "remainder", "pow": "pow", "matmul": "matmul", "and": "bitwise_and",
-    "or": "bitwise_or", "xor": "bitwise_xor",
+    "or": "bitwise_or", "xor": "bitwise_xor", "lshift": "bitwise_left_shift",
+    "rshift": "bitwise_right_shift",
 }  # fmt: skip
 COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
-IN_PLACE = ("add", "sub", "mul", "div", "pow", "clamp", "exp", "sqrt", "neg", "abs", "relu",
-            "sigmoid", "tanh", "masked_fill", "floor", "round")  # fmt: skip
+IN_PLACE = (
+    "add", "sub", "mul", "div", "pow", "clamp", "exp", "sqrt", "neg", "abs", "relu", "sigmoid",
+    "tanh", "masked_fill", "floor", "round", "cumsum", "cumprod", "tril", "triu",
+    "floor_divide", "remainder", "fmod", "log", "log1p", "log2", "log10", "exp2", "expm1",
+    "sin", "cos", "tan", "asin", "acos", "atan", "atan2", "sinh", "cosh", "asinh", "acosh",
+    "atanh", "erf", "erfc", "erfinv", "lgamma", "digamma", "rsqrt", "reciprocal", "square",
+    "sign", "sgn", "ceil", "trunc", "frac", "clamp_min", "clamp_max", "gt", "ge", "lt", "le",
+    "eq", "ne", "logical_and", "logical_or", "logical_xor", "logical_not", "scatter",
+    "scatter_add", "index_add", "index_fill", "addmm", "addmv", "addr", "addbmm", "baddbmm",
+    "addcmul", "addcdiv", "hypot", "lerp", "nan_to_num", "logit", "deg2rad", "rad2deg",
+    "heaviside", "xlogy", "sinc", "float_power", "ldexp", "i0", "bitwise_and", "bitwise_or",
+    "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm",
+    "copysign",
+)  # fmt: skip
+"""Functions that PyTorch has with a trailing underscore too; those of aliases follow."""
+
 CASTS = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16",
          "long": "int64", "int": "int32", "short": "int16", "char": "int8", "byte": "uint8",
          "bool": "bool"}  # fmt: skip
@@ -115,6 +141,9 @@ def install() -> dict[str, Callable[..., Any]]:
         setattr(Tensor, f"__{name}__", _binary(name))
     for name in IN_PLACE:
         setattr(Tensor, f"{name}_", _in_place(FUNCTIONS[name]))
+    for alias, name in ALIASES.items():
+        if name in IN_PLACE:
+            setattr(Tensor, f"{alias}_", getattr(Tensor, f"{name}_"))
     Tensor.__neg__ = _method_of(FUNCTIONS["neg"])  # type: ignore[attr-defined]
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
     Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]

@@ -336,6 +336,8 @@ class Tensor(Viewing):
 
     def fill_(self, number: Any) -> Tensor:
         """The same number everywhere."""
+        if isinstance(number, Tensor):
+            return self._set(call(FUNCTIONS["fill"], (self, number), {}))
         return self._set(
             Tensor.from_value(np.full(tuple(self.shape), number, self.dtype.numpy), self.dtype)
         )
