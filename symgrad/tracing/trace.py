@@ -36,7 +36,6 @@ from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.signature import Signature, call
 from symgrad.tracing.training import TrainingStep, training_step
 
-
 _operators = lazy("symgrad.transforms.operators")
 
 
