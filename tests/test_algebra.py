@@ -1,10 +1,13 @@
-"""The normal form of formulas to read: each law on an example, and its value at random points."""
+"""Formulas to read: each law and each form on an example, and its value at random points."""
 
 import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.core.traverse import topological
 from symgrad.derivation.python_form import namespace
+from symgrad.simplify.algebra import Normal
+from symgrad.simplify.forms import FORMS
 
 f64 = sg.float64
 x, y, z = (sg.symbol(w, "n", f64) for w in "xyz")
@@ -31,7 +34,7 @@ WRITTEN = [
     (lambda: inv(A.T), "inv(A).T"),
     (lambda: S.T @ x + S @ x, "2 * (S @ x)"),
     (lambda: S - S.T, None),
-    (lambda: inv(S).T @ x - inv(S) @ y, "inv(S) @ x - inv(S) @ y"),
+    (lambda: inv(S).T @ x - inv(S) @ y, "inv(S) @ (x - y)"),
     (lambda: x * p.sum(), "x"),
     (lambda: (X @ X.T + B).T @ x, None),
     (lambda: sg.mean(x), "mean(x)"),
@@ -48,8 +51,40 @@ WRITTEN = [
     (lambda: (A * B / x) @ y, None),
 ]
 
+FORMED = {
+    "open one sum": (lambda: (x - sg.mean(x)) - sg.mean(x - sg.mean(x)), "x - mean(x)"),
+    "take a common factor out": (lambda: A @ x * s + A @ y * s, "s * (A @ (x + y))"),
+    "open all sums, then factor": (
+        lambda: (x + y) * (x - y) + y * (x + y) - x * y,
+        "x ** 2",
+    ),
+    "sign into a difference": (lambda: -(A @ (x - y)), "A @ (y - x)"),
+    "logistic function of the other sign": (lambda: 1 - sg.sigmoid(-x), "sigmoid(x)"),
+    "logistic slope of the other sign": (
+        lambda: sg.sigmoid(-x) * (1 - sg.sigmoid(-x)),
+        "sigmoid(x) * (1 - sigmoid(x))",
+    ),
+    "one choice": (
+        lambda: sg.where(x > 0, y, z) * y + sg.where(x > 0, z, y) * z,
+        None,
+    ),
+    "determinant and inverse of a product": (lambda: det(A @ B) / det(B), "det(A)"),
+}
 
-@pytest.mark.parametrize(("value", "text"), WRITTEN, ids=lambda v: str(v)[:30])
+
+def test_every_form_has_an_example():
+    assert set(FORMED) == {rule.name for rule in FORMS}
+
+
+@pytest.mark.parametrize("name", FORMED)
+def test_each_form_is_equal_and_applies(name):
+    e = Normal().of([FORMED[name][0]().expr()])[0]
+    rule = next(rule for rule in FORMS if rule.name == name)
+    found = [f for node in topological([e]) for f in rule.of(node) if f is not node]
+    assert found
+
+
+@pytest.mark.parametrize(("value", "text"), [*WRITTEN, *FORMED.values()], ids=lambda v: str(v)[:30])
 def test_normal_form(value, text):
     found = value().formula().python()
     assert text in (None, found)

@@ -44,22 +44,39 @@ def exponent(number: str) -> Template:
 
 def network(
     factors: list[Factor], out: set[int], sizes: Mapping[int, Size], c: Monomial
-) -> tuple[Operand | None, tuple[int, ...], Monomial]:
+) -> tuple[Factor, Monomial]:
     """The factors multiplied and summed over every label that is not in ``out``."""
     extents = {x: _extent(s) for x, s in sizes.items()}
-    while len(factors) > EXHAUSTIVE:
-        factors = _step(factors, out, extents)
-    best = _best(tuple(factors), frozenset(out), extents, sizes, {})
-    last = best
-    if last.under:
-        last = replace(last, value=Apply(OVER, (Literal(1), last.value)), under=False)
+    parts = _components(factors, out)
+    if len(parts) > 1:
+        factors = [_whole(p, out, extents) for p in parts]
+    last = _whole(factors, out, extents)
     gone = [x for x in last.labels if x not in out]
     if gone:
-        value, labels, c = _total(last.value, last.labels, gone, sizes, c)
-        last = replace(last, value=value, labels=labels)
+        value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
+        value, labels, c = _total(value, last.labels, gone, sizes, c)
+        last = replace(last, value=value, labels=labels, under=False)
     order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
     value = permuted(last.value, order)
-    return value, tuple(sorted(last.labels)), c
+    return replace(last, value=value, labels=tuple(sorted(last.labels))), c
+
+
+def _components(factors: list[Factor], out: set[int]) -> list[list[Factor]]:
+    """The factors in groups that share no summed label."""
+    groups: list[tuple[set[int], list[Factor]]] = []
+    for f in factors:
+        bound = {x for x in f.labels if x not in out}
+        together = [g for g in groups if g[0] & bound]
+        merged = (bound.union(*(g[0] for g in together)), [x for g in together for x in g[1]] + [f])
+        groups = [g for g in groups if g not in together] + [merged]
+    return [g[1] for g in groups]
+
+
+def _whole(factors: list[Factor], out: set[int], extents: Mapping[int, int]) -> Factor:
+    """All factors met; what no other factor carries is summed."""
+    while len(factors) > EXHAUSTIVE:
+        factors = _step(factors, out, extents)
+    return _best(tuple(factors), frozenset(out), extents, {})
 
 
 def _extent(size: Size) -> int:
@@ -74,8 +91,12 @@ def _step(factors: list[Factor], out: set[int], extents: Mapping[int, int]) -> l
 
     def price(pair: tuple[int, int]) -> tuple[int, int]:
         rest = [f for k, f in enumerate(factors) if k not in pair]
-        met = _meet(factors[pair[1]], factors[pair[0]], _needed(rest, out), extents)
-        return met.cost if met is not None else (10**9, 0)
+        one, two = factors[pair[1]], factors[pair[0]]
+        met = _meet(one, two, _needed(rest, out), extents)
+        if met is None:
+            return 10**9, 0
+        grown, *before = (prod(extents[x] for x in f.labels) for f in (met, one, two))
+        return met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
 
     i, j = min(pairs, key=price)
     rest = [f for k, f in enumerate(factors) if k not in (i, j)]
@@ -92,7 +113,6 @@ def _best(
     factors: tuple[Factor, ...],
     out: frozenset[int],
     extents: Mapping[int, int],
-    sizes: Mapping[int, Size],
     known: dict[tuple[Factor, ...], Factor],
 ) -> Factor:
     """All factors met in the best order; cost counts operations, then multiplications."""
@@ -107,7 +127,7 @@ def _best(
             met = _meet(factors[i], factors[j], _needed(rest, out), extents)
             if met is None:
                 continue
-            whole = _best((met, *rest), out, extents, sizes, known)
+            whole = _best((met, *rest), out, extents, known)
             gone = [x for x in whole.labels if x not in out]
             price = (whole.cost[0] + bool(gone), whole.cost[1])
             if found is None or price < found[0]:
@@ -175,7 +195,7 @@ def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) ->
     labels = tuple(x for x in every if x not in summed)
     spelled = ["".join(names[x] for x in ls) for ls in (la, lb, labels)]
     einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
-    return Factor(Apply(einsum, (value_a, value_b)), labels, name, False, (ops + 1, work))
+    return Factor(Apply(einsum, (value_a, value_b)), labels, name, False, (ops + 3, work))
 
 
 def _placed(

@@ -136,14 +136,12 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     out = {_first(x, eyes) for x in range(rank) if sizes[x] != 1}
     if eyes:
         factors = [replace(f, labels=tuple(_first(x, eyes) for x in f.labels)) for f in factors]
+    labels: tuple[int, ...] = ()
     if factors:
-        body, labels, c = network(factors, out, sizes, c)
-    else:
-        body, labels = None, ()
-    if body is not None:
-        over = [*over, body]
-    value = _spread(over, under, labels, eyes, node, sizes)
-    return value, c
+        body, c = network(factors, out, sizes, c)
+        labels = body.labels
+        (under if body.under else over).append(body.value)
+    return _spread(over, under, labels, eyes, node, sizes), c
 
 
 def _first(label: int, eyes: Sequence[tuple[int, int]]) -> int:
@@ -184,8 +182,6 @@ def _spread(
         if list(labels) == [0]:
             return Apply(text("diag({0})"), (value,))
         eye = Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
-        if len(over) == 0 and not under:
-            return eye
         return _quotient([*over, eye], under)
     if eyes:
         parts = [aligned(value, tuple(sizes[x] for x in labels), labels, rank)] if over else []

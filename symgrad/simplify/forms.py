@@ -1,0 +1,392 @@
+"""Equal forms of one node, of which the shortest to write is chosen: open, factor, turn the sign.
+
+Each form is a row of :data:`FORMS`: a name and a function from a node in normal form to
+equal expressions.  All are identities of real numbers; sums are reordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from symgrad.core.build import (
+    CONTRACTION,
+    ONE,
+    SUM,
+    constant,
+    constant_value,
+    elementwise,
+    linear,
+    scale,
+    single_term,
+    terms_of,
+)
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import Monomial, Size
+from symgrad.simplify.algebra import Exponent, Network, network_of, product_of
+
+MOST = 24
+"""Terms up to which a product of sums is opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class FormRule:
+    """``of(node)`` gives expressions equal to the node."""
+
+    name: str
+    of: Callable[[Expr], Iterator[Expr]]
+
+
+Terms = list[Network]
+
+
+def _networks(e: Expr) -> Terms:
+    """The terms of a sum as networks over its axes; anything else is one term."""
+    if e.op is not SUM or len(e.args) < 2:
+        return [network_of(e)]
+    rank = len(e.shape)
+    found: Terms = []
+    for c, a, labels in terms_of(e):
+        inner = network_of(a)
+        found.append(_placed(inner, labels, rank, c, dict(enumerate(e.shape))))
+    return found
+
+
+def _placed(
+    net: Network, labels: Labels, rank: int, c: Monomial, sizes: dict[int, Size]
+) -> Network:
+    """A network with its axes at ``labels`` of a result of ``rank`` axes."""
+    table = dict(enumerate(labels))
+    made = Network(net.coefficient * c, [], dict(sizes), rank)
+    start = max([rank - 1, *sizes]) + 1
+    for x in sorted(net.sizes):
+        if x >= net.rank:
+            table[x] = start
+            made.sizes[start] = net.sizes[x]
+            start += 1
+    for e, p, ls in net.factors:
+        made.factors.append((e, p, tuple(table[x] if x >= 0 else -1 for x in ls)))
+    return made
+
+
+def _summed(terms: Sequence[Network], e: Expr) -> Expr:
+    natural = tuple(range(len(e.shape)))
+    parts = [(ONE, product_of(t, e.shape, e.dtype), natural) for t in terms]
+    return linear(parts, e.shape, e.dtype)
+
+
+# ------------------------------------------------------------------ opening
+
+
+def _opened(net: Network, k: int) -> Terms:
+    """A product with one of its sums multiplied out."""
+    e, p, place = net.factors[k]
+    rest = net.factors[:k] + net.factors[k + 1 :]
+    if p != 1:
+        rest = [*rest, (e, p - 1, place)]
+    found: Terms = []
+    for c, a, labels in terms_of(e):
+        at = tuple(place[x] if x >= 0 else -1 for x in labels)
+        made = Network(net.coefficient * c, list(rest), dict(net.sizes), net.rank)
+        inner = network_of(a)
+        table = dict(enumerate(at))
+        start = made.fresh()
+        for x in sorted(inner.sizes):
+            if x >= inner.rank:
+                table[x] = start
+                made.sizes[start] = inner.sizes[x]
+                start += 1
+        made.coefficient = made.coefficient * inner.coefficient
+        for f, q, ls in inner.factors:
+            made.factors.append((f, q, tuple(table[x] if x >= 0 else -1 for x in ls)))
+        found.append(made)
+    return found
+
+
+def _sum_at(net: Network) -> int | None:
+    for k, (e, p, _) in enumerate(net.factors):
+        if e.op is SUM and len(e.args) > 1 and p in (1, 2):
+            return k
+    return None
+
+
+def opened_once(e: Expr) -> Iterator[Expr]:
+    """Σ (a + b) c = Σ a c + Σ b c, for one sum."""
+    if e.op is CONTRACTION:
+        net = network_of(e)
+        for k, (a, p, _) in enumerate(net.factors):
+            if a.op is SUM and len(a.args) > 1 and p == 1:
+                yield _summed(_opened(net, k), e)
+    if e.op is SUM and len(e.args) > 1:
+        terms = _networks(e)
+        for j, net in enumerate(terms):
+            for k, (a, p, _) in enumerate(net.factors):
+                if a.op is SUM and len(a.args) > 1 and p == 1:
+                    yield _summed([*terms[:j], *_opened(net, k), *terms[j + 1 :]], e)
+
+
+def opened_all(e: Expr) -> Iterator[Expr]:
+    """Every product of sums multiplied out; and with its common factors taken out again."""
+    if e.op is not CONTRACTION and not (e.op is SUM and len(e.args) > 1):
+        return
+    queue, done = _networks(e), list[Network]()
+    before = len(queue)
+    while queue:
+        net = queue.pop()
+        k = _sum_at(net)
+        if k is None:
+            done.append(net)
+        else:
+            queue += _opened(net, k)
+        if len(queue) + len(done) > MOST:
+            return
+    if len(done) > before:
+        whole = _summed(done, e)
+        yield whole
+        yield from factored_all(whole)
+
+
+# ------------------------------------------------------------------ factoring
+
+
+def _shared(terms: Terms) -> Iterator[tuple[Expr, Exponent, Labels, list[int]]]:
+    """Factors that several terms have: base, exponent, output labels (−1: summed), the terms."""
+    rank = terms[0].rank
+    seen: dict[tuple[Expr, bool, Labels], dict[int, Exponent]] = {}
+    for k, net in enumerate(terms):
+        totals: dict[tuple[Expr, Labels], Exponent] = {}
+        for e, p, ls in net.factors:
+            totals[(e, ls)] = totals.get((e, ls), Fraction(0)) + p
+        for (e, ls), p in totals.items():
+            roles = tuple(x if x < rank else -2 for x in ls)
+            row = seen.setdefault((e, p > 0, roles), {})
+            if k not in row or abs(p) > abs(row[k]):
+                row[k] = p
+    for (e, above, roles), row in seen.items():
+        if len(row) > 1:
+            yield e, (min if above else max)(row.values()), roles, sorted(row)
+
+
+def factored(e: Expr) -> Iterator[Expr]:
+    """A b + A c = A (b + c), for each factor that several terms share."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    terms = _networks(e)
+    for base, p, roles, members in sorted(
+        _shared(terms), key=lambda row: (-len(row[3]), -len(row[0].shape))
+    ):
+        made = _taken_out(terms, base, p, roles, members, e)
+        if made is not None:
+            yield made
+
+
+def _taken_out(
+    terms: Terms, base: Expr, p: Exponent, roles: Labels, members: list[int], e: Expr
+) -> Expr | None:
+    rank = terms[0].rank
+    bound = [j for j, x in enumerate(roles) if x == -2]
+    inside: list[Network] = []
+    for k in members:
+        net = terms[k]
+        chosen = [
+            ls
+            for f, q, ls in net.factors
+            if f is base and tuple(x if x < rank else -2 for x in ls) == roles
+        ]
+        ls = chosen[0]
+        rest: list[tuple[Expr, Exponent, Labels]] = []
+        left = p
+        for f, q, row in net.factors:
+            if f is base and row == ls and left:
+                step = min(q, left) if p > 0 else max(q, left)
+                left = left - step
+                if q != step:
+                    rest.append((f, q - step, row))
+            else:
+                rest.append((f, q, row))
+        if left:
+            return None
+        # the axes that the factor sums over become axes of the rest
+        table = {ls[j]: rank + i for i, j in enumerate(bound)}
+        if len(table) != len(bound):
+            return None
+        start = rank + len(bound)
+        sizes = {x: s for x, s in net.sizes.items() if x < rank}
+        for x in sorted(net.sizes):
+            if x >= rank and x not in table:
+                table[x] = start + len(table)
+        for x, y in table.items():
+            sizes[y] = net.sizes[x]
+        moved = [(f, q, tuple(table.get(x, x) for x in row)) for f, q, row in rest]
+        inside.append(Network(net.coefficient, moved, sizes, start))
+    # axes that no rest carries stay outside
+    carried = {x for net in inside for _, _, row in net.factors for x in row if 0 <= x < net.rank}
+    kept = sorted(carried)
+    place = {x: i for i, x in enumerate(kept)}
+    shape = tuple(inside[0].sizes[x] for x in kept)
+    for net in inside:
+        shift = {x: x + len(kept) for x in net.sizes if x >= net.rank}
+        table = {**place, **shift}
+        sizes = {table[x]: s for x, s in net.sizes.items() if x in table}
+        sizes.update(enumerate(shape))
+        net.factors = [(f, q, tuple(table.get(x, -1) for x in row)) for f, q, row in net.factors]
+        net.sizes, net.rank = sizes, len(kept)
+    total = linear(
+        [(ONE, product_of(net, shape, e.dtype), tuple(range(len(shape)))) for net in inside],
+        shape,
+        e.dtype,
+    )
+    outer = Network(ONE, [], dict(enumerate(e.shape)), rank)
+    row = tuple(rank + bound.index(j) if x == -2 else x for j, x in enumerate(roles))
+    for i, j in enumerate(bound):
+        outer.sizes[rank + i] = base.shape[j]
+    outer.factors = [(base, p, row), (total, Fraction(1), tuple(kept))]
+    others = [net for k, net in enumerate(terms) if k not in members]
+    return _summed([*others, outer], e)
+
+
+def factored_all(e: Expr) -> Iterator[Expr]:
+    """The best common factor taken out, again and again."""
+    current = e
+    for _ in range(8):
+        found = next(factored(current), None)
+        if found is None or found is current:
+            break
+        yield found
+        term = single_term(found)
+        if found.op is not SUM or term is not None:
+            break
+        current = found
+
+
+# ------------------------------------------------------------------ signs, logistic, where
+
+
+def sign_inside(e: Expr) -> Iterator[Expr]:
+    """−A (x − y) = A (y − x)."""
+    term = single_term(e)
+    if term is None or term[0].number >= 0:
+        return
+    net = network_of(e)
+    for k, (a, p, ls) in enumerate(net.factors):
+        if a.op is SUM and len(a.args) > 1 and p == 1:
+            turned = linear([(-c, b, row) for c, b, row in terms_of(a)], a.shape, a.dtype)
+            made = Network(-net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+            made.factors[k] = (turned, p, ls)
+            yield product_of(made, e.shape, e.dtype)
+
+
+def logistic(e: Expr) -> Iterator[Expr]:
+    """σ(−x) = 1 − σ(x), and 1 − σ(x) = σ(−x)."""
+    if e.op.name == "sigmoid":
+        yield constant(1, e.dtype, e.shape) - elementwise("sigmoid", scale(-1, e.args[0]))
+    if e.op is SUM and len(e.args) == 2:
+        for c, a, _ in terms_of(e):
+            if a.op.name == "sigmoid" and a.shape == e.shape and c == -1:
+                other = [t for t in terms_of(e) if t[1] is not a]
+                if other and other[0][0] == 1 and not other[0][1].args:
+                    yield elementwise("sigmoid", scale(-1, a.args[0]))
+
+
+def logistic_turned(e: Expr) -> Iterator[Expr]:
+    """σ(x) (1 − σ(x)) = σ(−x) (1 − σ(−x))."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    for a, _, _ in net.factors:
+        if a.op.name == "sigmoid" and a.args[0].op is SUM:
+            one = constant(1, a.dtype, a.shape)
+            other = elementwise("sigmoid", scale(-1, a.args[0]))
+            table = {a: one - other, one - a: other}
+            made = Network(net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+            made.factors = [(table.get(f, f), p, ls) for f, p, ls in net.factors]
+            yield product_of(made, e.shape, e.dtype)
+
+
+def _zero_in(net: Network) -> bool:
+    """Is one factor the number 0?"""
+    numbers = (constant_value(a) for a, p, _ in net.factors if p == 1)
+    return any(c is not None and c.is_zero for c in numbers)
+
+
+def one_choice(e: Expr) -> Iterator[Expr]:
+    """a where(c, p, q) + b where(c, r, s) = where(c, a p + b r, a q + b s)."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    natural = tuple(range(len(e.shape)))
+    choices: dict[Expr, list[int]] = {}
+    terms = _networks(e)
+    for k, net in enumerate(terms):
+        for a, p, ls in net.factors:
+            if a.op.name == "where" and p == 1 and ls == natural and a.params[0][0] == natural:
+                choices.setdefault(a.args[0], []).append(k)
+    for condition, members in choices.items():
+        if len(members) < 2:
+            continue
+        sides: list[Expr] = []
+        for side in (1, 2):
+            parts: Terms = []
+            for k in members:
+                net = terms[k]
+                made = Network(net.coefficient, [], dict(net.sizes), net.rank)
+                used = False
+                for a, p, ls in net.factors:
+                    if not used and a.op.name == "where" and a.args[0] is condition:
+                        used = True
+                        row = a.params[0][side]
+                        made.factors.append((a.args[side], p, row))
+                    else:
+                        made.factors.append((a, p, ls))
+                if not made.coefficient.is_zero and not _zero_in(made):
+                    parts.append(made)
+            sides.append(_summed(parts, e))
+        chosen = elementwise("where", condition, *sides)
+        others = [net for k, net in enumerate(terms) if k not in members]
+        whole = Network(
+            ONE, [(chosen, Fraction(1), natural)], dict(enumerate(e.shape)), len(natural)
+        )
+        yield _summed([*others, whole], e)
+
+
+# ------------------------------------------------------------------ matrices
+
+
+def square_factors(e: Expr) -> Iterator[Expr]:
+    """det(A B) = det A det B, (A B)⁻¹ = B⁻¹ A⁻¹ of square matrices."""
+    if e.op.name not in ("inv", "det", "logdet") or e.args[0].op is not CONTRACTION:
+        return
+    inner = e.args[0]
+    net = network_of(inner)
+    size = inner.shape[0]
+    if any(p != 1 or len(a.shape) != 2 or a.shape != (size, size) for a, p, _ in net.factors):
+        return
+    if any(sum(f[2].count(x) for f in net.factors) != 2 for x in net.sizes if x >= 2):
+        return
+    if len(net.factors) < 2 or net.coefficient != 1:
+        return
+    parts = [(e.func(a), p, ls) for a, p, ls in net.factors]
+    if e.op.name == "inv":
+        # each inverse stands where its matrix stood, turned around
+        swap = {0: 1, 1: 0}
+        turned = [(a, p, (swap.get(ls[1], ls[1]), swap.get(ls[0], ls[0]))) for a, p, ls in parts]
+        yield product_of(Network(ONE, turned, dict(net.sizes), 2), e.shape, e.dtype)
+    elif e.op.name == "det":
+        scalars = [(a, p, ()) for a, p, _ in parts]
+        yield product_of(Network(ONE, scalars, {}, 0), (), e.dtype)
+    else:
+        yield linear([(ONE, a, ()) for a, _, _ in parts], (), e.dtype)
+
+
+FORMS: tuple[FormRule, ...] = (
+    FormRule("open one sum", opened_once),
+    FormRule("take a common factor out", factored),
+    FormRule("open all sums, then factor", opened_all),
+    FormRule("sign into a difference", sign_inside),
+    FormRule("logistic function of the other sign", logistic),
+    FormRule("logistic slope of the other sign", logistic_turned),
+    FormRule("one choice", one_choice),
+    FormRule("determinant and inverse of a product", square_factors),
+)
+
+__all__ = ["FORMS", "FormRule"]
