@@ -16,6 +16,7 @@ import numpy as np
 from symgrad.core import dtypes
 from symgrad.core.build import (
     cast,
+    constant,
     contract,
     delta,
     elementwise,
@@ -262,6 +263,16 @@ ROWS: dict[str, Row] = {
     "scatter_add": Row(
         lambda a, b: gather.scatter_add(a, b, -1, 5), (MATRIX, (("n", "m"), "below 5"))
     ),
+    **{
+        name: Row(
+            lambda a, b, name=name: maps.where(
+                cast(gather.scatter_add(cast(elementwise("eq", b, b), dtypes.int64), b, -1, 5),
+                     dtypes.bool_),
+                gather.scatter_extreme(name, a, b, -1, 5), constant(0, a.dtype)),
+            (MATRIX, (("n", "m"), "below 5")),
+        )
+        for name in ("scatter_amax", "scatter_amin")
+    },
     "onehot": Row(
         lambda a, b: [product(unsqueeze(a, [0]), onehot(b, M, a.dtype)),
                       matmul(onehot(b, M, a.dtype), unsqueeze(a, [1]))],

@@ -15,6 +15,7 @@ from symgrad.functional import (
     recurrent,
     resampling,
     scalar,
+    scattering,
     shape,
     special,
     statistics,
@@ -24,5 +25,5 @@ from symgrad.functional.table import FUNCTIONS, Function
 __all__ = [
     "FUNCTIONS", "Function", "arrange", "bits", "convolution", "elementwise", "indexing", "joining", "losses",
     "matrices", "order", "padding", "pooling", "recurrent", "resampling",
-    "scalar", "shape", "special", "statistics",
+    "scalar", "scattering", "shape", "special", "statistics",
 ]  # fmt: skip

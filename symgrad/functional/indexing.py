@@ -23,14 +23,15 @@ from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import size_product
+from symgrad.core.sizes import Size, size_product
 from symgrad.errors import AxisError, ShapeError
+from symgrad.functional.scattering import scatter_reduce
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
-from symgrad.ops import join, sequence, structure
+from symgrad.ops import join, structure
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather as gather_along
-from symgrad.ops.gather import put_add
+from symgrad.ops.gather import put_add, scatter_extreme
 from symgrad.ops.gather import scatter_add as scattered
 from symgrad.ops.gather import take as take_rows
 
@@ -188,10 +189,10 @@ def index_put(a: Expr, new: Expr, accumulate: bool, dims: Sequence[int], *indice
 
 def _overwritten(base: Expr, row: Expr, piece: Expr) -> Expr:
     """Rows of ``base`` replaced; where a row is written several times, the last write counts."""
-    count, total = base.shape[0], row.shape[0]
-    last = structure.reshape(_last_write(row, 0), (total, *(1,) * (piece.ndim - 1)))
+    count = base.shape[0]
+    last = structure.reshape(_last_write(row, 0, count), (-1, *(1,) * (piece.ndim - 1)))
     written = put_add(choose(last, piece, constant(0, piece.dtype)), row, -piece.ndim, count)
-    hit = put_add(constant(1, dtypes.int64, (total,)), row, -1, count)
+    hit = put_add(constant(1, dtypes.int64, row.shape), row, -1, count)
     mask = structure.reshape(cast(hit, dtypes.bool_), (count, *(1,) * (base.ndim - 1)))
     return choose(mask, written, base)
 
@@ -288,45 +289,21 @@ def scatter(a: Expr, dim: int, index: Expr, src: Any, *, reduce: str | None = No
     part = cast(structure.slice_axes(src, [slice(0, s, 1) for s in index.shape]), a.dtype)
     if reduce == "add":
         return a + _spread(part, index, axis, a)
-    last = _last_write(index, axis)
-    hits = _spread(cast(last, dtypes.int64), index, axis, a)
     if reduce == "multiply":
-        return a * _products(part, index, axis, a)
+        return scatter_reduce(a, dim, index, part, "prod")
+    last = _last_write(index, axis, a.shape[axis])
+    hits = _spread(cast(last, dtypes.int64), index, axis, a)
     written = _spread(choose(last, part, constant(0, a.dtype)), index, axis, a)
     return choose(cast(hits, dtypes.bool_), written, a)
 
 
-def _moved(e: Expr, axis: int) -> Expr:
-    order = [k for k in range(e.ndim) if k != axis] + [axis]
-    return permute_axes(e, order)
-
-
-def _unmoved(e: Expr, axis: int) -> Expr:
-    order = list(range(e.ndim - 1))
-    order.insert(axis, e.ndim - 1)
-    return permute_axes(e, order)
-
-
-def _last_write(index: Expr, axis: int) -> Expr:
-    """Which writes no later one of the same line hides: the last of each run, once sorted."""
-    from_end = axis - index.ndim
-    places, order = sequence.sort(index, from_end)  # equal places stay in their order
-    following = structure.slice_axis(places, axis, 1, None)
-    ends = apply("ne", structure.slice_axis(places, axis, None, -1), following)
-    end = constant(1, dtypes.bool_, (*index.shape[:axis], 1, *index.shape[axis + 1 :]))
-    ends = join.concatenate([ends, end], from_end)
-    return gather_along(ends, sequence.argsort(order, from_end), from_end)
-
-
-def _products(part: Expr, index: Expr, axis: int, like: Expr) -> Expr:
-    """The product of all writes to each place, 1 where there is none."""
-    turn = join.arange(like.shape[axis], dtypes.int64)
-    at, values = _moved(index, axis), _moved(part, axis)
-    chosen = apply("eq", insert_axes(at, [at.ndim - 1]), insert_axes(turn, [1]))
-    factors = choose(chosen, insert_axes(values, [at.ndim - 1]), constant(1, part.dtype))
-    found = _unmoved(sequence.prod(factors, -1), axis)
-    inside = cast(_widened(constant(1, dtypes.int64, found.shape), like.shape, axis), dtypes.bool_)
-    return choose(inside, _widened(found, like.shape, axis), constant(1, part.dtype))
+def _last_write(index: Expr, axis: int, size: Size) -> Expr:
+    """Which writes to ``size`` places no later one of the same line hides."""
+    place = axis - index.ndim
+    turn = insert_axes(join.arange(index.shape[axis], dtypes.int64), range(1, -place))
+    turn = broadcast_to(turn, index.shape)
+    latest = scatter_extreme("scatter_amax", turn, index, place, size)
+    return apply("eq", gather_along(latest, index, place), turn)
 
 
 @public()

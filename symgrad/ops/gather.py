@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from symgrad.core.build import broadcast_to, is_zero, zeros
+import numpy as np
+
+from symgrad.core.build import broadcast_to, cast, elementwise, is_zero, product, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
@@ -163,8 +165,8 @@ def _scatter_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     return (*e.shape[:k], size, *e.shape[k + 1 :]), e.dtype
 
 
-def _scatter_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
-    write = Operands(2)
+def _scatter_index(node: Expr, write: Operands) -> str:
+    """Where the operand is written: the index in place of its axis."""
     k = node.params[0] + node.ndim
     index: list[str] = []
     for j, size in enumerate(node.shape):
@@ -173,8 +175,13 @@ def _scatter_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
             continue
         later = ", None" * (node.ndim - 1 - j)
         index.append(f"jnp.arange({write.text(size)})" + (f"[:{later}]" if later else ""))
-    shape = write.shape(node.shape)
-    return *_added(shape, node.dtype, ", ".join(index)), tuple(write.sizes)
+    return ", ".join(index)
+
+
+def _scatter_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
+    write = Operands(2)
+    index = _scatter_index(node, write)
+    return *_added(write.shape(node.shape), node.dtype, index), tuple(write.sizes)
 
 
 def _scatter_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
@@ -200,3 +207,64 @@ def scatter_add(e: Expr, index: Expr, axis: int, size: Size) -> Expr:
     if is_zero(e):
         return zeros(_scatter_infer((e, index), (axis, size))[0], e.dtype)
     return apply(OPS["scatter_add"], (e, index), (axis, size))
+
+
+# ------------------------------------------------------------------ the extreme of what is written
+
+
+def _extreme_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
+    most = node.op.name == "scatter_amax"
+    write = Operands(2)
+    index = _scatter_index(node, write)
+    shape = write.shape(node.shape)
+    jax, numpy = dtype_text(node.dtype)
+    bound = _bound(node.dtype, most)
+    word = "max" if most else "min"
+    return (
+        f"jnp.full({shape}, {bound}, dtype={jax}).at[{index}].{word}({{0}})",
+        (
+            f"(_far := np.full({shape}, {bound.replace('jnp.', 'np.')}, dtype={numpy}), "
+            f"np.{word}imum.at(_far, np.s_[{index.replace('jnp.', 'np.')}], {{0}}), _far)[-1]"
+        ),
+        tuple(write.sizes),
+    )
+
+
+def _bound(dtype: DType, most: bool) -> str:
+    """What every entry of the dtype exceeds (``most``) or stays below."""
+    if dtype.is_floating_point:
+        return "-jnp.inf" if most else "jnp.inf"
+    if dtype.kind == "b":
+        return str(not most)
+    limits = np.iinfo(dtype.numpy)  # type: ignore[arg-type]
+    return str(limits.min if most else limits.max)
+
+
+def _extreme_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
+    """x̄ = ḡ / (number of ties) where x is the extreme of its place."""
+    e, index = node.args
+    axis, size = node.params
+    hit = cast(elementwise("eq", e, gather(node, index, axis)), e.dtype)
+    share = hit / gather(scatter_add(hit, index, axis, size), index, axis)
+    return product(gather(g, index, axis), share), None
+
+
+for _name in ("scatter_amax", "scatter_amin"):
+    Op(_name, "structure", infer=_scatter_infer, vjp=_extreme_vjp,
+       template=lambda node: form(*_extreme_text(node)[:2], 2), text=_name,
+       latex=rf"\operatorname{{{_name.replace('_', chr(92) + '_')}}}",
+       size_operands=lambda node: _extreme_text(node)[2])  # fmt: skip
+
+
+def scatter_extreme(name: str, e: Expr, index: Expr, axis: int, size: Size) -> Expr:
+    """``result[a, j, b]``: the extreme of ``e[a, i, b]`` where ``index[a, i, b] = j``; else ∓∞.
+
+    ``name`` is "scatter_amax" or "scatter_amin"; ties share the gradient.
+    """
+    axis = position(axis, e.ndim, name)
+    _integers(index, name)
+    if index.shape != e.shape:
+        raise ShapeError(
+            f"{name}: index {shape_text(index.shape)} and source {shape_text(e.shape)} need one shape"
+        )
+    return apply(OPS[name], (e, index), (axis, size))

@@ -330,6 +330,31 @@ def unique(
 
 
 @method
+def unique_consecutive(
+    input: Tensor,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    dim: int | None = None,
+) -> Any:
+    """The entries (with ``dim``: the slices) that differ from the one before."""
+    array = _array(input)
+    axis = 0 if dim is None else dim
+    flat = array.reshape(-1) if dim is None else np.moveaxis(array, axis, 0)
+    rows = flat.reshape(len(flat), size_product(flat.shape[1:]))  # type: ignore[arg-type]
+    new = np.ones(len(flat), np.bool_)
+    new[1:] = (rows[1:] != rows[:-1]).any(-1)
+    values = flat[new]
+    found = Tensor.from_value(values if dim is None else np.moveaxis(values, 0, axis), input.dtype)
+    inverse = np.cumsum(new) - 1
+    rest = []
+    if return_inverse:
+        rest.append(_positions(inverse.reshape(array.shape) if dim is None else inverse))
+    if return_counts:
+        rest.append(_positions(np.bincount(inverse, minlength=len(values))))
+    return (found, *rest) if rest else found
+
+
+@method
 def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often every number occurs."""
     values = _array(input)
