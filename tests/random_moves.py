@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from symgrad.core import dtypes
-from symgrad.core.build import product
+from symgrad.core.build import constant, elementwise, product
 from symgrad.ops import gather, join, sequence, structure
 from symgrad.ops.axis import along
+from symgrad.ops.elementwise import where
 from symgrad.ops.index import onehot
 from tests.random_programs import CLEAR, Array, Node, Plan, Program, RefusedError, extent_of
 
@@ -252,23 +253,36 @@ def _gather(program: Program) -> None:
                  lambda x, j: jnp.take_along_axis(x, j, axis=axis), k, i)  # fmt: skip
 
 
-def _scatter_add(program: Program) -> None:
-    k, axis = _axis_of(program)
-    node = program.nodes[k]
-    size = program.size(program.pick((3, 2, 4)))
-    extent = extent_of(size)
-    i = _index(program, extent, lambda n: n.expr.shape == node.expr.shape, node.expr.shape)
-    at = node.value.ndim + axis
+def _scattered(name: str, write: Callable[..., Any]) -> Plan:
+    """``write(reference to the places, values)``; extremes without a write are read as 0."""
+    far = {"scatter_add": 0.0, "scatter_amax": -np.inf, "scatter_amin": np.inf}[name]
 
-    def function(x: Any, j: Any) -> Any:
-        full = list(x.shape)
-        full[axis] = extent
-        grid = list(jnp.indices(x.shape))
-        grid[at] = j
-        return jnp.zeros(full, x.dtype).at[tuple(grid)].add(x)
+    def plan(program: Program) -> None:
+        k, axis = _axis_of(program)
+        node = program.nodes[k]
+        size = program.size(program.pick((3, 2, 4)))
+        extent = extent_of(size)
+        i = _index(program, extent, lambda n: n.expr.shape == node.expr.shape, node.expr.shape)
+        at = node.value.ndim + axis
 
-    program.emit(f"scatter_add {axis} {size}", lambda x, j: gather.scatter_add(x, j, axis, size),
-                 function, k, i)  # fmt: skip
+        def ours(x: Any, j: Any) -> Any:
+            if not far:
+                return gather.scatter_add(x, j, axis, size)
+            made = gather.scatter_extreme(name, x, j, axis, size)
+            return where(elementwise("isfinite", made), made, constant(0, made.dtype))
+
+        def function(x: Any, j: Any) -> Any:
+            full = list(x.shape)
+            full[axis] = extent
+            grid = list(jnp.indices(x.shape))
+            grid[at] = j
+            made = write(jnp.full(full, far, x.dtype).at[tuple(grid)], x)
+            return jnp.where(jnp.isfinite(made), made, 0.0)
+
+        program.emit(f"{name} {axis} {size}", ours, function, k, i,
+                     clear=(lambda x, j: _gaps(x, axis)) if far else None)  # fmt: skip
+
+    return plan
 
 
 def _onehot(program: Program) -> None:
@@ -309,6 +323,8 @@ MOVE_STEPS: dict[str, Plan] = {
     "take": _take,
     "put_add": _put_add,
     "gather": _gather,
-    "scatter_add": _scatter_add,
+    "scatter_add": _scattered("scatter_add", lambda at, x: at.add(x)),
+    "scatter_amax": _scattered("scatter_amax", lambda at, x: at.max(x)),
+    "scatter_amin": _scattered("scatter_amin", lambda at, x: at.min(x)),
     "onehot": _onehot,
 }

@@ -57,6 +57,29 @@ WRONG = {
     "renorm to less than nothing": lambda t: t.ones(3, 3).renorm(2, 0, -1.0),
     "nanmean of integers": lambda t: t.ones(3, dtype=t.int64).nanmean(),
     "nuclear norm of a vector": lambda t: t.ones(3).norm("nuc"),
+    "a reduction that is not there": lambda t: t.ones(3).scatter_reduce(
+        0, t.zeros(3, dtype=t.int64), t.ones(3), "most"
+    ),
+    "scattering another dtype": lambda t: t.ones(3).scatter_reduce(
+        0, t.zeros(3, dtype=t.int64), t.ones(3, dtype=t.float64), "sum"
+    ),
+    "more positions than entries": lambda t: t.ones(3).scatter_reduce(
+        0, t.zeros(5, dtype=t.int64), t.ones(3), "sum"
+    ),
+    "index_reduce with a sum": lambda t: t.ones(3).index_reduce(
+        0, t.zeros(3, dtype=t.int64), t.ones(3), "sum"
+    ),
+    "index_reduce at a matrix": lambda t: t.ones(3).index_reduce(
+        0, t.zeros(3, 1, dtype=t.int64), t.ones(3), "mean"
+    ),
+    "masked_scatter by numbers": lambda t: t.ones(3).masked_scatter(t.ones(3), t.ones(3)),
+    "searches in a number": lambda t: t.searchsorted(t.tensor(1.0), t.ones(2)),
+    "searches among other batches": lambda t: t.searchsorted(t.ones(2, 3), t.ones(3, 1)),
+    "searches on both sides": lambda t: t.searchsorted(
+        t.ones(3), t.ones(2), right=True, side="left"
+    ),
+    "searches on no side": lambda t: t.searchsorted(t.ones(3), t.ones(2), side="up"),
+    "buckets of a matrix": lambda t: t.bucketize(t.ones(3), t.ones(2, 2)),
     "unknown keyword": lambda t: t.ones(3).sum(axes_of=1),
 }
 

@@ -63,6 +63,7 @@ def scatter_reduce(
 
     ``include_self``: the entry that was there is one of them.
     """
+    reduce = {"max": "amax", "min": "amin"}.get(reduce, reduce)
     if reduce not in ("sum", "prod", "mean", "amax", "amin"):
         raise RuntimeError(
             f"reduce argument must be either sum, prod, mean, amax or amin, got {reduce}"
@@ -80,9 +81,11 @@ def scatter_reduce(
     if 0 in index.shape:
         return a
     if any(
-        isinstance(n, int) and isinstance(m, int) and (n > s or (k != axis and n > m))
-        for k, (n, s, m) in enumerate(zip(index.shape, src.shape, a.shape, strict=True))
-    ):  # fmt: skip
+        isinstance(n, int) and isinstance(m, int) and n > m
+        for k in range(a.ndim)
+        for e in ((src,) if k == axis else (src, a))
+        for n, m in [(index.shape[k], e.shape[k])]
+    ):
         raise ShapeError(
             f"Expected index {shape_text(index.shape)} to be no larger than self "
             f"{shape_text(a.shape)} apart from dimension {axis} and to be no larger size than src "
@@ -189,13 +192,7 @@ def searchsorted(
         lines = gather(lines, sorter, -1)
     if not lines.ndim:
         raise ShapeError("torch.searchsorted(): boundaries tensor should have positive dimension")
-    if not isinstance(values, Expr):
-        values, lines = promoted(values, lines)
-    elif values.dtype is not lines.dtype:
-        raise DTypeError(
-            "torch.searchsorted(): boundary tensor and input value tensor should have same dtype, "
-            f"but got boundary tensor {lines.dtype} and input value tensor {values.dtype}"
-        )
+    values, lines = promoted(values, lines)
     if lines.ndim > 1 and lines.shape[:-1] != values.shape[:-1]:
         raise ShapeError(
             "torch.searchsorted(): boundaries tensor should be 1 dimension or the first N-1 "
@@ -217,6 +214,4 @@ def bucketize(
     """The number of the interval between sorted boundaries that each entry lies in."""
     if boundaries.ndim != 1:
         raise ShapeError(f"boundaries tensor must be 1 dimension, but got dim({boundaries.ndim})")
-    if isinstance(input, Expr):
-        input, boundaries = promoted(input, boundaries)
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
