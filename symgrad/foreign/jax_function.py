@@ -46,6 +46,7 @@ class Opaque:
         self.name, self.flat, self.several = name, flat, several
         self.types = functools.lru_cache(maxsize=512)(types)
         self.traits = traits
+        self._backs: dict[Any, Opaque] = {}
         hint = name.replace("jax:", "")
         function = flat if several else lambda *values: flat(*values)[0]
         self.op = Op(
@@ -87,16 +88,21 @@ class Opaque:
             parts[place] = project(found, number) if back.several else found
         return tuple(parts)
 
-    @functools.cache  # noqa: B019 - as long as the operation itself
     def _back(
         self, count: int, places: tuple[int, ...], extra: int, results: tuple[int, ...]
     ) -> Opaque:
+        key = places, extra, results
+        if key in self._backs:
+            return self._backs[key]
+
         def types(kinds: Sequence[Kind]) -> list[Kind]:
             front = kinds[count][0][:extra]
             return [((*front, *kinds[k][0]), kinds[k][1]) for k in places]
 
         flat = pulled_back(self.flat, count, places, extra, results)
-        return Opaque(f"vjp[{self.name}]", flat, types, len(places) > 1, "opaque derivative")
+        made = Opaque(f"vjp[{self.name}]", flat, types, len(places) > 1, "opaque derivative")
+        self._backs[key] = made
+        return made
 
     def over_batch(self, node: Expr, whole: tuple[Expr, ...], size: Size) -> Expr:
         """The call for a batch of examples, of which ``node`` is one."""

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
-from symgrad.tensors.tensor import Tensor
+from symgrad.tensors.tensor import Inside, Tensor
 
 Convert = Callable[[Tensor], Tensor]
 
@@ -45,12 +45,12 @@ class Conversion:
                 module._apply(fn)
         for param in self._parameters.values():
             if param is not None:
-                grad = param.grad
+                grad = param._grad if type(param._grad) is Inside else param.grad
                 replaced = fn(param.data)
                 if replaced is not param.data:
                     param.grad = None
                     param.data = replaced
-                    param.grad = None if grad is None else fn(grad.detach())
+                    param._grad = fn(grad.detach()) if isinstance(grad, Tensor) else grad
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self._buffers[name] = fn(buffer)
@@ -124,9 +124,4 @@ class Conversion:
 def clear_gradients(params: Any, set_to_none: bool) -> None:
     """Forget the gradients, or fill them with zeros in place."""
     for param in params:
-        if param.grad is not None:
-            if set_to_none:
-                param.grad = None
-            else:
-                param.grad = param.grad.detach()
-                param.grad.zero_()
+        param.clear_gradient(set_to_none)

@@ -70,6 +70,9 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
             owners.append(owner)
             targets.append(n)
     whole = Gradient(node, seed, tuple(targets), create, keep)
+    if modes.capture is not None:
+        for owner in owners:
+            modes.capture.reads_gradient(owner)
     with lock:  # other threads may add to the same gradients
         for k, owner in enumerate(owners):
             if owner._grad is None and owner._hooks is None:

@@ -16,19 +16,36 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import shape_text, whole_number
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.errors import DTypeError, ShapeError, TraceError
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
 from symgrad.recording.gradients import backward
 from symgrad.recording.record import Leaf, Record, leaf_like, modes, tracked_leaf
 from symgrad.simplify import GROUPS, rewrite
+from symgrad.tensors import wording
 from symgrad.tensors.calls import as_operand, call
 from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import Size, Storage, device, device_name, jax_device
 from symgrad.tensors.views import Viewing, view_of
-from symgrad.tensors.wording import foreign_call
+
+
+class Inside:
+    """Stands for a gradient that a compiled step computed and did not hand out."""
+
+    def __init__(self, step: str) -> None:
+        self.step = step
+
+    def error(self, owner: Any) -> TraceError:
+        """What reading such a gradient raises."""
+        word = wording.name_of(owner._now(), wording.variables(wording.user_frame())) or "p"
+        return TraceError(
+            f"the gradient of {word} stayed inside the compiled {self.step}, which clears it first "
+            "and so has no need to keep it.",
+            f"Return it ({word}.grad) from {self.step}, or clear gradients outside of it.",
+            place=wording.user_line(),
+        )
 
 
 class Tensor(Viewing):
@@ -140,8 +157,15 @@ class Tensor(Viewing):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that ``backward()`` left here."""
+        """The gradient that ``backward()`` left here.
+
+        Raises TraceError where a compiled step made it and kept it inside.
+        """
+        if modes.capture is not None:
+            modes.capture.reads_gradient(self)
         held = self._grad
+        if type(held) is Inside:
+            raise held.error(self)
         if type(held) is tuple:
             whole, index = held
             held = self._grad = Tensor.from_node(whole.part(index))
@@ -154,7 +178,22 @@ class Tensor(Viewing):
                 f"assigned grad has data of a different size: {shape_text(tuple(new.shape))} for "
                 f"a tensor of {shape_text(tuple(self.shape))}"
             )
+        if modes.capture is not None:
+            modes.capture.clears_gradient(self)
         self._grad = new
+
+    def clear_gradient(self, to_none: bool = True) -> None:
+        """Forget the gradient, or fill it with zeros in place where there is one."""
+        if modes.capture is not None:
+            modes.capture.clears_gradient(self)
+        held = self._grad
+        if to_none or held is None:
+            self._grad = None
+        elif type(held) is Inside:
+            self._grad = self.detach() * 0
+        else:
+            self._grad = self.grad.detach()  # type: ignore[union-attr]
+            self._grad.zero_()
 
     @property
     def T(self) -> Tensor:
@@ -319,6 +358,7 @@ class Tensor(Viewing):
         if modes.capture is not None:
             modes.capture.rebinds(storage)
             storage.node = new.node()
+            storage.version += 1
             return self
         if storage.shared is not None:
             np.copyto(storage.shared, arrays.to_numpy(new.array()))
@@ -369,7 +409,7 @@ class Tensor(Viewing):
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise foreign_call(func, args, kwargs or {}, Tensor)
+        raise wording.foreign_call(func, args, kwargs or {}, Tensor)
 
 
 Reading.base = Tensor

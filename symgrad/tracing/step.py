@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -21,7 +22,7 @@ from symgrad.errors import TraceError
 from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
-from symgrad.tensors.tensor import Tensor
+from symgrad.tensors.tensor import Inside, Tensor
 from symgrad.tracing.symbolic import compile_tensors
 
 ALONE = next(map(sys.getrefcount, [object()])) + 1
@@ -43,6 +44,16 @@ class Capture:
         self.draws: dict[int, tuple[Leaf, Callable[[], Any]]] = {}
         self.modules: list[tuple[Any, bool]] = []
         self.tensors: list[Tensor] = []
+        self.gradients: dict[int, tuple[Tensor, Any, bool]] = {}
+
+    def reads_gradient(self, t: Tensor) -> None:
+        """The program depends on what ``.grad`` holds before the call."""
+        if id(t) not in self.gradients:
+            self.gradients[id(t)] = t, _gradient_of(t), False
+
+    def clears_gradient(self, t: Tensor) -> None:
+        """The program replaces what ``.grad`` holds before the call."""
+        self.gradients.setdefault(id(t), (t, t._grad, True))
 
     def reads(self, t: Tensor) -> Any:
         """The node of a tensor's storage; what is pending from before the capture gets a value."""
@@ -97,13 +108,21 @@ class _Variant:
         except BaseException:
             for storage, node in capture.before.values():
                 storage.node = node
+            for t, before, _ in capture.gradients.values():
+                t._grad = before
             raise
         finally:
             modes.capture = None
         self.result = result
         self.outputs = list(_tensors(result))
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
-        roots = [t.node() for t in self.outputs] + [s.node for s in self.rebound]
+        self._gradients = _Gradients(capture, function)
+        capture.gradients.clear()
+        roots = [
+            *(t.node() for t in self.outputs),
+            *(s.node for s in self.rebound),
+            *self._gradients.nodes,
+        ]
         roots = [r.source if type(r) is Leaf and r.source is not None else r for r in roots]
         positions = {id(leaf): k for k, (leaf, _) in enumerate(fresh)}
         self.rates: list[tuple[int, Any, dict[str, Any]]] = []
@@ -140,13 +159,10 @@ class _Variant:
         gathered = [*owned, *rest]
         self._arrange = _picker([gathered.index(k) for k in range(len(gathered))])
         count = len(self.outputs)
-        place_of = {id(s): p for s, p in zip(self.rebound, self.places[count:], strict=True)}
+        bound = list(zip(self.rebound, self.places[count:], strict=False))
+        place_of = {id(s): p for s, p in bound}
         self._new = _picker([place_of[id(s)] for s in self._replaced])
-        self._others = [
-            (s, p)
-            for s, p in zip(self.rebound, self.places[count:], strict=True)
-            if all(s is not r for r in self._replaced)
-        ]
+        self._others = [(s, p) for s, p in bound if all(s is not r for r in self._replaced)]
         self._kinds = [t._now() for t in self.outputs]
         self._single = isinstance(result, Tensor)
         self.optimizers = {id(o): o for o, _, _ in capture.rates.values()}
@@ -163,8 +179,7 @@ class _Variant:
             storage.node = node
         for t in capture.tensors:
             t._leaf = None
-            if t._tracked and t.grad is not None and type(t.grad._now()) is not Leaf:
-                t.grad = None
+        self._gradients.places = self.places[count + len(self.rebound) :]
         self.owners = [t for t in capture.tensors if t._tracked]
 
     def fits(self) -> bool:
@@ -176,7 +191,7 @@ class _Variant:
             now[at] = None
             if now != known:
                 return False
-        return True
+        return self._gradients.fit()
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
@@ -222,6 +237,7 @@ class _Variant:
             self._rebind(leaves, counts, new)
         for storage, place in self._others:
             storage.rebind(leaf_like(storage.node, found[place]))
+        self._gradients.leave(found)
         if self._single:
             return Tensor(Storage(leaf_like(self._kinds[0], found[self.places[0]])))
         supply = iter(
@@ -241,6 +257,73 @@ class _Variant:
                 storage.version += 1
             else:
                 storage.rebind(leaf_like(leaf, array))
+
+
+class _Gradients:
+    """What a variant does to ``.grad`` of the tensors it meets.
+
+    ``nodes``: pending gradients that are left behind, results of the program.
+    """
+
+    def __init__(self, capture: Capture, function: Callable[..., Any]) -> None:
+        self.nodes: list[Any] = []
+        self.places: Sequence[int] = ()
+        self._before: list[tuple[Tensor, Callable[[], Any]]] = []
+        self._constant: list[tuple[Tensor, Any]] = []
+        self._kept: list[Tensor] = []
+        self._made: list[Tensor | None] = []
+        inside = Inside(f"function {getattr(function, '__name__', '')}".rstrip())
+        for t, before, cleared in capture.gradients.values():
+            after, t._grad = t._grad, before
+            if not cleared:
+                self._before.append((t, _nothing if before is None else weakref.ref(before)))
+            if after is None or (cleared and after is not before):
+                self._constant.append((t, None if after is None else inside))
+            elif after is not before:
+                t._grad = after
+                self.nodes.append(_gradient_of(t).node())
+                t._grad = before
+                self._kept.append(t)
+                self._made.append(None)
+
+    def fit(self) -> bool:
+        """Are the gradients that the program reads those of the capture?"""
+        for t, before in self._before:  # noqa: SIM110 - half the time of all()
+            if t._grad is not before():
+                return False
+        return True
+
+    def leave(self, found: Sequence[Any]) -> None:
+        """Set ``.grad`` as the function does."""
+        for t, what in self._constant:
+            t._grad = what
+        for k, (t, node, place) in enumerate(zip(self._kept, self.nodes, self.places, strict=True)):
+            leaf, made = leaf_like(node, found[place]), self._made[k]
+            if made is None or _seen(made):
+                made = self._made[k] = Tensor(Storage(leaf))
+            else:
+                made._storage.rebind(leaf)
+            t._grad = made
+
+
+def _nothing() -> None:
+    """What a tensor without a gradient holds."""
+
+
+def _seen(made: Tensor) -> bool:
+    """Does somebody else hold a gradient of an earlier call, a view of it, or its memory?"""
+    held = sys.getrefcount(made) > 4  # by the list, the caller, this function, the count
+    return held or made._storage.shared is not None
+
+
+def _gradient_of(t: Tensor) -> Any:
+    """What ``.grad`` holds, a pending one as a tensor."""
+    if type(t._grad) is tuple:
+        whole, index = t._grad
+        t._grad = Tensor.from_node(whole.part(index))
+    if type(t._grad) is Inside:
+        raise t._grad.error(t)
+    return t._grad
 
 
 _node, _value, _training = attrgetter("node"), attrgetter("value"), attrgetter("training")
@@ -322,7 +405,8 @@ def _mapped(result: Any, change: Callable[[Tensor], Any]) -> Any:
 class CompiledStep:
     """A function of tensors that runs as one executable; ``.source`` shows the last one.
 
-    Gradients that the function makes stay inside unless it returns them: ``.grad`` is None after.
+    Gradients that the function clears before it makes them stay inside: reading such a ``.grad``
+    afterwards raises TraceError.  Those that it adds to are kept, as without ``compile``.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:

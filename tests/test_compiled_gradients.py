@@ -1,0 +1,232 @@
+"""``.grad`` and options of optimizers beside compiled steps: as without compile, or an explained error."""
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad import nn, optim
+
+X = np.linspace(-1, 1, 12, dtype=np.float32).reshape(4, 3)
+
+
+def plain(function):
+    return function
+
+
+def parts(rule=optim.SGD, **options):
+    sg.manual_seed(0)
+    model = nn.Linear(3, 2)
+    return model, rule(model.parameters(), **{"lr": 0.1, **options})
+
+
+def slope(model):
+    return None if model.weight.grad is None else model.weight.grad.tolist()
+
+
+def check(run):
+    """``run(wrap)`` gives the same numbers compiled as not."""
+    for a, b in zip(run(plain), run(sg.compile), strict=True):
+        if a is None or b is None:
+            assert a is b
+        else:
+            np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_steps_that_clear_at_the_end(to_none):
+    def run(wrap):
+        model, optimizer = parts()
+
+        @wrap
+        def step(x):
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=to_none)
+            return loss
+
+        for k in range(4):
+            yield step(sg.tensor(X * (k + 1))).item()
+            yield slope(model)
+
+    check(run)
+
+
+def test_steps_that_never_clear_accumulate():
+    def run(wrap):
+        model, optimizer = parts()
+
+        @wrap
+        def step(x):
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        for k in range(5):
+            yield step(sg.tensor(X * (k + 1))).item()
+            yield slope(model)
+
+    check(run)
+
+
+def test_accumulation_over_compiled_calls():
+    variants = []
+
+    def run(wrap):
+        model, optimizer = parts()
+
+        @wrap
+        def micro(x):
+            loss = (model(x) ** 2).mean()
+            loss.backward()
+            return loss
+
+        kept = []
+        for k in range(12):
+            yield micro(sg.tensor(X * (k % 4))).item()
+            yield slope(model)
+            if k % 3 == 2:
+                kept.append(model.weight.grad)
+                yield from (g.tolist() for g in kept)
+                optimizer.step()
+                optimizer.zero_grad()
+        if wrap is sg.compile:
+            variants.extend(v for group in micro._variants.values() for v in group)
+
+    check(run)
+    assert len(variants) <= 8  # one for cleared gradients, one for each that somebody kept
+
+
+def test_accumulation_settles_on_two_programs():
+    model, optimizer = parts()
+
+    @sg.compile
+    def micro(x):
+        (model(x) ** 2).mean().backward()
+
+    for k in range(12):
+        micro(sg.tensor(X))
+        if k % 3 == 2:
+            optimizer.step()
+            optimizer.zero_grad()
+    assert sum(map(len, micro._variants.values())) == 2
+
+
+def test_gradients_of_eager_passes_are_added_to():
+    def run(wrap):
+        model, optimizer = parts()
+
+        @wrap
+        def step(x):
+            (model(x) ** 2).mean().backward()
+            optimizer.step()
+
+        (3 * model.weight).sum().backward()
+        step(sg.tensor(X))
+        yield slope(model)
+        yield model.weight.tolist()
+
+    check(run)
+
+
+def test_a_gradient_that_stays_inside_says_so():
+    model, optimizer = parts()
+    weight = model.weight
+
+    @sg.compile
+    def step(x):
+        optimizer.zero_grad()
+        loss = (model(x) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    for _ in range(2):
+        step(sg.tensor(X))
+        with pytest.raises(sg.TraceError) as problem:
+            weight.grad  # noqa: B018
+        first, place, remedy = str(problem.value).split("\n  ")
+        assert first == (
+            "the gradient of weight stayed inside the compiled function step, which clears it first "
+            "and so has no need to keep it."
+        )
+        assert place.startswith("test_compiled_gradients.py:")
+        assert remedy == (
+            "Return it (weight.grad) from function step, or clear gradients outside of it."
+        )
+        for use in (optimizer.step, lambda: (model(sg.tensor(X)) ** 2).mean().backward()):
+            with pytest.raises(sg.TraceError, match="stayed inside the compiled function step"):
+                use()
+    model.to(sg.float32)
+    model.state_dict()
+    optimizer.zero_grad(set_to_none=False)
+    assert slope(model) == [[0] * 3] * 2
+    step(sg.tensor(X))
+    optimizer.zero_grad()
+    assert weight.grad is None
+    (model(sg.tensor(X)) ** 2).mean().backward()
+    assert weight.grad is not None
+    step(sg.tensor(X))  # what an eager pass left is cleared by the step
+    with pytest.raises(sg.TraceError):
+        slope(model)
+
+
+def test_a_gradient_that_is_returned():
+    def run(wrap):
+        model, optimizer = parts()
+
+        @wrap
+        def step(x):
+            optimizer.zero_grad()
+            (model(x) ** 2).mean().backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+            optimizer.step()
+            return model.weight.grad
+
+        for _ in range(3):
+            yield step(sg.tensor(X)).tolist()
+
+    check(run)
+
+
+def test_an_evaluation_leaves_gradients_alone():
+    model, _ = parts()
+    (model(sg.tensor(X)) ** 2).mean().backward()
+    before = model.weight.grad
+    values = before.tolist()
+    forward = sg.compile(model)
+    forward(sg.tensor(X))
+    assert model.weight.grad is before
+    assert before.tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("rule", "first", "then"),
+    [
+        (optim.SGD, {"weight_decay": 0.0}, {"weight_decay": 0.5}),
+        (optim.SGD, {"momentum": 0.9}, {"momentum": 0.1}),
+        (optim.Adam, {"betas": (0.9, 0.999)}, {"betas": (0.5, 0.9)}),
+        (optim.Adam, {"eps": 1e-8}, {"eps": 1e-1}),
+        (optim.AdamW, {"weight_decay": 0.01}, {"weight_decay": 0.5, "lr": 0.01}),
+    ],
+)
+def test_options_that_change_after_compilation(rule, first, then):
+    def run(wrap):
+        model, optimizer = parts(rule, **first)
+
+        @wrap
+        def step(x):
+            optimizer.zero_grad()
+            (model(x) ** 2).mean().backward()
+            optimizer.step()
+
+        for changed in (first, then, first, then):
+            optimizer.param_groups[0].update(changed)
+            for _ in range(2):
+                step(sg.tensor(X))
+                yield model.weight.tolist()
+        if wrap is sg.compile:
+            assert sum(map(len, step._variants.values())) == 2
+
+    check(run)
