@@ -107,9 +107,12 @@ def values_of(derivation: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
         feeds[leaf] = rng.integers(0, 4, shape) if whole else rng.normal(size=shape)
     inputs = {name_of(leaf): value for leaf, value in feeds.items()}
     found: dict[str, np.ndarray] = {}
-    for line in derivation.lines:
-        d = line.definition
-        feeds[d.symbol] = found[name_of(d.symbol)] = evaluate([d.expr], feeds, SIZES)[0]
+    shown = {x.definition.symbol for x in derivation.lines}
+    lines = [x.definition for x in derivation.lines if x.definition.expr.op.name == "onehot"]
+    for d in [*lines, *(x for x in derivation.source.definitions if x.kind != "given")]:
+        feeds[d.symbol] = value = evaluate([d.expr], feeds, SIZES)[0]
+        if d.symbol in shown:
+            found[name_of(d.symbol)] = value
     return inputs, found
 
 

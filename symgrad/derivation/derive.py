@@ -12,10 +12,10 @@ from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.entries import OUTSIDE
 from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
-from symgrad.derivation.lines import GRADIENT, Definition, Lines
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
 from symgrad.derivation.stream import fits_stdout
+from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
@@ -56,7 +56,7 @@ class Derivation:
                     Line(Definition(leaf, node, "forward"), notation.name(name_of(leaf)), right)
                 )
         for d in lines.definitions:
-            if d.kind == "given":
+            if d.kind in (GIVEN, WITHIN):
                 continue
             right, at = d.form or form_of(d.expr, lines.written, lines.named)
             left = notation.name(name_of(d.symbol))
@@ -117,6 +117,11 @@ class Derivation:
         return list(found)
 
     @property
+    def reserved(self) -> set[str]:
+        """Letters that no index may have."""
+        return set()
+
+    @property
     def letters(self) -> dict[Slot, str]:
         """Letters of the index slots of the whole block."""
         taken = {name_of(i) for i in self.inputs} | {
@@ -124,6 +129,7 @@ class Derivation:
         }
         for leaf in self.inputs:
             taken.update(letters_of(leaf.shape))
+        taken |= self.reserved
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
         return notation.assign_letters(slots, self.sizes, taken)
 
@@ -141,7 +147,7 @@ class Derivation:
         given += [
             f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}"
             for d in self.source.definitions
-            if d.kind == "given" and d.of is not None
+            if d.kind == GIVEN and d.of is not None
         ]
         given += [f"{word} = 0 outside its range" for word in self._extended()]
         if given:
@@ -157,9 +163,13 @@ class Derivation:
             (printer.text(x.left), "   ".join(filter(None, [printer.text(x.right), x.remark])))
             for x in self.lines
         ]
-        width = max((len(left) for left, _ in texts), default=0)
-        width = min(width, 8)
-        return "\n".join([*rows, *(f"{left:<{width}} = {right}" for left, right in texts)])
+        width = min(max((len(left) for left, _ in texts), default=0), 8)
+        shown = [f"{left:<{width}} = {right}" for left, right in texts]
+        return "\n".join([*rows, *self.arranged(shown)])
+
+    def arranged(self, rows: list[str]) -> list[str]:
+        """The rows that the lines are printed in."""
+        return rows
 
     @property
     def ascii(self) -> str:
@@ -178,18 +188,21 @@ class Derivation:
         ranks.update({name_of(i): i.ndim for i in self.inputs})
         rows = []
         for x in self.lines:
-            d = x.definition
-            if d.kind == GRADIENT and d.of is not None:
-                left = (
-                    r"\frac{\partial L}{\partial "
-                    + latex_of(notation.name(name_of(d.of)), letters, ranks)
-                    + "}"
-                )
-            else:
-                left = latex_of(x.left, letters, ranks)
             said = rf" \quad\text{{{x.remark}}}" if x.remark else ""
+            left = self._latex_left(x, letters, ranks)
             rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}{said}")
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+    def _latex_left(self, x: Line, letters: dict[Slot, str], ranks: dict[str, int]) -> str:
+        d, left = x.definition, x.left
+        base = left.items[0].data if left.kind == "index" else left.data
+        if d.kind != GRADIENT or d.of is None or not base.startswith("∂"):
+            return latex_of(left, letters, ranks)
+        of = latex_of(notation.name(name_of(d.of)), letters, ranks)
+        output = latex_of(notation.name(base[1:].partition("/")[0]), letters)
+        text = rf"\frac{{\partial {output}}}{{\partial {of}}}"
+        at = [latex_of(item, letters) for item in left.items[1:]]
+        return f"{{{text}}}_{{[{','.join(at)}]}}" if at else text
 
     def _repr_latex_(self) -> str:
         return f"$$\n{self.latex()}\n$$"

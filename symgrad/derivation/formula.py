@@ -118,11 +118,15 @@ def form_of(
     e: Expr,
     written: Written | None = None,
     named: Callable[[Expr], Form | None] = symbol_name,
+    entries: bool = False,
 ) -> tuple[Form, tuple[Form, ...]]:
-    """The form of an expression and the indices of its left-hand side (none in matrix form)."""
+    """The form of an expression and the indices of its left-hand side (none in matrix form).
+
+    ``entries`` asks for index form whatever else there is.
+    """
     written = written or Written()
     recogniser = Recogniser(named, written)
-    whole = recogniser.form(e)
+    whole = None if entries and e.shape else recogniser.form(e)
     if whole is not None:
         return whole, ()
     counts: dict[Size, int] = {}

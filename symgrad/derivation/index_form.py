@@ -177,7 +177,7 @@ class Indexer:
             (under if inverse else over).append(inner)
         del self.scope[depth:]
         over, under = powers(over), powers(under)
-        over.sort(key=lambda f: 2 * _is_delta(f) + (f.kind in ("sum", "total")))
+        over.sort(key=precedence)
         body = product(over) if over else Form("number", (), ONE)
         if under:
             body = Form("quotient", (body, product(under)))
@@ -187,6 +187,14 @@ class Indexer:
                 body = body.items[0]
             body = Form("total", (body,), tuple(bound))
         return scaled(coefficient, body)
+
+
+def precedence(form: Form) -> tuple[bool, bool, int, bool]:
+    """Factors of an entry: few indices first, adjoints before values, then sums, 1[i = j] last."""
+    plain = form.kind == "index" and form.items[0].kind == "name"
+    adjoint = plain and form.items[0].data.startswith("δ")
+    rank = len(form.items) - 1 if plain else 9
+    return _is_delta(form), form.kind in ("sum", "total"), rank, not adjoint
 
 
 def unnamed(word: str, *parts: Expr) -> NotationError:

@@ -7,73 +7,55 @@ printed and what is lowered: what is read is what runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from fractions import Fraction
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 
 from symgrad.autodiff import depending, pull_back
-from symgrad.core.build import (
-    CONTRACTION,
-    SUM,
-    add,
-    constant_value,
-    is_zero,
-    linear,
-    ones,
-    relabelling,
-    single_term,
-    terms_of,
-    zeros,
-)
+from symgrad.core.build import ONE, add, is_zero, linear, ones, product, zeros
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation.formula import form_of
-from symgrad.derivation.matrix_form import Recogniser
+from symgrad.derivation.layers import (
+    Layer,
+    Standardised,
+    insides,
+    softmax_adjoint,
+    softmax_sum,
+    standardised,
+)
 from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
-from symgrad.derivation.notation import Form, name, subscript
-from symgrad.derivation.opaque import remark
+from symgrad.derivation.notation import Form, call
 from symgrad.derivation.order import Written
+from symgrad.derivation.tidy import (
+    ADJOINT,
+    FORWARD,
+    GIVEN,
+    GRADIENT,
+    WITHIN,
+    Definition,
+    Lines,
+    flat,
+    inline,
+    replaced,
+    reuse,
+)
 from symgrad.errors import NotationError
 
-FORWARD, ADJOINT, GRADIENT = "forward", "adjoint", "gradient"
 
-
-@dataclass(slots=True)
-class Definition:
-    """``symbol = expr``: a forward value, an adjoint or a gradient (``of`` which symbol).
-
-    ``form`` is the right side and the indices of the left side, once it is known.
-    """
-
-    symbol: Expr
-    expr: Expr
-    kind: str
-    of: Expr | None = None
-    form: tuple[Form, tuple[Form, ...]] | None = None
-
-
-@dataclass(slots=True)
-class Lines:
-    """All definitions of a derivation in order, with the names of nodes that stay nodes."""
-
-    definitions: list[Definition] = field(default_factory=list[Definition])
-    shown: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
-    written: Written = field(default_factory=Written)
-    outputs: list[Expr] = field(default_factory=list[Expr])
-
-    @property
-    def output(self) -> Expr:
-        """The symbol of the first output."""
-        return self.outputs[0]
-
-    def named(self, e: Expr) -> Form | None:
-        """Symbols and shown nodes print as their names."""
-        if e.op is SYMBOL:
-            return name(name_of(e))
-        found = self.shown.get(e)
-        return name(name_of(found)) if found is not None else None
+def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
+    """Are the layers called by name?  One alone is opened; what is inside them needs no name."""
+    for x in layers.values():
+        for node in insides(x):
+            found.pop(node, None)
+        if x.x.args:
+            found.setdefault(x.x, "*")
+    called = len(layers) > 1 or any(kind not in ("*", "R") for kind in found.values())
+    called = called and all(x.last for x in layers.values())
+    for x in layers.values() if called else ():
+        found[x.top] = "N"
+    return called
 
 
 def derive_lines(
@@ -83,6 +65,7 @@ def derive_lines(
     written: Written | None = None,
     chosen: Mapping[Expr, str] | None = None,
     gradients_of: int | None = 0,
+    taken: Iterable[str] = (),
 ) -> Lines:
     """The lines of ``outputs``, and of the gradient of one of them for every ``wanted`` symbol.
 
@@ -92,10 +75,12 @@ def derive_lines(
     builder = _Builder(
         list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
     )
+    builder.names.taken.update(taken)
     builder.forward()
     if gradients_of is not None:
         builder.backward(gradients_of)
-        builder.inline()
+        reuse(builder.lines)
+        inline(builder.lines)
     builder.settle()
     return builder.lines
 
@@ -121,6 +106,9 @@ class _Builder:
         self.moved: dict[Expr, Expr] = {}
         self.made: dict[Expr, Expr] = {}
         self.parts: dict[Expr, Expr] = {}
+        self.layers: dict[Expr, Layer] = {}  # by the symbol of the line that they own
+        self.entrywise: set[str] = set()
+        self.called: dict[Expr, Layer] = {}  # by the node that a call stands for
 
     # -------------------------------------------------------------- forward
 
@@ -131,33 +119,46 @@ class _Builder:
         order = written_order(roots, written)
         reserved = NameTable(self.names.taken)
         finals = [reserved.fresh(word) for word, _ in self.outputs]
+        layers = {x.node: x for x in standardised(order)}
         found = kinds(order, roots)
+        opened = not calls(layers, found)
         chosen = {e: w for e, w in self.chosen.items() if e in set(order)}
         table = assign(found, self.names, chosen)
         self._show_onehots(order)
         for node in order:
             word = table.get(node)
-            if word is not None and node not in roots:
+            if node in layers:
+                self.layer(layers[node], opened)
+            elif word is not None and node not in roots:
                 self._define(node, word)
         for word, (_, e) in zip(finals, self.outputs, strict=True):
             self.lines.outputs.append(self._define(e, word))
 
     def _define(self, node: Expr, word: str) -> Expr:
-        expr, form = self._settled(self._over_names(node), FORWARD, self.lines.definitions)
+        over, layer = self._over_names(node), self.called.get(node)
+        if layer is None:
+            over, form = self._settled(over, FORWARD, self.lines.definitions)
+        else:
+            x = layer.layer
+            form = self._spelt("LN", x.x, x.weight, x.bias, x.epsilon()), ()
         leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
-        self.lines.definitions.append(Definition(leaf, expr, FORWARD, form=form))
+        self.lines.definitions.append(Definition(leaf, over, FORWARD, form=form))
         self.moved[node] = leaf
+        if layer is not None:
+            self.layers[leaf] = layer
         return leaf
 
     def _settled(
-        self, expr: Expr, kind: str, definitions: list[Definition]
+        self, expr: Expr, kind: str, definitions: list[Definition], entries: bool = False
     ) -> tuple[Expr, tuple[Form, tuple[Form, ...]]]:
         """``expr`` and its form; what needs a name for it gets a line before it."""
         lines, stack = self.lines, [expr]
         while True:
             top = replaced(stack[-1], self.parts, lines.written)
             try:
-                form = form_of(top, lines.written, lines.named)
+                form = form_of(top, lines.written, lines.named, entries and len(stack) == 1)
+                if len(stack) == 1 and self._rows_of_entries(form[0]):
+                    form = form_of(top, lines.written, lines.named, entries=True)
             except NotationError as error:
                 stack[-1] = top
                 stack += [part for part in error.parts if part not in self.parts]
@@ -173,13 +174,29 @@ class _Builder:
             self.parts[part] = self.parts[top] = leaf
             definitions.append(Definition(leaf, top, kind, form=form))
 
+    def _note_entries(self, line: Definition) -> None:
+        """Remember values that are defined entry by entry, and their adjoints."""
+        owner = name_of(line.of) if line.of is not None else ""
+        if (line.form is not None and line.form[1]) or owner in self.entrywise:
+            self.entrywise.add(name_of(line.symbol))
+
+    def _rows_of_entries(self, form: Form) -> bool:
+        """Does it sum rows, ``Σᵢ δY[i,:]``, of what is defined entry by entry?"""
+        while form.kind == "scale":
+            form = form.items[0]
+        row = form.items[0] if form.kind == "total" else form
+        return row.kind == "index" and row.items[-1].kind == "all" and (
+            row.items[0].data in self.entrywise
+        )  # fmt: skip
+
     def settle(self) -> None:
         """Every line gets its form, and the lines before it that this needs."""
         kept: list[Definition] = []
         for line in self.lines.definitions:
-            if line.kind != "given" and line.form is None:
-                line.expr, line.form = self._settled(line.expr, line.kind, kept)
+            if line.kind not in (GIVEN, WITHIN) and line.form is None:
+                line.expr, line.form = self._settled(line.expr, line.kind, kept, line.entries)
             kept.append(line)
+            self._note_entries(line)
         self.lines.definitions = kept
 
     def _over_names(self, root: Expr) -> Expr:
@@ -215,7 +232,7 @@ class _Builder:
         target = self.lines.outputs[position]
         start = order.index(target)
         last_reader = self._first_readers(definitions, active)
-        prefix = name_of(target)
+        prefix = "L" if target.shape else name_of(target)
         done: set[Expr] = set()
         self._emit_gradients(prefix, len(definitions), last_reader, parts, done)
         for k in range(start, -1, -1):
@@ -253,7 +270,7 @@ class _Builder:
         word = name_of(s)
         if top:
             incoming = symbol(self.names.fresh(f"δ{word}"), s.shape, s.dtype, next(self.numbers))
-            self.lines.definitions.append(Definition(incoming, incoming, "given", s))
+            self.lines.definitions.append(Definition(incoming, incoming, GIVEN, s))
             return incoming
         head, digits = word[:1], word[1:]
         label = f"δ{digits}" if head in "Zz" and digits.isalnum() and digits else f"δ{word}"
@@ -263,27 +280,12 @@ class _Builder:
         return leaf
 
     def _total(self, parts: list[tuple[int, Expr]]) -> Expr:
-        ordered = [e for _, e in sorted(parts, key=lambda pair: pair[0])]
+        calls_last = sorted(parts, key=lambda pair: (pair[1] in self.lines.spelled, pair[0]))
+        ordered = [e for _, e in calls_last]
         total = add(ordered)
         if len(ordered) > 1:
             self.lines.written.note(total, ordered)
-        return self._flat(total)
-
-    def _flat(self, e: Expr) -> Expr:
-        """Sums of sums opened, in a line that the sweep made."""
-        if e.op is not SUM or len(e.args) < 2:
-            return e
-        terms = []
-        for c, a, ls in terms_of(e):
-            if (
-                a.op is SUM
-                and len(a.args) > 1
-                and ls == tuple(range(a.ndim)) == tuple(range(e.ndim))
-            ):
-                terms += [(c * c2, a2, ls2) for c2, a2, ls2 in terms_of(a)]
-            else:
-                terms.append((c, a, ls))
-        return linear(terms, e.shape, e.dtype)
+        return flat(total)
 
     def _sweep(
         self,
@@ -294,12 +296,69 @@ class _Builder:
         parts: dict[Expr, list[tuple[int, Expr]]],
     ) -> None:
         leaves = [e for e in topological([line.expr]) if e.op is SYMBOL and e in active]
-        found = pull_back({line.expr: seed}, leaves)
+        layer = self.layers.get(line.symbol)
+        if layer is not None:
+            rows = self.pulled(layer, seed, active)
+            leaves, found = [e for e, _ in rows], [part for _, part in rows]
+        elif line.expr.op.name == "softmax" and line.expr.args == (*leaves,):
+            found = [self.softmax(line, seed)]
+        else:
+            found = pull_back({line.expr: seed}, leaves)
         for leaf, part in zip(leaves, found, strict=True):
             if part is None or is_zero(part):
                 continue
             part = self._with_names(part, line)
             parts.setdefault(leaf, []).append((k, part))
+
+    def note(self, word: str, expr: Expr, kind: str, of: Expr | None = None) -> Expr:
+        """A line of a layer, entry by entry, and its symbol."""
+        leaf = symbol(self.names.fresh(word), expr.shape, expr.dtype, number=next(self.numbers))
+        self.lines.definitions.append(Definition(leaf, expr, kind, of, entries=True))
+        return leaf
+
+    def softmax(self, line: Definition, seed: Expr) -> Expr:
+        """The adjoint of the argument of a softmax, its sum on a line of its own."""
+        r = self.note("r", softmax_sum(line.symbol, seed), ADJOINT)
+        return softmax_adjoint(line.symbol, seed, r)
+
+    def layer(self, x: Standardised, opened: bool) -> None:
+        """The lines μ, s, N of what is standardised; within a call they are not printed."""
+        kind = FORWARD if opened else WITHIN
+        source = self._over_names(x.x)
+        over = replace(x, x=source)
+        mean = self.note("μ", over.mean(source), kind)
+        natural = tuple(range(source.ndim))
+        off = linear([(ONE, source, natural), (-ONE, over.spread(mean), natural)],
+                     source.shape, source.dtype)  # fmt: skip
+        self.lines.written.note(off, (source, over.spread(mean)))
+        s = self.note("s", over.deviation(off), kind)
+        value = self.note("N" if opened else "N̂", over.over(off, s), kind)
+        self.moved[x.node] = value
+        made = Layer(over, s, value, opened)
+        if opened:
+            self.layers[value] = made
+        else:
+            self.called[x.top] = made
+            self.lines.spelled[value] = self._spelt("LN", source, over.epsilon())
+
+    def _spelt(self, word: str, *parts: Expr | None) -> Form:
+        found = [e for e in parts if e is not None]
+        return call(word, *(form_of(e, self.lines.written, self.lines.named)[0] for e in found))
+
+    def pulled(self, layer: Layer, seed: Expr, active: set[Expr]) -> list[tuple[Expr, Expr]]:
+        """The adjoints of what a layer reads."""
+        x = layer.layer
+        kind = ADJOINT if layer.opened else WITHIN
+        delta = seed if layer.opened else self.note("δN̂", x.weighted(seed), kind)
+        a = self.note("a", x.mean(delta), kind)
+        c = self.note("c", x.mean(product(delta, layer.value)), kind)
+        bracket, operands = x.bracket(delta, layer.value, a, c)
+        self.lines.written.note(bracket, operands)
+        part = x.over(bracket, layer.s)
+        if not layer.opened:
+            part = self.note("q", part, kind)
+            self.lines.spelled[part] = self._spelt("LN′", x.x, x.weight, x.epsilon(), seed)
+        return [pair for pair in layer.adjoints(seed, a, c, part) if pair[0] in active]
 
     def _with_names(self, part: Expr, line: Definition) -> Expr:
         """The value of the line by its name; softmax and σ that the sweep made get one."""
@@ -351,109 +410,5 @@ class _Builder:
                 gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))
                 self.lines.definitions.append(Definition(gradient, expr, GRADIENT, leaf))
 
-    # -------------------------------------------------------------- inlining
 
-    def inline(self) -> None:
-        """From the last adjoint to the first: drop the unused, dissolve what one line reads."""
-        definitions = self.lines.definitions
-        readers: dict[Expr, dict[int, int]] = {}
-        for k, line in enumerate(definitions):
-            for s, times in _reads(line.expr).items():
-                readers.setdefault(s, {})[k] = times
-        gone: set[int] = set()
-        for k in range(len(definitions) - 1, -1, -1):
-            line = definitions[k]
-            if line.kind != ADJOINT:
-                continue
-            uses = readers.get(line.symbol, {})
-            total = sum(uses.values())
-            if total == 0:
-                gone.add(k)
-                self._unread(readers, k, line.expr)
-                continue
-            if not (_trivial(line.expr) or total == 1):
-                continue
-            # A derivative from elsewhere takes names and gives one.
-            if constant_value(line.expr) is None and any(
-                remark(e) for e in (line.expr, *(definitions[reader].expr for reader in uses))
-            ):
-                continue
-            if not _trivial(line.expr) and not self._may_inline(
-                line, definitions[next(iter(uses))]
-            ):
-                continue
-            for reader in list(uses):
-                target = definitions[reader]
-                self._unread(readers, reader, target.expr)
-                target.expr = self._flat(self._replaced(target.expr, line))
-                for s, times in _reads(target.expr).items():
-                    readers.setdefault(s, {})[reader] = times
-            gone.add(k)
-            self._unread(readers, k, line.expr)
-        self.lines.definitions = [d for k, d in enumerate(definitions) if k not in gone]
-
-    def _unread(self, readers: dict[Expr, dict[int, int]], k: int, expr: Expr) -> None:
-        for s in _reads(expr):
-            readers.get(s, {}).pop(k, None)
-
-    def _replaced(self, expr: Expr, line: Definition) -> Expr:
-        return replaced(expr, {line.symbol: line.expr}, self.lines.written)
-
-    def _may_inline(self, line: Definition, reader: Definition) -> bool:
-        """Not where the reader would leave matrix form, nor a Σ into an index-form line."""
-        before = Recogniser(self.lines.named, self.lines.written).form(reader.expr)
-        after_expr = self._replaced(reader.expr, line)
-        after = Recogniser(self.lines.named, self.lines.written).form(after_expr)
-        if before is not None:
-            return after is not None
-        return not any(e.op is CONTRACTION and e.sums for e in topological([line.expr]))
-
-
-def replaced(expr: Expr, table: Mapping[Expr, Expr], written: Written) -> Expr:
-    """``expr`` with the nodes of ``table`` replaced, in the order it was written."""
-    if not table:
-        return expr
-    moved = dict(table)
-    for node in topological([expr], moved.__contains__):
-        if node in moved:
-            continue
-        args = tuple(moved[a] for a in node.args)
-        same = all(a is b for a, b in zip(args, node.args, strict=True))
-        moved[node] = node if same else node.func(*args)
-        if not same:
-            written.carry(node, moved[node], moved)
-    return moved[expr]
-
-
-def _reads(e: Expr) -> dict[Expr, int]:
-    """Symbols of an expression with the number of places that read them."""
-    count: dict[Expr, int] = {}
-    if e.op is SYMBOL:
-        return {e: 1}
-    for node in topological([e]):
-        for a in node.args:
-            if a.op is SYMBOL:
-                count[a] = count.get(a, 0) + 1
-    return count
-
-
-def _trivial(e: Expr) -> bool:
-    """A symbol, scaled or with its axes moved; a number."""
-    if e.op is SYMBOL or (relabelling(e) is not None and e.args[0].op is SYMBOL):
-        return True
-    term = single_term(e)
-    return (term is not None and term[1].op is SYMBOL) or (
-        not topological([e])[0].args and (len(e.args) == 0)
-    )
-
-
-__all__ = [
-    "ADJOINT",
-    "FORWARD",
-    "GRADIENT",
-    "Definition",
-    "Fraction",
-    "Lines",
-    "derive_lines",
-    "subscript",
-]
+__all__ = ["GRADIENT", "Definition", "Lines", "derive_lines"]

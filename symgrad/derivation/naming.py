@@ -8,6 +8,7 @@ Upper case for matrices, lower case for vectors and scalars; numbered when sever
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -88,7 +89,10 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
         foreign = any(u.op.function is not None for u in above)
         activated = [u for u in above if _activation(u)]
         if activated and _affine(node):
-            found[node] = "Z"
+            attends = any(
+                u.op.name == "softmax" and _feeds_product(users.get(u, ())) for u in above
+            )
+            found[node] = "S" if attends and node.ndim > 1 and _product(bare(node)) else "Z"
         elif node.op.name == "softmax":
             found[node] = "P"
         elif node.op.name == "sigmoid":
@@ -109,6 +113,31 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             found[node] = "R" if node.op is SUM else "*"
         elif times.get(node, 0) > 1:
             found[node] = "*"
+    found.update((e, kind) for e, kind in attention(order, users).items() if e not in final)
+    return {node: found[node] for node in order if node in found}
+
+
+def attention(order: Sequence[Expr], users: Mapping[Expr, list[Expr]]) -> dict[Expr, str]:
+    """Q and K, whose product a softmax is taken of, V that it weighs, and O, where it goes on."""
+    place = {node: k for k, node in enumerate(order)}
+    found: dict[Expr, str] = {}
+    for node in order:
+        if node.op.name != "softmax":
+            continue
+        above = [u for u in users.get(node, []) if _product(u) and len(u.args) == 2]
+        scores = bare(node.args[0])
+        if not above or not _product(scores):
+            continue
+        parts = sorted({bare(a) for a in scores.args}, key=place.__getitem__)
+        if len(parts) == 2:
+            pairs = zip(parts, "QK", strict=True)
+            found.update((e, word) for e, word in pairs if _product(e) and _nameable(e))
+        for u in above:
+            for a in map(bare, u.args):
+                if a is not node and _product(a) and _nameable(a):
+                    found[a] = "V"
+            if any(_product(reader) for reader in users.get(u, [])):
+                found[u] = "O"
     return found
 
 
@@ -163,9 +192,10 @@ def assign(
         letter = base_letter(kind, node) if kind != "*" else "*"
         groups.setdefault(letter, []).append(node)
     result: dict[Expr, str] = {}
+    many = Counter(chosen.values())
     for node, word in chosen.items():
-        table.taken.add(word)
-        result[node] = word
+        result[node] = table.fresh(word, 1) if many[word] > 1 else word
+        table.taken.add(result[node])
     for letter, nodes in groups.items():
         for number, node in enumerate(nodes, start=1):
             if letter == "*":
@@ -184,14 +214,17 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
     if len(set(short)) != len(short):
         short = list(paths)
     layers: dict[str, int] = {}
+    repeated = _repeated(short)
     for p in short:
         head, _, tail = p.rpartition(".")
-        if tail in ("weight", "bias"):
+        if tail in ("weight", "bias") and p not in repeated:
             layers.setdefault(head, len(layers) + 1)
     result: list[str] = []
     for p in short:
         head, _, tail = p.rpartition(".")
-        if tail in ("weight", "bias"):
+        if p in repeated:
+            word = repeated[p]
+        elif tail in ("weight", "bias"):
             number = layers[head] if len(layers) > 1 else 0
             word = ("W" if tail == "weight" else "b") + (subscript(number) if number else "")
         else:
@@ -204,6 +237,27 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
             word = f"{base}_{count}"
         result.append(word)
     return result
+
+
+def _repeated(paths: Sequence[str]) -> dict[str, str]:
+    """``blocks.3.q.weight`` → ``Wq₄`` where there are several such blocks."""
+    found: dict[str, tuple[str, str]] = {}
+    for p in paths:
+        match = re.fullmatch(r"(?:.*\.)?(\d+)\.((?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*)\.(weight|bias)", p)
+        if match is not None:
+            where = match[2].replace(".", "_")
+            base = {"weight": "W", "bias": "b"}[match[3]]
+            found[p] = (base + (where if len(where) == 1 else f"_{where}"), match[1])
+    many = Counter(base for base, _ in found.values())
+    return {
+        p: base + subscript(int(number) + 1)
+        for p, (base, number) in found.items()
+        if many[base] > 1 and not base[-1].isdigit()
+    } | {
+        p: base + "_" + subscript(int(number) + 1)
+        for p, (base, number) in found.items()
+        if many[base] > 1 and base[-1].isdigit()
+    }
 
 
 __all__ = [

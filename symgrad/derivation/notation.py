@@ -326,7 +326,7 @@ def assign_letters(
     free = [c for c in POOL if c not in used]
     extra = (f"{c}{n}" for n in range(2, 1000) for c in POOL if f"{c}{n}" not in used)
     rank = {size: k for k, size in enumerate(sizes)}
-    ordered = sorted(slots, key=lambda s: (s.number, rank.get(s.size, len(rank))))
+    ordered = sorted(slots, key=lambda s: (rank.get(s.size, len(rank)), s.number))
     result: dict[Slot, str] = {}
     for slot in ordered:
         result[slot] = free.pop(0) if free else next(extra)

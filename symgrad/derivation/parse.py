@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from symgrad.autodiff import pull_back
 from symgrad.core import dtypes
 from symgrad.core.build import (
     cast,
@@ -23,6 +24,7 @@ from symgrad.core.build import (
     power,
     reduce_sum,
     scale,
+    zeros,
 )
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
@@ -31,6 +33,7 @@ from symgrad.core.sizes import ONE, Size, letter, letters_of, monomial, normal_s
 from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.entries import DEFAULTS
 from symgrad.derivation.grammar import Node, parse
+from symgrad.derivation.layers import layer_norm
 from symgrad.derivation.letters import Algebra, Value
 from symgrad.derivation.tensor_form import INFIX
 from symgrad.errors import SymgradError
@@ -233,6 +236,8 @@ class Reader(Algebra):
             raise self.fail("a row vector where a tensor is needed")
         if given:
             return self.operation(word, parts, given)
+        if word in ("LN", "LN′", "LN_prime") and parts:
+            return Value(self.normalised(word, [p.expr for p in parts]))
         if word == "diag" and len(parts) == 1:
             if parts[0].rank == 1:
                 return Value(diagonal(parts[0].expr), parts[0].letters)
@@ -256,6 +261,16 @@ class Reader(Algebra):
         if word in _CALLED:
             return self.operation(word, parts, ())
         raise self.fail(f"{node.data} is not a function of the notation")
+
+    def normalised(self, word: str, given: list[Expr]) -> Expr:
+        """LN(x, weight, bias, ε), or LN′(x, weight, ε, δ): its adjoint times δ."""
+        seed = given.pop() if word != "LN" else None
+        x, *rest = given
+        scalars = [e for e in rest if not e.shape]
+        made = layer_norm(x, scalars, [e for e in rest if e.shape])
+        if seed is None:
+            return made
+        return pull_back({made: seed}, [x])[0] or zeros(x.shape, x.dtype)
 
     def operation(self, word: str, parts: Sequence[Value], given: Sequence[Any]) -> Value:
         """``word(arguments; parameters)`` by the row of the operation."""

@@ -8,8 +8,8 @@ from symgrad_codegen.program import Program
 
 from symgrad.core.expr import Expr, name_of
 from symgrad.derivation.derive import Derivation
-from symgrad.derivation.lines import GRADIENT, Lines
 from symgrad.derivation.notation import Printer
+from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
 
 
@@ -32,7 +32,7 @@ def program_of(
     rows = [
         Line(d.symbol, d.expr, notes.get(d.symbol, ""))
         for d in lines.definitions
-        if d.kind != "given"
+        if d.kind != GIVEN
     ]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary)
 

@@ -15,10 +15,10 @@ from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import leaves, substitute
 from symgrad.derivation.derive import Derivation, Line
 from symgrad.derivation.formula import form_of
-from symgrad.derivation.lines import FORWARD, GRADIENT, Definition, Lines
 from symgrad.derivation.matrix_form import sum_form
 from symgrad.derivation.notation import Form, Slot, name, product, scaled, slots_of
 from symgrad.derivation.notation import assign_letters as assigned
+from symgrad.derivation.tidy import FORWARD, GRADIENT, Definition, Lines
 from symgrad.simplify import simplify
 from symgrad.structured.derive import hessian
 from symgrad.structured.form import structure_form

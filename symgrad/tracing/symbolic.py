@@ -17,6 +17,7 @@ from symgrad.core.expr import Expr, name_of
 from symgrad.core.expr import symbol as expr_symbol
 from symgrad.core.sizes import shape_text
 from symgrad.core.traverse import leaves
+from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.naming import written_order
@@ -120,11 +121,11 @@ def derive(
     else:
         listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
         wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
-    label = "L" if not e.shape else "Y"
-    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
+    label = chosen.get(e, "L" if not e.shape else "Y")
     steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
     if not hessian and not steps:
-        return Derivation(lines, inputs)
+        return derivation_of(label, e, wanted, inputs, written, chosen)
+    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
     moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
     return _second.SecondOrder(lines, inputs, e, wanted, moving)
 

@@ -23,11 +23,13 @@ from symgrad.core.dtypes import DType
 from symgrad.core.equal import united
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import Shape, letter, letters_of, shape_text
+from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.formula import Formula, formula
-from symgrad.derivation.lines import Lines, derive_lines
+from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.order import Written
 from symgrad.derivation.source import gradient_symbols, program_of
+from symgrad.derivation.tidy import Lines
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.record import modes
 from symgrad.simplify import GROUPS, rewrite
@@ -161,8 +163,9 @@ class TracedFunction:
 
     def derive(self, *names: str) -> Derivation:
         """The derivation for every parameter, or for the named ones."""
-        wanted = [self._find(n) for n in names] or None
-        return self.lines(wanted)[1]
+        wanted = [self._find(n) for n in names] or self.parameters
+        label = "L" if not self.expr.shape else "Y"
+        return derivation_of(label, self.expr, wanted, self.inputs, self.written, self.chosen)
 
     def formula(self) -> Formula:
         """The formula of the value."""
@@ -172,7 +175,7 @@ class TracedFunction:
         """The gradient for one input, by path (``"params.W1"``) or printed name."""
         target = self._find(name)
         found = (
-            self.derive().grad(name_of(target))
+            self.lines()[1].grad(name_of(target))
             if target in self.parameters
             else (self.lines([target])[1].grad(name_of(target)))
         )

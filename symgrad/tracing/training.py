@@ -20,9 +20,9 @@ from symgrad.core.build import constant
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import substitute
 from symgrad.derivation.formula import form_of
-from symgrad.derivation.lines import Lines
 from symgrad.derivation.notation import Printer, slots_of
 from symgrad.derivation.source import gradient_symbols, program_of
+from symgrad.derivation.tidy import Lines
 from symgrad.errors import DeviceError
 from symgrad.lower import Line
 from symgrad.tracing.signature import call
