@@ -114,6 +114,7 @@ if TYPE_CHECKING:
     )
     from symgrad.foreign import jax_function, scalar_function
     from symgrad.serialization import load, save
+    from symgrad.sympy_bridge import from_sympy, to_sympy
     from symgrad.tracing.module_trace import trace_module
     from symgrad.transforms.operators import hessian, hvp, jacobian
 
@@ -149,8 +150,10 @@ _LATER = {
     "set_num_threads": "symgrad.backends:set_num_threads",
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
+    "from_sympy": "symgrad.sympy_bridge:from_sympy",
     "jax_function": "symgrad.foreign:jax_function",
     "scalar_function": "symgrad.foreign:scalar_function",
+    "to_sympy": "symgrad.sympy_bridge:to_sympy",
     "hessian": "symgrad.transforms.operators:hessian",
     "hvp": "symgrad.transforms.operators:hvp",
     "jacobian": "symgrad.transforms.operators:jacobian",

@@ -26,6 +26,7 @@ FLOORS: dict[str, float] = {
     "symgrad.__main__": 9,
     "symgrad.running": 8.9,
     "symgrad.tracing.step": 8.4,
+    "symgrad.sympy_bridge": 8.35,
     "symgrad.tracing.symbolic": 8.3,
     "symgrad.tracing.trace": 8.2,
     "symgrad.tracing.module_trace": 8.25,

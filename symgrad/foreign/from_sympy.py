@@ -122,15 +122,15 @@ def from_sympy(expr: Any, values: Mapping[Any, Expr], dtype: DType, asked: str) 
         if node in done:
             stack.pop()
         elif below:
-            _check_known(node, asked)
+            check_known(node, asked)
             stack += below
         else:
-            done[stack.pop()] = _converted(node, done, dtype, asked)
+            done[stack.pop()] = converted(node, done, dtype, asked)
     return done[expr]
 
 
-def _check_known(node: Any, asked: str) -> None:
-    special = isinstance(node, (sympy.Pow, sympy.Piecewise, _branch()))
+def check_known(node: Any, asked: str) -> None:
+    special = isinstance(node, (sympy.Pow, sympy.Piecewise, branch_class()))
     orders = isinstance(node, sympy.polygamma) and node.args[0].is_Integer
     if special or orders or node.func in _rows():
         return
@@ -142,7 +142,7 @@ def _check_known(node: Any, asked: str) -> None:
     )
 
 
-def _branch() -> Any:
+def branch_class() -> Any:
     """SymPy's class of a value with its condition, of which Piecewise is made."""
     return sympy.functions.elementary.piecewise.ExprCondPair
 
@@ -151,11 +151,11 @@ def _is_number(node: Any) -> bool:
     return isinstance(node, sympy.Expr) and not node.free_symbols
 
 
-def _converted(node: Any, done: Mapping[Any, Any], dtype: DType, asked: str) -> Any:
+def converted(node: Any, done: Mapping[Any, Any], dtype: DType, asked: str) -> Any:
     if node in (sympy.true, sympy.false):
         zero = constant(0, dtype)
         return elementwise("eq" if node == sympy.true else "ne", zero, zero)
-    if isinstance(node, _branch()):
+    if isinstance(node, branch_class()):
         return done[node.args[0]], done[node.args[1]]
     if _is_number(node):
         return constant(_number(node, asked), dtype)
@@ -169,7 +169,7 @@ def _converted(node: Any, done: Mapping[Any, Any], dtype: DType, asked: str) -> 
         return elementwise("polygamma", parts[1], statics=(int(node.args[0]),))
     if isinstance(node, sympy.Piecewise):
         return _piecewise(node, parts, asked)
-    _check_known(node, asked)
+    check_known(node, asked)
     return _rows()[node.func](*parts)
 
 
