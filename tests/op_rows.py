@@ -30,6 +30,7 @@ from symgrad.core.sizes import letter
 from symgrad.ops import elementwise as maps
 from symgrad.ops import gather, join, matrix, random, sequence, structure
 from symgrad.ops.axis import along
+from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.convolution import convolution, window
 from symgrad.ops.index import onehot
 from symgrad.ops.outputs import project
@@ -97,9 +98,9 @@ def dtype_of(domain: str) -> dtypes.DType:
 
 
 def symbols_of(row: Row) -> list[Expr]:
-    """The arguments as symbols ``a``, ``b``, ``c``."""
+    """The arguments as symbols ``a``, ``b``, ``c`` …"""
     return [
-        symbol("abc"[k], tuple(letter(s) if isinstance(s, str) else s for s in shape),
+        symbol("abcde"[k], tuple(letter(s) if isinstance(s, str) else s for s in shape),
                dtype_of(domain))
         for k, (shape, domain) in enumerate(row.args)
     ]  # fmt: skip
@@ -311,6 +312,10 @@ ROWS: dict[str, Row] = {
         lambda a, b: [matrix.triangular_solve(a, b), matrix.triangular_solve(a, b, lower=False),
                       matrix.triangular_solve(a, b, unit=True)],
         ((2, "n", "k"), "real"),
+    ),
+    "tridiagonal_solve": Row(
+        lambda a, b, c, d, e: [tridiagonal_solve(a, b + 4, c, x) for x in (d, e)],
+        (((5,), "unit"), ((5,), "positive"), ((5,), "unit"), ((5, 3), "real"), ((2, 5, 3), "real")),
     ),
     "det": square(matrix.det),
     "logdet": square(matrix.logdet),

@@ -346,6 +346,43 @@ def test_blocks_of_several_variables() -> None:
         _close(trace, np.trace(matrix))
 
 
+CHAINS: dict[str, Any] = {
+    "neighbours": (_chain, [-1, 0, 1]),
+    "none": (lambda x: (x**4).sum(), [0]),
+    "second neighbours": (
+        lambda x: ((x[2:] - 2 * x[1:-1] + x[:-2]) ** 4).sum() + (x**2).sum(), [-2, -1, 0, 1, 2],
+    ),
+    "cut twice": (lambda x: (x[1:][2:] * x[:-1][:-2]).exp().sum() + (x**2).sum(), [-3, 0, 3]),
+    "pairs": (lambda x: (x[::2].exp() * x[1::2]).sum() + (x**2).sum(), [-1, 0, 1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_chains_are_banded(name: str) -> None:
+    function, offsets = CHAINS[name]
+    x = sg.symbol("x", "12", sg.float64)
+    h = sg.hessian(function(x), x)
+    bands = h.bands()
+    assert sorted(bands) == offsets
+    sg.manual_seed(0)
+    value = sg.randn(12, dtype=sg.float64)
+    H = sg.hessian(function(value), value)
+    dense = H.dense().numpy()
+    rebuilt = np.zeros_like(dense)
+    for k, v in H.bands().items():
+        rebuilt += np.diag(v.numpy()[max(0, -k) : 12 - max(0, k)], k)
+    _close(rebuilt, dense)
+    b = sg.randn(12, dtype=sg.float64)
+    _close(dense @ H.solve(b).numpy(), b.numpy())
+    long = sg.symbol("x", "300", sg.float64)
+    h = sg.hessian(function(long), long)
+    asked = [*h.bands().values(), h.matvec(long), h.diag(), h.trace()]
+    if set(offsets) <= {-1, 0, 1}:
+        asked.append(h.solve(long))
+    with jax.enable_x64(True):
+        assert _largest(Compiled(asked, [long]), {"x": np.ones(300)}) <= 300
+
+
 # ------------------------------------------------------------------------ handed out, and compiled
 
 

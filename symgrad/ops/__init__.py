@@ -2,6 +2,7 @@
 
 from symgrad.ops import (
     axis,
+    banded,
     bits,
     convolution,
     elementwise,
@@ -18,6 +19,7 @@ from symgrad.ops import (
 
 __all__ = [
     "axis",
+    "banded",
     "bits",
     "convolution",
     "elementwise",

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from symgrad.core.build import DELTA, ONE, linear, power, scale
+from symgrad.core.build import DELTA, ONE, linear, power, scale, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Shape, Size, size_product
 from symgrad.ops.join import concatenate
 from symgrad.ops.matrix import transposed
 from symgrad.ops.structure import reshape
+from symgrad.structured.banded import bands_of
 from symgrad.structured.products import number_of, product_of
 from symgrad.structured.signs import definite, sign_of
-from symgrad.structured.systems import Dense, System, Woodbury
+from symgrad.structured.systems import Dense, System, Tridiagonal, Woodbury
 from symgrad.structured.terms import Factor, Term
 
 
@@ -64,7 +65,8 @@ class Group:
             sizes = {x: s for x, s in sizes.items() if x not in self.batch or x in out}
         for x in out:
             sizes.setdefault(x, self.shape[x % self.half])
-        return product_of(coefficient, moved, sizes, out, self.dtype)
+        mirror = {k: k + self.half for k in self.core}
+        return product_of(coefficient, moved, sizes, out, self.dtype, mirror)
 
     def diagonal(self, axes: Sequence[int], terms: Sequence[Term] | None = None) -> Expr:
         """The sum of terms that are diagonal over all axes, at these axes."""
@@ -113,8 +115,18 @@ def entries(group: Group) -> Expr:
 
 def system_of(group: Group) -> System:
     """The cheaper of a dense matrix and a diagonal with few columns."""
-    found = _woodbury(group)
+    found = _woodbury(group) or _tridiagonal(group)
     return found if found is not None else Dense(entries(group), group.definite())
+
+
+def _tridiagonal(group: Group) -> Tridiagonal | None:
+    if group.half != 1:
+        return None
+    bands = bands_of(group.terms, group.size, group.dtype)
+    if bands is None or not set(bands) <= {-1, 0, 1}:
+        return None
+    low, middle, up = (bands.get(k, zeros(group.shape, group.dtype)) for k in (-1, 0, 1))
+    return Tridiagonal(low, middle, up, Dense(entries(group), group.definite()))
 
 
 @dataclass(frozen=True)
@@ -181,11 +193,29 @@ def _low(group: Group, t: Term) -> _Low | None:
             return None
         (left if out else right if into else weights).append((e, ls))
     limit = 2 * group.half
+    reached = _reached(left, [*weights, *right], limit)
+    if not any(f in reached for f in right):
+        left += [f for f in weights if f in reached]
+        weights = [f for f in weights if f not in reached]
     mine = {x for _, ls in left for x in ls if x >= limit}
     theirs = {x for _, ls in (*right, *weights) for x in ls if x >= limit}
     bound = tuple(sorted(mine & theirs))
     size = size_product(tuple(t.sizes[x] for x in bound))
     return _Low(t, tuple(left), tuple(right), tuple(weights), bound, size)
+
+
+def _reached(start: Sequence[Factor], others: Sequence[Factor], limit: int) -> list[Factor]:
+    """The factors that summed labels connect with some."""
+    labels = {x for _, ls in start for x in ls if x >= limit}
+    found: list[Factor] = []
+    rest = list(others)
+    while True:
+        near = [f for f in rest if labels & set(f[1])]
+        if not near:
+            return found
+        found += near
+        rest = [f for f in rest if f not in near]
+        labels |= {x for _, ls in near for x in ls if x >= limit}
 
 
 def _side(

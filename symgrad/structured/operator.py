@@ -58,8 +58,13 @@ class LinearMap:
 
     def dense(self) -> Expr:
         """All entries, the axes of the output in front."""
-        return self._sum([self._product(t, (), (*self.rows, *self.columns)) for t in self.terms],
-                         self.expr.shape)  # fmt: skip
+        out = (*self.rows, *self.columns)
+        mirror = dict(zip(self.rows, self.columns, strict=False))
+        parts = [
+            product_of(t.coefficient, t.factors, t.sizes, out, self.expr.dtype, mirror)
+            for t in self.terms
+        ]
+        return self._sum(parts, self.expr.shape)
 
     def matrix(self) -> Expr:
         """All entries as a matrix, both sides by rows."""

@@ -6,10 +6,10 @@ at it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from symgrad.core.build import DELTA, contract, scale
+from symgrad.core.build import DELTA, contract, scale, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Size
@@ -35,11 +35,19 @@ def product_of(
     sizes: dict[int, Size],
     out: Sequence[int],
     dtype: DType,
+    mirror: Mapping[int, int] | None = None,
 ) -> Expr:
-    """``coefficient · Σ Π factors`` with its axes at ``out``, summed over all other ``sizes``."""
+    """``coefficient · Σ Π factors`` with its axes at ``out``, summed over all other ``sizes``.
+
+    ``mirror`` says which column belongs to which row: a product that is the same from both sides is
+    made from one.
+    """
     sizes = dict(sizes)
     rest = _renamed(factors, sizes, out)
-    rest = _selected(rest, sizes, set(out))
+    found = _selected(rest, sizes, set(out))
+    if found is None:
+        return zeros(tuple(sizes[x] for x in out), dtype)
+    rest = found
     eyes = [f for f in rest if f[0].op is DELTA or is_selection(f[0])]
     bare = [f for f in rest if f not in eyes]
     keep = set(out) | {x for _, ls in eyes for x in ls}
@@ -47,10 +55,13 @@ def product_of(
     for x, size in sizes.items():
         if x not in carried:
             coefficient = coefficient * size
-    found = [*_ordered(bare, sizes, keep), *eyes]
+    made = _ordered(bare, sizes, keep, mirror or {})
+    if eyes and len(made) > 1:
+        made = [_multiplied(made, _outer(made, [], keep), sizes)]
+    found = [*made, *eyes]
     shape = {x: sizes[x] for x in out}
-    made = contract([e for e, _ in found], [ls for _, ls in found], list(out), shape, dtype)
-    return scale(coefficient, made)
+    whole = contract([e for e, _ in found], [ls for _, ls in found], list(out), shape, dtype)
+    return scale(coefficient, whole)
 
 
 def _renamed(factors: Sequence[Factor], sizes: dict[int, Size], out: Sequence[int]) -> list[Factor]:
@@ -80,11 +91,15 @@ def _renamed(factors: Sequence[Factor], sizes: dict[int, Size], out: Sequence[in
     return [f for f in moved if f[0].op is not DELTA or f[1][0] != f[1][1]]
 
 
-def _selected(factors: list[Factor], sizes: dict[int, Size], out: set[int]) -> list[Factor]:
-    """Selections with a summed label are used up as slices and placings."""
+def _selected(factors: list[Factor], sizes: dict[int, Size], out: set[int]) -> list[Factor] | None:
+    """Selections with a summed label are used up as slices and placings; None for an empty sum."""
     changed = True
     while changed:
         changed = False
+        met = _met(factors)
+        if met is None:
+            return None
+        factors = met
         for k, (s, (row, column)) in [
             (k, f) for k, f in enumerate(factors) if is_selection(f[0])
         ]:  # fmt: skip
@@ -108,6 +123,25 @@ def _selected(factors: list[Factor], sizes: dict[int, Size], out: set[int]) -> l
             changed = True
             break
     return factors
+
+
+def _met(factors: list[Factor]) -> list[Factor] | None:
+    """Selections between the same labels: equal ones are one, shifted ones meet nowhere (None)."""
+    seen: dict[tuple[int, ...], Expr] = {}
+    kept: list[Factor] = []
+    for e, ls in factors:
+        known = seen.get(ls) if is_selection(e) else None
+        if known is e:
+            continue
+        if known is not None:
+            start, _, step = e.params[0][0]
+            first, _, stride = known.params[0][0]
+            if step == stride and isinstance(start, int) and isinstance(first, int):
+                return None
+        if is_selection(e):
+            seen[ls] = e
+        kept.append((e, ls))
+    return kept
 
 
 def _cut(factor: Factor, column: int, row: int, part: tuple[Size, Size, int]) -> Factor:
@@ -152,16 +186,82 @@ def _placed(
     return place(whole, (part,), (size,)), (*rest, column)
 
 
-def _ordered(factors: list[Factor], sizes: dict[int, Size], keep: set[int]) -> list[Factor]:
-    """One factor (or none) that is the product of all, made in a cheap order."""
+def _ordered(
+    factors: list[Factor], sizes: dict[int, Size], keep: set[int], mirror: Mapping[int, int]
+) -> list[Factor]:
+    """One factor (or two, or none) that is the product of all, made in a cheap order."""
     while len(factors) > EXACT:
+        halves = _halves(factors, mirror)
+        if halves is not None:
+            break
         pairs = combinations(range(len(factors)), 2)
-        best = min(pairs, key=lambda p: _pair_cost(factors, p, sizes, keep))
+        best = min(pairs, key=lambda p: _pair_cost(factors, p, sizes))
         factors = _joined(factors, best, sizes, keep)
-    if len(factors) > 2:
-        tree = _best_tree(factors, sizes, keep)
-        return [_made(factors, tree, sizes, keep)]
-    return factors
+    if len(factors) < 3:
+        return factors
+    halves = _halves(factors, mirror)
+    if halves is not None:
+        left, middle, renamed = halves
+        outside = [*middle, *((e, tuple(renamed.get(x, x) for x in ls)) for e, ls in left)]
+        labels = _outer(left, outside, keep)
+        one_side = _ordered(list(left), sizes, {*labels}, {})
+        half = _multiplied(one_side, labels, sizes)
+        other = half[0], tuple(renamed.get(x, x) for x in half[1])
+        rest = [half, *middle, other]
+        if len(rest) < 3:
+            return rest
+        cost, tree = _best_tree(rest, sizes, keep)
+        if len(factors) > EXACT or (
+            _cost_of(left, sizes, {*labels}) + cost <= _best_tree(factors, sizes, keep)[0]
+        ):
+            return [_made(rest, tree, sizes, keep)]
+    return [_made(factors, _best_tree(factors, sizes, keep)[1], sizes, keep)]
+
+
+def _cost_of(factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]) -> float:
+    return _best_tree(factors, sizes, keep)[0] if len(factors) <= EXACT else 0.0
+
+
+def _halves(
+    factors: Sequence[Factor], mirror: Mapping[int, int]
+) -> tuple[list[Factor], list[Factor], dict[int, int]] | None:
+    """(factors of the rows, those in the middle, row labels → column labels).
+
+    None unless the columns mirror the rows through more than one factor.
+    """
+    renamed = dict(mirror)
+    left: list[Factor] = []
+    rest = list(factors)
+    found = True
+    while found:
+        found = False
+        for e, ls in rest:
+            if not any(x in renamed for x in ls):
+                continue
+            match = _image(e, ls, rest, renamed)
+            if match is None:
+                continue
+            rest.remove((e, ls))
+            rest.remove((e, match))
+            left.append((e, ls))
+            renamed.update({x: y for x, y in zip(ls, match, strict=True) if x != y})
+            found = True
+            break
+    return (left, rest, renamed) if len(left) > 1 else None
+
+
+def _image(
+    e: Expr, ls: tuple[int, ...], rest: Sequence[Factor], renamed: Mapping[int, int]
+) -> tuple[int, ...] | None:
+    """Labels of another factor that is this one seen from the columns."""
+    taken = set(renamed.values())
+    for other, labels in rest:
+        if other is e and labels != ls and all(
+            renamed[x] == y if x in renamed else (x == y or (y not in taken and y not in renamed))
+            for x, y in zip(ls, labels, strict=True)
+        ):  # fmt: skip
+            return labels
+    return None
 
 
 def _outer(inside: Sequence[Factor], outside: Sequence[Factor], keep: set[int]) -> list[int]:
@@ -177,9 +277,7 @@ def _volume(labels: set[int], sizes: dict[int, Size]) -> float:
     return cost
 
 
-def _pair_cost(
-    factors: Sequence[Factor], pair: tuple[int, int], sizes: dict[int, Size], keep: set[int]
-) -> float:
+def _pair_cost(factors: Sequence[Factor], pair: tuple[int, int], sizes: dict[int, Size]) -> float:
     a, b = pair
     return _volume({x for k in (a, b) for x in factors[k][1] if x >= 0}, sizes)
 
@@ -203,8 +301,10 @@ def _joined(
 Tree = int | tuple["Tree", "Tree"]
 
 
-def _best_tree(factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]) -> Tree:
-    """The order with the fewest multiplications, by dynamic programming over subsets."""
+def _best_tree(
+    factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]
+) -> tuple[float, Tree]:
+    """The cost and the order with the fewest multiplications, by dynamic programming over subsets."""
     count = len(factors)
     full = (1 << count) - 1
     labels = [{x for x in ls if x >= 0} for _, ls in factors]
@@ -238,7 +338,7 @@ def _best_tree(factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]
             part = (part - 1) & mask
         assert found is not None
         best[mask] = found
-    return best[full][1]
+    return best[full]
 
 
 def _made(factors: Sequence[Factor], tree: Tree, sizes: dict[int, Size], keep: set[int]) -> Factor:

@@ -24,6 +24,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS
 from symgrad.core.sizes import size_product
+from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.matrix import cholesky, identity, slogdet, transposed
 from symgrad.structured.signs import sign_of
 
@@ -108,6 +109,28 @@ class Woodbury:
         return outer + inner, None if not both else both[0] if len(both) == 1 else both[0] + both[1]
 
 
+@dataclass(frozen=True)
+class Tridiagonal:
+    """Three diagonals, solved in time of their length; ``whole`` is the matrix, for its determinant."""
+
+    low: Expr
+    middle: Expr
+    up: Expr
+    whole: Dense
+
+    def text(self) -> str:
+        """What is factored, and why so."""
+        return f"three diagonals of length {self.middle.shape[0]}, by elimination"
+
+    def solve(self, b: Expr) -> Expr:
+        """x with matrix x = b."""
+        return tridiagonal_solve(self.low, self.middle, self.up, b)
+
+    def log(self) -> Log:
+        """Of the matrix."""
+        return self.whole.log()
+
+
 def log_of(d: Expr) -> Log:
     """Of a diagonal."""
     every = range(d.ndim)
@@ -120,4 +143,4 @@ def log_of(d: Expr) -> Log:
     return size, reduce_sum(below, every)
 
 
-System = Dense | Woodbury
+System = Dense | Woodbury | Tridiagonal

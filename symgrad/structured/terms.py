@@ -81,7 +81,7 @@ def opened(e: Expr, outputs: int, values: Collection[Expr] = ()) -> list[Term]:
     ]
     while work:
         coefficient, factors, sizes = work.pop()
-        place = _next(factors, special, values, outputs, rank)
+        place = _next(factors, special, values, rank)
         if place is None:
             done.append(_resolved(coefficient, factors, sizes, rank))
             continue
@@ -101,13 +101,9 @@ def opened(e: Expr, outputs: int, values: Collection[Expr] = ()) -> list[Term]:
 
 
 def _next(
-    factors: Sequence[Factor],
-    special: set[Expr],
-    values: Collection[Expr],
-    outputs: int,
-    rank: int,
+    factors: Sequence[Factor], special: set[Expr], values: Collection[Expr], rank: int
 ) -> int | None:
-    """The first factor to open: one with a δ inside, or one that joins outputs to inputs."""
+    """The first factor to open: one with a δ inside, or one that reaches an axis of E."""
     for k, (node, labels) in enumerate(factors):
         if node.op is DELTA or is_selection(node):
             continue
@@ -117,12 +113,11 @@ def _next(
             return k
         if node in values:
             continue
+        outside = any(0 <= x < rank for x in labels)
         if node.op is CONTRACTION:
-            rows = any(0 <= x < outputs for x in labels)
-            columns = any(outputs <= x < rank for x in labels)
-            if (rows and columns) or len(node.args) <= 1 or not node.sums:
+            if outside or len(node.args) <= 1 or not node.sums:
                 return k
-        elif node.op is SUM and any(0 <= x < rank for x in labels) and _falls_apart(node):
+        elif node.op is SUM and outside and _falls_apart(node):
             return k
     return None
 

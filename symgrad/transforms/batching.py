@@ -203,6 +203,7 @@ RULES: Mapping[str, Rule] = {
     "scatter_add": _all_repeated,
     "solve": _solve,
     "triangular_solve": _solve,
+    "tridiagonal_solve": _all_repeated,
     "take": _take,
     "put_add": _put_add,
     "convolution": _convolution,

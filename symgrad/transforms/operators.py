@@ -21,6 +21,7 @@ from symgrad.recording.closed import Closed, record_of
 from symgrad.recording.record import Leaf, walk
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.structured import derive
+from symgrad.structured.banded import bands_of
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.printed import Printed
 from symgrad.structured.second import second_label
@@ -133,6 +134,15 @@ class Operator:
     def diag(self) -> Tensor:
         """The diagonal, in the shape of what was differentiated for."""
         return self.scope.tensor("diag", self.map.diag())
+
+    def bands(self) -> dict[int, Tensor] | None:
+        """offset → vector ``v`` with ``A[i, i + offset] = v[i]``; None for what is not banded."""
+        found = None
+        if len(self.map.out_shape) == 1 and self.map.out_shape == self.map.in_shape:
+            found = bands_of(self.map.terms, self.map.out_shape[0], self.map.expr.dtype)
+        if found is None:
+            return None
+        return {k: self.scope.tensor("band", e) for k, e in found.items()}
 
     def trace(self) -> Tensor:
         """The sum of the diagonal."""
