@@ -7,7 +7,7 @@ several gradients are one node.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 from symgrad_codegen.lazy import lazy
@@ -44,7 +44,7 @@ def paired(e: Expr, sizes: Mapping[str, int]) -> Expr:
     for a, ls in zip(e.args, labels, strict=True):
         extents.update({x: a.shape[k] for k, x in enumerate(ls) if x >= 0})
     numbers = tuple(sorted((x, extent_of(s, sizes)) for x, s in extents.items()))
-    path = _path(labels, len(e.shape), numbers)
+    path, _ = path_of(labels, range(len(e.shape)), numbers)
     operands: list[tuple[Expr, Labels]] = list(zip(e.args, labels, strict=True))
     for step in path:
         chosen = [operands[k] for k in step]
@@ -76,15 +76,18 @@ def extent_of(size: Size, sizes: Mapping[str, int]) -> int:
 
 
 @lru_cache(maxsize=4096)
-def _path(
-    labels: tuple[Labels, ...], rank: int, sizes: tuple[tuple[int, int], ...]
-) -> tuple[tuple[int, ...], ...]:
+def path_of(
+    labels: tuple[Labels, ...], out: Collection[int], sizes: tuple[tuple[int, int], ...]
+) -> tuple[tuple[tuple[int, ...], ...], float]:
+    """opt_einsum's order of a product: places of the factors of each step, and what it costs."""
     names = {x: opt_einsum.get_symbol(k) for k, (x, _) in enumerate(sizes)}
     carried = {x for ls in labels for x in ls}
-    out = "".join(names[x] for x in range(rank) if x in carried)
+    kept = "".join(names[x] for x in sorted(out) if x in carried)
     spelled = ",".join("".join(names[x] for x in ls if x >= 0) for ls in labels)
     extents = dict(sizes)
     shapes = [tuple(extents[x] for x in ls if x >= 0) for ls in labels]
     strategy = "optimal" if len(labels) <= 5 else "auto"
-    path, _ = opt_einsum.contract_path(f"{spelled}->{out}", *shapes, shapes=True, optimize=strategy)
-    return tuple(tuple(step) for step in path)
+    path, told = opt_einsum.contract_path(
+        f"{spelled}->{kept}", *shapes, shapes=True, optimize=strategy
+    )
+    return tuple(tuple(step) for step in path), float(told.opt_cost)

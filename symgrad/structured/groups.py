@@ -10,11 +10,12 @@ from symgrad.core.build import DELTA, ONE, linear, power, scale, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Shape, Size, size_product
+from symgrad.lower.pairs import extent_of
 from symgrad.ops.join import concatenate
 from symgrad.ops.matrix import transposed
 from symgrad.ops.structure import reshape
 from symgrad.structured.banded import bands_of
-from symgrad.structured.products import number_of, product_of
+from symgrad.structured.products import product_of
 from symgrad.structured.signs import definite, sign_of
 from symgrad.structured.systems import Dense, System, Tridiagonal, Woodbury
 from symgrad.structured.terms import Factor, Term
@@ -149,8 +150,8 @@ def _woodbury(group: Group) -> Woodbury | None:
     several = [x for x in low if x is not None]
     if len(several) < len(low):
         return None
-    columns = sum(_number(x.size, group.values) for x in several)
-    if columns >= _number(group.size, group.values):
+    columns = sum(extent_of(x.size, group.values) for x in several)
+    if columns >= extent_of(group.size, group.values):
         return None
     axes = [*group.front, *group.core]
     front = tuple(group.shape[k] for k in group.front)
@@ -170,13 +171,6 @@ def _woodbury(group: Group) -> Woodbury | None:
 
 def _columns(group: Group) -> list[int]:
     return [k + group.half for k in group.core]
-
-
-def _number(size: Size, values: Mapping[str, int]) -> float:
-    if isinstance(size, int):
-        return float(size)
-    known = {x: values[x] for x in size.letters if x in values}
-    return float(size.value(known)) if len(known) == len(size.letters) else number_of(size)
 
 
 def _low(group: Group, t: Term) -> _Low | None:

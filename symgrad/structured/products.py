@@ -7,26 +7,14 @@ at it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from symgrad.core.build import DELTA, contract, scale, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Size
+from symgrad.lower.pairs import extent_of, path_of
 from symgrad.ops.structure import place, slice_axis
 from symgrad.structured.terms import Factor, is_selection
-
-LETTER = 64
-"""What a size letter counts as where orders are compared."""
-EXACT = 7
-"""Up to so many factors every order is compared; above, the cheapest pair goes first."""
-
-
-def number_of(size: Size) -> float:
-    """A size as a number, letters at a typical value."""
-    if isinstance(size, int):
-        return float(size)
-    return float(size.value(dict.fromkeys(size.letters, LETTER)))
 
 
 def product_of(
@@ -190,36 +178,35 @@ def _ordered(
     factors: list[Factor], sizes: dict[int, Size], keep: set[int], mirror: Mapping[int, int]
 ) -> list[Factor]:
     """One factor (or two, or none) that is the product of all, made in a cheap order."""
-    while len(factors) > EXACT:
-        halves = _halves(factors, mirror)
-        if halves is not None:
-            break
-        pairs = combinations(range(len(factors)), 2)
-        best = min(pairs, key=lambda p: _pair_cost(factors, p, sizes))
-        factors = _joined(factors, best, sizes, keep)
     if len(factors) < 3:
         return factors
+    path, cost = _path(factors, sizes, keep)
     halves = _halves(factors, mirror)
     if halves is not None:
         left, middle, renamed = halves
         outside = [*middle, *((e, tuple(renamed.get(x, x) for x in ls)) for e, ls in left)]
         labels = _outer(left, outside, keep)
-        one_side = _ordered(list(left), sizes, {*labels}, {})
-        half = _multiplied(one_side, labels, sizes)
+        half = _multiplied(_ordered(left, sizes, {*labels}, {}), labels, sizes)
         other = half[0], tuple(renamed.get(x, x) for x in half[1])
         rest = [half, *middle, other]
         if len(rest) < 3:
             return rest
-        cost, tree = _best_tree(rest, sizes, keep)
-        if len(factors) > EXACT or (
-            _cost_of(left, sizes, {*labels}) + cost <= _best_tree(factors, sizes, keep)[0]
-        ):
-            return [_made(rest, tree, sizes, keep)]
-    return [_made(factors, _best_tree(factors, sizes, keep)[1], sizes, keep)]
+        turned, rest_cost = _path(rest, sizes, keep)
+        if _path(left, sizes, {*labels})[1] + rest_cost <= cost:
+            factors, path = rest, turned
+    for step in path:
+        inside = [factors[k] for k in step]
+        factors = [f for k, f in enumerate(factors) if k not in step]
+        factors.append(_multiplied(inside, _outer(inside, factors, keep), sizes))
+    return factors
 
 
-def _cost_of(factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]) -> float:
-    return _best_tree(factors, sizes, keep)[0] if len(factors) <= EXACT else 0.0
+def _path(
+    factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]
+) -> tuple[Sequence[Sequence[int]], float]:
+    labels = tuple(ls for _, ls in factors)
+    numbers = tuple(sorted((x, extent_of(s, {})) for x, s in sizes.items()))
+    return path_of(labels, frozenset(keep), numbers)
 
 
 def _halves(
@@ -270,18 +257,6 @@ def _outer(inside: Sequence[Factor], outside: Sequence[Factor], keep: set[int]) 
     return [x for x in dict.fromkeys(x for _, ls in inside for x in ls) if x >= 0 and x in needed]
 
 
-def _volume(labels: set[int], sizes: dict[int, Size]) -> float:
-    cost = 1.0
-    for x in labels:
-        cost *= number_of(sizes[x])
-    return cost
-
-
-def _pair_cost(factors: Sequence[Factor], pair: tuple[int, int], sizes: dict[int, Size]) -> float:
-    a, b = pair
-    return _volume({x for k in (a, b) for x in factors[k][1] if x >= 0}, sizes)
-
-
 def _multiplied(
     inside: Sequence[Factor], out: list[int], sizes: dict[int, Size]
 ) -> Factor:  # fmt: skip
@@ -290,84 +265,4 @@ def _multiplied(
     return e, tuple(out)
 
 
-def _joined(
-    factors: list[Factor], pair: tuple[int, int], sizes: dict[int, Size], keep: set[int]
-) -> list[Factor]:
-    inside = [factors[k] for k in pair]
-    outside = [f for k, f in enumerate(factors) if k not in pair]
-    return [*outside, _multiplied(inside, _outer(inside, outside, keep), sizes)]
-
-
-Tree = int | tuple["Tree", "Tree"]
-
-
-def _best_tree(
-    factors: Sequence[Factor], sizes: dict[int, Size], keep: set[int]
-) -> tuple[float, Tree]:
-    """The cost and the order with the fewest multiplications, by dynamic programming over subsets."""
-    count = len(factors)
-    full = (1 << count) - 1
-    labels = [{x for x in ls if x >= 0} for _, ls in factors]
-
-    def open_labels(mask: int) -> set[int]:
-        inside: set[int] = set()
-        outside = set(keep)
-        for k in range(count):
-            if mask >> k & 1:
-                inside |= labels[k]
-            else:
-                outside |= labels[k]
-        return inside & outside
-
-    opened = {mask: open_labels(mask) for mask in range(1, full + 1)}
-    best: dict[int, tuple[float, Tree]] = {1 << k: (0.0, k) for k in range(count)}
-    for mask in sorted(range(1, full + 1), key=int.bit_count):
-        if mask in best:
-            continue
-        low = mask & -mask
-        found: tuple[float, Tree] | None = None
-        part = (mask - 1) & mask
-        while part:
-            if part & low:
-                other = mask ^ part
-                work = _volume(opened[part] | opened[other], sizes)
-                size = _volume(opened[mask], sizes)
-                cost = best[part][0] + best[other][0] + work + size
-                if found is None or cost < found[0]:
-                    found = (cost, (best[part][1], best[other][1]))
-            part = (part - 1) & mask
-        assert found is not None
-        best[mask] = found
-    return best[full]
-
-
-def _made(factors: Sequence[Factor], tree: Tree, sizes: dict[int, Size], keep: set[int]) -> Factor:
-    """The factors multiplied along a tree."""
-
-    def members(node: Tree) -> list[int]:
-        stack, found = [node], []
-        while stack:
-            part = stack.pop()
-            if isinstance(part, int):
-                found.append(part)
-            else:
-                stack.extend(part)
-        return found
-
-    stack: list[tuple[Tree, bool]] = [(tree, False)]
-    results: list[Factor] = []
-    while stack:
-        node, ready = stack.pop()
-        if isinstance(node, int):
-            results.append(factors[node])
-        elif not ready:
-            stack += [(node, True), (node[1], False), (node[0], False)]
-        else:
-            right, left = results.pop(), results.pop()
-            mine = set(members(node))
-            outside = [f for k, f in enumerate(factors) if k not in mine]
-            results.append(_multiplied([left, right], _outer([left, right], outside, keep), sizes))
-    return results[0]
-
-
-__all__ = ["number_of", "product_of"]
+__all__ = ["product_of"]
