@@ -19,6 +19,7 @@ from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.notation import Form, Step, run
 from symgrad.derivation.order import Written
 from symgrad.derivation.repeated import Repeated, repetition
+from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, replaced
 
 SHORTEST = 8
@@ -150,6 +151,10 @@ class ChainDerivation(Derivation):
         self.weights = found.weights
         self.inputs = list(outside)
         self.source = last
+        self.rewrites = ()
+        self.parts = [(within, [argument, *found.weights, *outside]), (last, [head_end, *outside])]
+        if start is not None:
+            self.parts.insert(0, (start, list(outside)))
         x = name_of(argument)
         l, m = notation.name(self.letter), notation.name(self.count)  # noqa: E741
         after = Form("sum", (l, whole(1)), (ONE, ONE))
@@ -195,6 +200,14 @@ class ChainDerivation(Derivation):
         else:
             rows[at] = ("indices", f"{rows[at][1]}   {counted}")
         return rows
+
+    @property
+    def steps(self) -> Steps:
+        """The steps before the layers, of one layer, and of the head."""
+        found = Steps()
+        for lines, inputs in self.parts:
+            found += steps_of(lines, inputs)
+        return found
 
     def arranged(self, rows: list[str]) -> list[str]:
         """Gradients, which nothing reads, share rows: ``∂L/∂W = … ;   ∂L/∂b = …``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from html import escape
 
 from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of, shape_text
@@ -14,8 +15,10 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
+from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines
+from symgrad.simplify import Step
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
@@ -46,6 +49,7 @@ class Derivation:
     def __init__(self, lines: Lines, inputs: Sequence[Expr]) -> None:
         self.inputs = list(inputs)
         self.source = lines
+        self.rewrites: Sequence[Step] = ()
         self.lines: list[Line] = []
         used = self._shown()
         for node, leaf in lines.shown.items():
@@ -106,6 +110,27 @@ class Derivation:
         raise KeyError(f"no gradient for {of!r}; there are gradients for {known}")
 
     __getitem__ = grad
+
+    @property
+    def steps(self) -> Steps:
+        """Every use of the chain rule and every rewrite, each with a numeric check."""
+        return steps_of(self.source, self.inputs, self.rewrites, self.letters)
+
+    def markdown(self) -> str:
+        """The declarations as text and the lines as one display of LaTeX."""
+        head = "\n".join(f"- **{word}** {text}" for word, text in self.header())
+        return f"{head}\n\n$$\n{self.latex()}\n$$\n"
+
+    def html(self) -> str:
+        """A table of the declarations and lines."""
+        lines = [tuple(part.strip() for part in row.split(" = ", 1)) for row in
+                 self.unicode.split("\n")[len(self.header()) :]]  # fmt: skip
+        rows = [f"<tr><th>{escape(w)}</th><td colspan='2'>{escape(t)}</td></tr>"
+                for w, t in self.header()]  # fmt: skip
+        rows += [f"<tr><td>{escape(a)}</td><td>=</td><td>{escape(b)}</td></tr>" for a, b in lines]
+        return "<table>\n" + "\n".join(rows) + "\n</table>"
+
+    _repr_html_ = html
 
     @property
     def sizes(self) -> list[Size]:

@@ -76,6 +76,20 @@ class Standardised:
         rows += [(c, e, ()) for c, e in self.small]
         return power(linear(rows, shape, off.dtype), Fraction(1, 2))
 
+    def whole(self, affine: bool) -> Expr:
+        """The value of x, or of the layer, as one expression."""
+        natural = tuple(range(self.x.ndim))
+        rows = [(ONE, self.x, natural), (-ONE, self.spread(self.mean(self.x)), natural)]
+        off = linear(rows, self.x.shape, self.x.dtype)
+        made = self.over(off, self.deviation(off))
+        if not affine:
+            return made
+        made = self.weighted(made)
+        if self.bias is None:
+            return made
+        rows = [(ONE, made, natural), (ONE, self.across(self.bias), natural)]
+        return linear(rows, made.shape, made.dtype)
+
     def of_small(self, coefficient: Monomial, c: Expr, s: Expr) -> Expr:
         """The adjoint of a scalar in ε: −½ Σ c / s², times the entries of a mean."""
         each = product(c, power(s, -2))
@@ -257,14 +271,7 @@ def layer_norm(x: Expr, scalars: Sequence[Expr], vectors: Sequence[Expr]) -> Exp
     """LN(x, weight, bias, ε) along the last axis; weight, bias and ε may be missing."""
     small = tuple((ONE, e) for e in scalars)
     weight, bias = [*vectors, None, None][:2]
-    layer = Standardised(x, x, tuple(range(x.ndim - 1)), small, x, weight, bias)
-    natural = tuple(range(x.ndim))
-    rows = [(ONE, x, natural), (-ONE, layer.spread(layer.mean(x)), natural)]
-    off = linear(rows, x.shape, x.dtype)
-    made = layer.weighted(layer.over(off, layer.deviation(off)))
-    return made if bias is None else linear(
-        [(ONE, made, natural), (ONE, bias, natural[-1:])], x.shape, x.dtype
-    )  # fmt: skip
+    return Standardised(x, x, tuple(range(x.ndim - 1)), small, x, weight, bias).whole(affine=True)
 
 
 def softmax_sum(p: Expr, delta: Expr) -> Expr:

@@ -36,6 +36,7 @@ from symgrad.derivation.tidy import (
     WITHIN,
     Definition,
     Lines,
+    Use,
     flat,
     inline,
     replaced,
@@ -304,10 +305,13 @@ class _Builder:
             found = [self.softmax(line, seed)]
         else:
             found = pull_back({line.expr: seed}, leaves)
+        rule = "a layer's own adjoint" if layer else line.expr.op.text or line.expr.op.family
         for leaf, part in zip(leaves, found, strict=True):
             if part is None or is_zero(part):
                 continue
             part = self._with_names(part, line)
+            whole = layer.layer.whole(not layer.opened) if layer else line.expr
+            self.lines.uses.append(Use(rule, line.symbol, whole, leaf, seed, part))
             parts.setdefault(leaf, []).append((k, part))
 
     def note(self, word: str, expr: Expr, kind: str, of: Expr | None = None) -> Expr:

@@ -46,15 +46,46 @@ class Definition:
     entries: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A use of the chain rule: what ``leaf`` receives from the line ``of = expr`` with its seed."""
+
+    rule: str
+    of: Expr
+    expr: Expr
+    leaf: Expr
+    seed: Expr
+    part: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A rewrite of a line; ``because`` are the definitions that it follows from."""
+
+    rule: str
+    line: Definition
+    before: Expr
+    after: Expr
+    because: tuple[tuple[Expr, Expr], ...] = ()
+    cost: str = ""
+
+
 @dataclass(slots=True)
 class Lines:
-    """All definitions of a derivation in order, with the names of nodes that stay nodes."""
+    """All definitions of a derivation in order, with the names of nodes that stay nodes.
+
+    ``uses`` and ``changes`` are its steps; ``before`` the lines before some of them
+    were dissolved.
+    """
 
     definitions: list[Definition] = field(default_factory=list[Definition])
     shown: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
     written: Written = field(default_factory=Written)
     outputs: list[Expr] = field(default_factory=list[Expr])
     spelled: dict[Expr, Form] = field(default_factory=dict[Expr, Form])
+    uses: list[Use] = field(default_factory=list[Use])
+    changes: list[Change] = field(default_factory=list[Change])
+    before: list[Definition] = field(default_factory=list[Definition])
 
     @property
     def output(self) -> Expr:
@@ -85,6 +116,7 @@ def flat(e: Expr) -> Expr:
 def inline(lines: Lines) -> None:
     """From the last adjoint to the first: drop the unused, dissolve what one line reads."""
     definitions = lines.definitions
+    lines.before = list(definitions)
     readers: dict[Expr, dict[int, int]] = {}
     for k, line in enumerate(definitions):
         for s, times in _reads(line.expr).items():
@@ -113,7 +145,9 @@ def inline(lines: Lines) -> None:
         for reader in list(uses):
             target = definitions[reader]
             _unread(readers, reader, target.expr)
-            target.expr = flat(_replaced(lines, target.expr, line))
+            old, target.expr = target.expr, flat(_replaced(lines, target.expr, line))
+            why = ((line.symbol, line.expr),)
+            lines.changes.append(Change("substitution", target, old, target.expr, why))
             for s, times in _reads(target.expr).items():
                 readers.setdefault(s, {})[reader] = times
         gone.add(k)
@@ -183,28 +217,32 @@ def _trivial(e: Expr) -> bool:
 Factor = tuple[Expr, Labels]
 
 
-def reuse(lines: Lines) -> list[tuple[Definition, Expr, Expr]]:
+def reuse(lines: Lines) -> None:
     """Sums that an earlier line has computed under another name, found and replaced.
 
     Σⱼ P[i,j] δP[i,j] with δP = δO Vᵀ contains Σⱼ P[i,j] V[j,k], which is O: the sum becomes
-    Σₖ δO[i,k] O[i,k].  Returns (line, before, after) for each.
+    Σₖ δO[i,k] O[i,k].
     """
     known: dict[Expr, Expr] = {}
     opened: dict[Expr, Expr] = {}
-    found: list[tuple[Definition, Expr, Expr]] = []
     for line in lines.definitions:
         if line.kind in (ADJOINT, WITHIN):
-            new = _reused(line.expr, opened, known)
-            if new is not None and new is not line.expr:
-                found.append((line, line.expr, new))
+            found = _reused(line.expr, opened, known)
+            if found is not None and found[0] is not line.expr:
+                new, why, cost = found
+                lines.changes.append(
+                    Change("a sum that has a name", line, line.expr, new, why, cost)
+                )
                 line.expr = new
             opened[line.symbol] = line.expr
         if line.kind != GIVEN:
             known.setdefault(line.expr, line.symbol)
-    return found
 
 
-def _reused(e: Expr, opened: Mapping[Expr, Expr], known: Mapping[Expr, Expr]) -> Expr | None:
+Found = tuple[Expr, tuple[tuple[Expr, Expr], ...], str]
+
+
+def _reused(e: Expr, opened: Mapping[Expr, Expr], known: Mapping[Expr, Expr]) -> Found | None:
     term = single_term(e)
     c, body = (term[0], term[1]) if term is not None else (ONE, e)
     if body.op is not CONTRACTION or not body.sums or len(body.args) != 2:
@@ -217,11 +255,15 @@ def _reused(e: Expr, opened: Mapping[Expr, Expr], known: Mapping[Expr, Expr]) ->
             continue
         new = _regrouped(body, k, inner, known)
         if new is not None:
-            return new if c.is_one else scale(c, new)
+            made, hit, cost = new
+            why = ((body.args[k], inner), hit)
+            return (made if c.is_one else scale(c, made)), why, cost
     return None
 
 
-def _regrouped(body: Expr, k: int, inner: Expr, known: Mapping[Expr, Expr]) -> Expr | None:
+def _regrouped(
+    body: Expr, k: int, inner: Expr, known: Mapping[Expr, Expr]
+) -> tuple[Expr, tuple[Expr, Expr], str] | None:
     """``body`` with its factor ``k`` opened, where a group of factors has a name."""
     table: dict[int, int] = dict(enumerate(body.params[0][k]))
     fresh = 1 + max(x for ls in body.params[0] for x in ls)
@@ -248,8 +290,12 @@ def _regrouped(body: Expr, k: int, inner: Expr, known: Mapping[Expr, Expr]) -> E
             continue
         whole = [*rest, hit]
         new = contract([a for a, _ in whole], [ls for _, ls in whole], range(rank))
-        if new is not body and _cheaper(whole, body, sizes):
-            return new
+        counts = _counts(whole, sizes)
+        before = _counts(list(zip(body.args, body.params[0], strict=True)), {})
+        letters = counts.powers or before.powers
+        if new is not body and (letters or counts.number <= before.number):
+            expr = next(e for e, s in known.items() if s is hit[0])
+            return new, (hit[0], expr), f"{before} → {counts}"
     return None
 
 
@@ -262,21 +308,16 @@ def _named(group: list[Factor], kept: list[int], known: Mapping[Expr, Expr]) -> 
     return None
 
 
-def _cheaper(whole: list[Factor], body: Expr, sizes: Mapping[int, Size]) -> bool:
-    """Fewer products than before; where letters cannot tell, a value that exists is worth it."""
-    before = {x: a.shape[j] for a, ls in zip(body.args, body.params[0], strict=True)
-              for j, x in enumerate(ls) if x >= 0}  # fmt: skip
-    after = {x: sizes[x] for _, ls in whole for x in ls if x >= 0}
-    counts: list[int] = []
-    for extents in (after, before):
-        total = Monomial(ONE.number)
-        for size in extents.values():
-            total = total * size
-        counts.append(0 if total.powers else int(total.number))
-    return counts[0] <= counts[1] or not counts[1]
+def _counts(factors: list[Factor], sizes: Mapping[int, Size]) -> Monomial:
+    """How many products a sum takes; where letters cannot tell, a value that exists is worth it."""
+    extents = dict(sizes) or {x: a.shape[j] for a, ls in factors for j, x in enumerate(ls)}
+    total = Monomial(ONE.number)
+    for x in {x for _, ls in factors for x in ls if x >= 0}:
+        total = total * extents[x]
+    return total
 
 
 __all__ = [
-    "ADJOINT", "FORWARD", "GIVEN", "GRADIENT", "WITHIN", "Definition", "Lines", "flat", "inline",
-    "replaced", "reuse",
+    "ADJOINT", "FORWARD", "GIVEN", "GRADIENT", "WITHIN", "Definition", "Lines", "Use", "flat",
+    "inline", "replaced", "reuse",
 ]  # fmt: skip

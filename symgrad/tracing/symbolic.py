@@ -21,9 +21,11 @@ from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.naming import written_order
+from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
 from symgrad.derivation.source import program_of
+from symgrad.derivation.tidy import replaced
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
@@ -94,13 +96,15 @@ def derive(
     letters: Mapping[str, int] | None = None,
     hessian: bool = False,
     newton: Any = (),
+    stop_at: Sequence[Tensor | str] = (),
 ) -> Derivation:
     """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
 
     ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
     else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
     ``{"n": 64}``.  ``hessian`` adds a line for every pair of them, ``newton`` a step of Newton's
-    method for those named there.
+    method for those named there.  The derivation stops at the values ``stop_at``, tensors or names
+    given with :func:`name`: they are not opened, and their adjoints are its gradients.
     """
     written = Written()
     with listening(written.note):
@@ -112,19 +116,35 @@ def derive(
         written.carry(before, after, table)
         moved[before] = after
 
-    (e,), _ = rewrite([e], GROUPS, carry)
+    (e,), rewrites = rewrite([e], GROUPS, carry)
     chosen = {moved.get(k, k): word for k, word in old.items()}
+    asked = {w for w in stop_at if isinstance(w, str)}
+    ends = {k: word for k, word in chosen.items() if word in asked}
+    for number, t in enumerate(t for t in stop_at if isinstance(t, Tensor)):
+        k = table[id(t.node())]
+        ends[moved.get(k, k)] = chosen.get(moved.get(k, k)) or f"V{subscript(number + 1)}"
+    unknown = asked - set(ends.values())
+    if unknown:
+        raise KeyError(f"stop_at: nothing is called {', '.join(sorted(unknown))}; sg.name(t, …)")
+    stops = {
+        k: expr_symbol(word, k.shape, k.dtype, number=-1000 - n)
+        for n, (k, word) in enumerate(ends.items())
+    }
+    e = replaced(e, stops, written)
     inputs = [x for x in written_order([e], written) if not x.args and x.op.name == "symbol"]
     inputs.sort(key=lambda s: (s in tracked, *_rank(s)))
     if wrt is None:
-        wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in tracked)]
+        own = tracked | set(stops.values())
+        wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in own)]
     else:
         listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
         wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
     if not hessian and not steps:
-        return derivation_of(label, e, wanted, inputs, written, chosen)
+        made = derivation_of(label, e, wanted, inputs, written, chosen)
+        made.rewrites = rewrites
+        return made
     lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
     moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
     return _second.SecondOrder(lines, inputs, e, wanted, moving)
