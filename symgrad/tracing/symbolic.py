@@ -121,8 +121,9 @@ def derive(
     asked = {w for w in stop_at if isinstance(w, str)}
     ends = {k: word for k, word in chosen.items() if word in asked}
     for number, t in enumerate(t for t in stop_at if isinstance(t, Tensor)):
-        k = table[id(t.node())]
-        ends[moved.get(k, k)] = chosen.get(moved.get(k, k)) or f"V{subscript(number + 1)}"
+        at: Expr = table[id(t.node())]
+        at = moved.get(at, at)
+        ends[at] = chosen.get(at) or f"V{subscript(number + 1)}"
     unknown = asked - set(ends.values())
     if unknown:
         raise KeyError(f"stop_at: nothing is called {', '.join(sorted(unknown))}; sg.name(t, …)")
