@@ -6,12 +6,17 @@ activations.  Self-attention and a residual network are counted beside it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
-import symgrad as sg
-from symgrad.core.build import CONTRACTION
-from symgrad.core.expr import Expr
-from symgrad.core.traverse import topological
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "codegen")]
+
+import symgrad as sg  # noqa: E402 - found by the paths above
+from symgrad.core.build import CONTRACTION  # noqa: E402 - found by the paths above
+from symgrad.core.expr import Expr  # noqa: E402 - found by the paths above
+from symgrad.core.traverse import topological  # noqa: E402 - found by the paths above
 
 
 def products(outputs: list[Expr]) -> tuple[int, int]:

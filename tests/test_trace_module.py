@@ -88,3 +88,19 @@ def test_buffers_are_an_argument_without_gradients():
     assert "running_mean" not in "".join(
         line.split("=")[0] for line in str(f.derive()).splitlines() if line.startswith("∂")
     )
+
+
+def test_it_takes_the_state_dict(f, model):
+    state = model.state_dict()
+    expected = model(sg.tensor(X), sg.tensor(Y)).item()
+    np.testing.assert_allclose(f.compile()(state, X, Y), expected, rtol=1e-6)
+    value, slopes = f.compile(gradients=True)(state, X, Y)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert list(slopes) == sorted(state)
+    np.testing.assert_allclose(f(state, X, Y), expected, rtol=1e-6)
+    jitted = jax.jit(f.jax)({k: v.numpy() for k, v in state.items()}, X, Y)
+    np.testing.assert_allclose(jitted, expected, rtol=1e-6)
+    step = f.training_step(optim.SGD, lr=0.1)
+    params, memory = step.init(state)
+    *_, value = step(params, memory, X, Y)
+    np.testing.assert_allclose(value, expected, rtol=1e-6)

@@ -42,7 +42,7 @@ UNICODE_TOKENS = [
     ("function", r"log Γ(?=\()"),
     ("name", rf"∂²?{_NAME}/∂{_NAME}²?(?:∂{_NAME}²?)?|{_NAME}"),
     ("mark", rf"ᵀ|⁻¹|⁻ᵀ|⁻?[{_SUPER}]+|\^\(−?[\d.]+(?:/\d+)?\)"),
-    ("symbol", r"[⊙⊘⊗+−/()\[\],:;√|>≥<≤=≠]"),
+    ("symbol", r"[⊙⊘⊗+−/()\[\],:;√|>≥<≤=≠∧∨⊻¬]"),
 ]
 ASCII_TOKENS = [
     ("skip", r" +"),
@@ -62,6 +62,7 @@ def _matcher(table: Sequence[tuple[str, str]]) -> re.Pattern[str]:
 
 _MATCHERS = {False: _matcher(UNICODE_TOKENS), True: _matcher(ASCII_TOKENS)}
 _BACK = {ASCII[c]: c for c in ("⊙", "⊘", "⊗", "−", "≥", "≤", "≠", "ᵀ", "⁻¹", "⁻ᵀ", "∞", "½")}
+_WORDS = {ASCII[c].strip(): c for c in "∧∨⊻¬"}
 
 
 def tokens(text: str) -> list[Token]:
@@ -79,6 +80,8 @@ def tokens(text: str) -> list[Token]:
         else:
             if plain and kind in ("symbol", "mark", "number"):
                 word = _BACK.get(word, word)
+            if plain and kind == "name" and word in _WORDS:
+                kind, word = "symbol", _WORDS[word]
             if plain and kind == "name" and word == "sqrt" and text[m.end() : m.end() + 1] == "(":
                 kind, word = "symbol", "√"
             if kind == "function":
@@ -101,7 +104,7 @@ class Node:
     """One node of a formula; `data` is a number, a name, signs or a mark.
 
     Kinds: number name neg sum product hadamard kron quotient total mark index all call parameter
-    indicator compare abs root.  The data of a parameter is a whole number, a word (a size such as
+    indicator compare not abs root.  The data of a parameter is a whole number, a word (a size such as
     ``2 n``, ``all``, a dtype) or a tuple of these; a window is a tuple that begins with its word.
     """
 
@@ -112,6 +115,7 @@ class Node:
 
 _STARTS = {"number", "name", "sum", "indicator", "(", "√", "|"}
 _COMPARISONS = ("=", "≠", ">", "≥", "<", "≤")
+_CONNECTIVES = ("∧", "∨", "⊻")
 _TWO_KINDS = "two kinds of product meet without parentheses"
 
 
@@ -175,7 +179,42 @@ class _Parser:
             raise self.fail("nested too deep")
 
     def condition(self) -> Node:
-        """expression (comparison expression)."""
+        """clause [connective clause]."""
+        left = self.clause()
+        if self.next.kind not in _CONNECTIVES:
+            return left
+        sign = self.take()
+        if sign.glued or self.next.glued:
+            raise self.fail(f"{sign.kind} stands between spaces")
+        return Node("compare", (left, self.clause()), sign.kind)
+
+    def clause(self) -> Node:
+        """¬(condition), (condition), or a comparison."""
+        if self.next.kind == "¬":
+            self.take()
+            return Node("not", (self.grouped(),))
+        if self.next.kind == "(":
+            start = self.at, self.depth, self.bars
+            try:
+                found = self.grouped()
+            except NotationError:
+                found = None
+            if found is not None and self.next.kind in (*_CONNECTIVES, "]", ",", ")"):
+                return found
+            self.at, self.depth, self.bars = start  # it was an expression in parentheses
+        return self.comparison()
+
+    def grouped(self) -> Node:
+        """(condition)."""
+        self.take("(")
+        self.deeper()
+        inner = self.condition()
+        self.take(")")
+        self.depth -= 1
+        return inner
+
+    def comparison(self) -> Node:
+        """expression comparison expression."""
         left = self.expression()
         if self.next.kind not in _COMPARISONS:
             raise self.fail("a condition needs a comparison")

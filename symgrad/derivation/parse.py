@@ -207,6 +207,9 @@ class Reader(Algebra):
         a, b = (self.value(x) for x in node.items)
         return self.applied("eq" if node.data == "=" else _COMPARE[node.data], [a, b])
 
+    def _not(self, node: Node) -> Value:
+        return self.applied("logical_not", [self.value(node.items[0])])
+
     def _indicator(self, node: Node) -> Value:
         inner = self.value(node.items[0])
         dtype = self.numbers[-1] if self.numbers else self.dtype

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, contract, product, reduce_sum
 from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, monomial, shape_text, size_product, size_text
-from symgrad.errors import ShapeError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import promoted
 from symgrad.functional.shape import log_softmax
 from symgrad.functional.table import public
@@ -124,7 +125,8 @@ def cross_entropy(
     ``masked``: some targets are ``ignore_index``, so they are counted; otherwise all count.
     """
     axis = 1 if a.ndim > 1 else 0
-    if target.dtype.differentiable:
+    if target.dtype.differentiable and target.ndim == a.ndim:
+        _check_probabilities(a, target)
         return _soft_labels(a, target, weight, reduction, label_smoothing, axis)
     _check_classes(a, target, axis)
     z = _classes_last(a, axis)
@@ -136,9 +138,24 @@ def cross_entropy(
     return _weighted(z, hot, target, weight, ignore_index, reduction, label_smoothing)
 
 
+def _check_probabilities(a: Expr, target: Expr) -> None:
+    both = zip(a.shape, target.shape, strict=True)
+    if any(isinstance(s, int) and isinstance(t, int) and s != t for s, t in both):
+        raise ShapeError(
+            f"the target's probabilities are {shape_text(target.shape)}, but the logits are "
+            f"{shape_text(a.shape)}",
+            "Give one probability for each logit, or integers without the axis of classes.",
+        )
+
+
 def _check_classes(a: Expr, target: Expr, axis: int) -> None:
     expected = a.shape[:axis] + a.shape[axis + 1 :]
     if target.shape == expected:
+        if target.dtype not in (dtypes.int64, dtypes.uint8):
+            raise DTypeError(
+                f"expected target dtype to be Long or Byte, but got {target.dtype.name}",
+                "Convert it with target.long(), or give probabilities of the logits' own shape.",
+            )
         return
     if a.ndim == 2 and target.ndim == 1 and not any(
         isinstance(s, Monomial) for s in (*a.shape, *target.shape)

@@ -9,6 +9,7 @@ from symgrad.core.build import constant, contract, power, product, reduce_sum
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, size_product
 from symgrad.errors import ShapeError
+from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
 from symgrad.ops.convolution import window
 from symgrad.ops.window import window_sum
@@ -28,6 +29,7 @@ def _scaled(e: Expr, weight: Expr | None, bias: Expr | None, axes: Sequence[int]
 
 def channel_moments(a: Expr, channel: int = 1) -> tuple[Expr, Expr]:
     """Mean and biased variance of each channel, shape ``(C,)``."""
+    axis_of(channel, a.ndim)
     axes = [k for k in range(a.ndim) if k != channel]
     count = monomial(size_product(tuple(a.shape[k] for k in axes)))
     mean = reduce_sum(a, axes) / count
@@ -60,6 +62,11 @@ def batch_norm_eval(
 def _normalised(
     a: Expr, mean: Expr, variance: Expr, weight: Expr | None, bias: Expr | None, eps: float
 ) -> Expr:
+    if a.ndim < 2:
+        raise ShapeError(
+            f"the input has {a.ndim} dimension{'s' * (a.ndim != 1)}, but channels are dimension 1.",
+            "Give (N, C) or (N, C, …); one example alone is x[None].",
+        )
     off = a - _spread(mean, [1], a)
     return _scaled(product(off, _spread((variance + eps) ** -0.5, [1], a)), weight, bias, [1])
 

@@ -281,6 +281,12 @@ def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
 @public(saves=("cross",))
 def outer(a: Expr, b: Expr) -> Expr:
     """a bᵀ of two vectors."""
+    for word, e in (("self", a), ("vec2", b)):
+        if e.ndim != 1:
+            raise ShapeError(
+                f"outer: Expected 1-D argument {word}, but got {e.ndim}-D",
+                "Flatten it, or write a[..., None] * b for more axes.",
+            )
     a, b = promoted(a, b)
     return contract([a, b], [[0], [1]], [0, 1])
 

@@ -12,6 +12,8 @@ from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
 from symgrad.core.sizes import size_product
+from symgrad.errors import ShapeError
+from symgrad.functional.shape import axis_of
 from symgrad.functional.table import FUNCTIONS
 from symgrad.tensors.calls import call
 from symgrad.tensors.tensor import Tensor
@@ -156,10 +158,20 @@ def topk(input: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: boo
     )
 
 
+def _extent(word: str, t: Tensor, dim: int) -> Any:
+    """The size of a dimension that is cut; AxisError where it is not there."""
+    if not t.ndim:
+        raise ShapeError(
+            f"{word} expects at least a 1-dimensional tensor",
+            "It has no dimensions: reshape it to (1,) first.",
+        )
+    return t.shape[axis_of(dim, t.ndim)]
+
+
 @method
 def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of a size, or of several sizes, along ``dim``."""
-    size = tensor.shape[dim]
+    size = _extent("split", tensor, dim)
     if isinstance(split_size_or_sections, int):
         width = split_size_or_sections
         starts = range(0, max(size, 1), width)
@@ -184,13 +196,13 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size."""
     if chunks <= 0:
         raise RuntimeError(f"chunk expects `chunks` to be greater than 0, got: {chunks}")
-    return split(input, max(-(-input.shape[dim] // chunks), 1), dim)
+    return split(input, max(-(-_extent("chunk", input, dim) // chunks), 1), dim)
 
 
 @method
 def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
     """Pieces of nearly equal size, or cut at positions."""
-    size = input.shape[dim]
+    size = _extent("tensor_split", input, dim)
     if isinstance(indices_or_sections, Tensor):
         indices_or_sections = indices_or_sections.tolist()
     if isinstance(indices_or_sections, int):
@@ -205,7 +217,8 @@ def tensor_split(input: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple
 @method
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """The entries along ``dim``."""
-    return tuple(input.select(dim, k) for k in range(input.shape[dim]))
+    axis = axis_of(dim, input.ndim)
+    return tuple(input.select(axis, k) for k in range(input.shape[axis]))
 
 
 def meshgrid(*tensors: Any, indexing: str = "ij") -> tuple[Tensor, ...]:

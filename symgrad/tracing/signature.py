@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ class Signature:
         found: list[Any] = []
         self._slices: dict[str, slice] = {}
         for argument, tree in specs.items():
-            named, structure = arrays.flatten_with_names(tree, argument)
+            named, structure = arrays.flatten_with_names(plain(tree), argument)
             self.structures[argument] = structure
             self._slices[argument] = slice(len(paths), len(paths) + len(named))
             paths += [p for p, _ in named]
@@ -93,7 +94,7 @@ class Signature:
         for a in self.argument_names:
             if a not in given:
                 continue
-            found, structure = arrays.tree_flatten(given[a])
+            found, structure = arrays.tree_flatten(plain(given[a]))
             if structure != self.structures[a]:
                 raise ShapeError(
                     f"{self.name}({a}=…): the containers differ from those it was traced with: "
@@ -125,6 +126,11 @@ class Signature:
                     f"{self.name}: {path} has shape {tuple(shape)} but was declared "
                     f"{shape_text(leaf.shape)}"
                 )
+
+
+def plain(tree: Any) -> Any:
+    """An argument whose order of keys does not count: ``model.state_dict()`` as a dict."""
+    return dict(tree) if isinstance(tree, OrderedDict) else tree
 
 
 def array_of(value: Any) -> Any:

@@ -25,7 +25,7 @@ from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.derivation.tidy import Lines
 from symgrad.errors import DeviceError
 from symgrad.lower import Line
-from symgrad.tracing.signature import call
+from symgrad.tracing.signature import call, plain
 
 COUNT = "step"
 
@@ -63,7 +63,8 @@ class TrainingStep:
 
     def parameter_leaves(self, params: Any) -> list[Any]:
         """The leaves of the parameters in the order of the traced symbols."""
-        return arrays.tree_flatten(params)[0]
+        trees = [params] if len(self._parameter_arguments) == 1 else params
+        return arrays.tree_flatten([plain(tree) for tree in trees])[0]
 
     def parameter_tree(self, leaves: Sequence[Any]) -> Any:
         """The inverse of :meth:`parameter_leaves`."""
@@ -95,7 +96,7 @@ class TrainingStep:
             raise TypeError(f"the step of {self.traced.name} takes {', '.join(names)}")
         named = dict(zip(names, given, strict=False))
         self.traced.signature.flatten((), named)
-        leaves = arrays.tree_flatten([named[a] for a in self._data_arguments])[0]
+        leaves = arrays.tree_flatten([plain(named[a]) for a in self._data_arguments])[0]
         return self.parameter_leaves(params), leaves
 
     def placed(self, params: Any) -> list[Any]:

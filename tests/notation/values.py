@@ -47,7 +47,8 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "tan": np.tan, "arcsin": np.arcsin, "arccos": np.arccos, "arctan": np.arctan,
     "sinh": np.sinh, "cosh": np.cosh, "arsinh": np.arcsinh, "arcosh": np.arccosh,
     "artanh": np.arctanh, "erf": special.erf, "erfc": special.erfc, "erfinv": special.erfinv,
-    "log Γ": special.gammaln, "ψ": special.psi, "relu": lambda a: np.maximum(a, 0),
+    "log Γ": special.gammaln, "ψ": special.psi, "ψ′": lambda a: special.polygamma(1, a),
+    "ψ′′": lambda a: special.polygamma(2, a), "relu": lambda a: np.maximum(a, 0),
     "abs": np.abs, "sign": np.sign, "floor": np.floor, "ceil": np.ceil, "round": np.round,
     "trunc": np.trunc,
 }  # fmt: skip
@@ -66,7 +67,7 @@ SQUARE: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 COMPARE: dict[str, Callable[..., Any]] = {
     "=": np.equal, "≠": np.not_equal, ">": np.greater, "≥": np.greater_equal, "<": np.less,
-    "≤": np.less_equal,
+    "≤": np.less_equal, "∧": np.logical_and, "∨": np.logical_or, "⊻": np.logical_xor,
 }  # fmt: skip
 
 
@@ -317,6 +318,9 @@ class Evaluator:
         if a.shape != b.shape and a.ndim and b.ndim:
             raise self.fail(f"a comparison of {a.shape} with {b.shape}")
         return Value(COMPARE[node.data](a, b))
+
+    def _not(self, node: Node) -> Value:
+        return Value(np.logical_not(self.array(node.items[0])))
 
     def _indicator(self, node: Node) -> Value:
         return Value(np.where(self.array(node.items[0]), 1.0, 0.0))
