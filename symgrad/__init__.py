@@ -72,6 +72,7 @@ from symgrad.tensors.creation import (
     rand,
     rand_like,
     randint,
+    randint_like,
     randn,
     randn_like,
     randperm,

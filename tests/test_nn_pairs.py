@@ -19,6 +19,9 @@ LABELS = np.array([[2, 0, -1, 1], [-1, 0, 1, 2], [3, 1, 0, 2]])
 CLASSES = np.array([0, 3, 1])
 WEIGHT = np.array([0.5, 1.0, 2.0, 1.5])
 
+BAGS = np.array([[1, 2, 2], [0, 5, 1]])
+STARTS = np.array([0, 2, 2, 5])
+
 CASES = [
     (lambda m, t, r: m.MarginRankingLoss(0.3, reduction=r), (real(5), real(5), SIGN)),
     (lambda m, t, r: m.CosineEmbeddingLoss(0.1, reduction=r), (real(5, 3), real(5, 3), SIGN)),
@@ -42,6 +45,18 @@ CASES = [
      (real(4, 3), real(4, 3), np.abs(real(4)))),
     (lambda m, t, r: m.PairwiseDistance(1.5, keepdim=True), (real(5, 3), real(5, 3))),
     (lambda m, t, r: m.CosineSimilarity(), (real(5, 3), real(5, 3))),
+    (lambda m, t, r: m.EmbeddingBag(6, 3), (BAGS,)),
+    (lambda m, t, r: m.EmbeddingBag(6, 3, mode="max", padding_idx=2), (BAGS,)),
+    (lambda m, t, r: m.EmbeddingBag(6, 3, mode="sum"), (BAGS.reshape(-1), STARTS, real(6))),
+    (lambda m, t, r: m.EmbeddingBag(6, 3, max_norm=1.0, include_last_offset=True, norm_type=1.0),
+     (BAGS.reshape(-1), STARTS)),
+    (lambda m, t, r: m.Embedding(6, 3, max_norm=1.0, scale_grad_by_freq=True), (BAGS,)),
+    (lambda m, t, r: m.CTCLoss(reduction=r),
+     (np.log(RNG.dirichlet(np.ones(4), (5, 2))), np.array([[1, 1, 3], [2, 1, 0]]),
+      np.array([5, 4]), np.array([3, 2]))),
+    (lambda m, t, r: m.CTCLoss(blank=2, reduction=r, zero_infinity=True),
+     (np.log(RNG.dirichlet(np.ones(4), (3, 2))), np.array([1, 1, 3, 3, 0]),
+      np.array([3, 3]), np.array([4, 1]))),
     (lambda m, t, r: m.Bilinear(3, 2, 4), (real(5, 3), real(5, 2))),
     (lambda m, t, r: m.Bilinear(3, 2, 4, bias=False), (real(5, 3), real(5, 2))),
 ]  # fmt: skip

@@ -1,7 +1,9 @@
 """The table of public functions; importing this package fills it."""
 
 from symgrad.functional import (
+    alignment,
     arrange,
+    bags,
     bits,
     convolution,
     elementwise,
@@ -23,7 +25,7 @@ from symgrad.functional import (
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
-    "FUNCTIONS", "Function", "arrange", "bits", "convolution", "elementwise", "indexing", "joining", "losses",
+    "FUNCTIONS", "Function", "alignment", "arrange", "bags", "bits", "convolution", "elementwise", "indexing", "joining", "losses",
     "matrices", "order", "padding", "pooling", "recurrent", "resampling",
     "scalar", "scattering", "shape", "special", "statistics",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ from symgrad.core.build import constant, contract, power, product, reduce_sum
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, size_product
 from symgrad.errors import ShapeError
+from symgrad.functional.promotion import floating
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
 from symgrad.ops.convolution import window
@@ -111,6 +112,7 @@ def local_response_norm(
         raise ShapeError(
             f"Expected 3D or higher dimensionality input (got {input.ndim} dimensions)"
         )
+    input = floating(input)
     rank = input.ndim - 1
     around = [(size // 2, (size - 1) // 2), *[(0, 0)] * (rank - 1)]
     how = window(rank, None, around)

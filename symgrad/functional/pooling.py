@@ -169,7 +169,12 @@ def _adaptive_max(rank: int, indices: bool) -> None:
 
 def _max_unpool(rank: int) -> None:
     def build(input: Expr, indices: Expr, output_size: Any) -> Expr:
-        return put_back(input, indices, tuple(output_size))
+        sizes = tuple(output_size)
+        added = put_back(input, indices, sizes)
+        writes = put_back(ones(input.shape, input.dtype), indices, sizes)
+        # windows that overlap write one entry several times; PyTorch's gradient counts each
+        once = added / elementwise("maximum", writes, constant(1, input.dtype))
+        return elementwise("detach", once) + (added - elementwise("detach", added))
 
     build.__name__ = f"max_unpool{rank}d_to"
     build.__doc__ = "Zeros with the entries where the pooling found them."

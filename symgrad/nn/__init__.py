@@ -57,7 +57,6 @@ from symgrad.nn.distance import (
 from symgrad.nn.dropout import Dropout, Dropout1d, Dropout2d, Dropout3d
 from symgrad.nn.linear import (
     Bilinear,
-    Embedding,
     Flatten,
     Identity,
     Linear,
@@ -67,6 +66,7 @@ from symgrad.nn.loss import (
     BCELoss,
     BCEWithLogitsLoss,
     CrossEntropyLoss,
+    CTCLoss,
     GaussianNLLLoss,
     HingeEmbeddingLoss,
     HuberLoss,
@@ -158,6 +158,7 @@ from symgrad.nn.resampling import (
     UpsamplingBilinear2d,
     UpsamplingNearest2d,
 )
+from symgrad.nn.tables import Embedding, EmbeddingBag
 
 __all__ = [
     "CELU",
@@ -184,6 +185,7 @@ __all__ = [
     "BatchNorm3d",
     "Bilinear",
     "Buffer",
+    "CTCLoss",
     "ChannelShuffle",
     "CircularPad1d",
     "CircularPad2d",
@@ -205,6 +207,7 @@ __all__ = [
     "Dropout2d",
     "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
     "Flatten",
     "Fold",
     "GRUCell",

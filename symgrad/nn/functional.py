@@ -18,6 +18,7 @@ from symgrad.autograd import no_grad
 from symgrad.core.dtypes import DType
 from symgrad.errors import TraceError
 from symgrad.functional import activation, margin, normalization
+from symgrad.nn.embeddings import *  # noqa: F403 - the tables of this namespace
 from symgrad.nn.losses import *  # noqa: F403 - the losses of this namespace
 from symgrad.nn.spatial import *  # noqa: F403 - the rest of this namespace
 from symgrad.nn.spatial import row as _row
@@ -108,8 +109,6 @@ softmin = _along("softmin")
 # ------------------------------------------------------------------ layers
 
 _linear = _row("linear")
-_embedding = _row("embedding")
-_one_hot = _row("one_hot")
 _layer_norm = _row("layer_norm")
 rms_norm = _row("rms_norm")
 _batch_norm_train = _row("batch_norm_train")
@@ -121,36 +120,6 @@ _batch_variance = _row("batch_variance")
 def linear(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``x Wᵀ + b``: x ``(…, in)``, W ``(out, in)``, b ``(out,)``."""
     return _linear(input, weight) if bias is None else _linear(input, weight, bias)
-
-
-def embedding(
-    input: Tensor,
-    weight: Tensor,
-    padding_idx: int | None = None,
-    max_norm: float | None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> Tensor:
-    """Row ``i`` of W for every index ``i``; the row ``padding_idx`` receives no gradient."""
-    del norm_type
-    if max_norm is not None or scale_grad_by_freq or sparse:
-        raise NotImplementedError(
-            "embedding: max_norm, scale_grad_by_freq and sparse are not there yet; leave them at "
-            "their defaults"
-        )
-    if padding_idx is not None and weight.requires_grad:
-        rows = int(weight.shape[0])
-        held = creation.arange(rows).reshape(rows, 1) == padding_idx % rows
-        weight = creation.FUNCTIONS["where"](held, weight.detach(), weight)
-    return _embedding(input, weight)
-
-
-def one_hot(tensor: Tensor, num_classes: int = -1) -> Tensor:
-    """Rows of the identity: shape ``(…, num_classes)``, whole numbers."""
-    if num_classes == -1:
-        num_classes = int(tensor.max()) + 1 if tensor.numel() else 0
-    return _one_hot(tensor, num_classes)
 
 
 def layer_norm(

@@ -1,14 +1,10 @@
-"""Layers that are one product: Linear, Bilinear, Embedding; and the identity."""
+"""Layers that are one product: Linear, Bilinear; the identity, and Flatten."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-import numpy as np
-
-from symgrad.autograd import no_grad
-from symgrad.core import dtypes
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
@@ -133,87 +129,6 @@ class Bilinear(Module):
             f"in1_features={self.in1_features}, in2_features={self.in2_features}, "
             f"out_features={self.out_features}, bias={self.bias is not None}"
         )
-
-
-class Embedding(Module):
-    """``y = W[i]``: whole-number indices ``(…)`` to rows of W ``(count, width)``.
-
-    W begins as N(0, 1); the row of ``padding_idx`` begins as 0 and receives no gradient.
-
-    >>> Embedding(10, 3, padding_idx=0)
-    Embedding(10, 3, padding_idx=0)
-    """
-
-    def __init__(
-        self,
-        num_embeddings: int,
-        embedding_dim: int,
-        padding_idx: int | None = None,
-        max_norm: float | None = None,
-        norm_type: float = 2.0,
-        scale_grad_by_freq: bool = False,
-        sparse: bool = False,
-        _weight: Tensor | None = None,
-        _freeze: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__()
-        if max_norm is not None or scale_grad_by_freq or sparse:
-            raise NotImplementedError(
-                "Embedding: max_norm, scale_grad_by_freq and sparse are not there yet; leave them "
-                "at their defaults"
-            )
-        if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError("Padding_idx must be within num_embeddings")
-            padding_idx %= num_embeddings
-        self.num_embeddings = num_embeddings
-        self.embedding_dim = embedding_dim
-        self.padding_idx = padding_idx
-        self.max_norm = max_norm
-        self.norm_type = norm_type
-        self.scale_grad_by_freq = scale_grad_by_freq
-        self.sparse = sparse
-        shape = (num_embeddings, embedding_dim)
-        if _weight is None:
-            weight = creation.empty(shape, device=device, dtype=dtype)
-            self.weight = Parameter(weight, requires_grad=not _freeze)
-            self.reset_parameters()
-        else:
-            if tuple(_weight.shape) != shape:
-                raise ValueError("Shape of weight does not match num_embeddings and embedding_dim")
-            self.weight = Parameter(_weight, requires_grad=not _freeze)
-
-    def reset_parameters(self) -> None:
-        """Draw the initial values again."""
-        init.normal_(self.weight)
-        if self.padding_idx is not None:
-            rows = np.arange(self.num_embeddings)[:, None] != self.padding_idx
-            kept = Tensor.from_value(rows, dtypes.bool_).to(self.weight.device)
-            with no_grad():
-                self.weight.copy_(self.weight * kept.to(self.weight.dtype))
-
-    @classmethod
-    def from_pretrained(
-        cls, embeddings: Tensor, freeze: bool = True, padding_idx: int | None = None
-    ) -> Embedding:
-        """A layer over a given table ``(count, width)``, frozen unless asked otherwise."""
-        if embeddings.ndim != 2:
-            raise ValueError("Embeddings parameter is expected to be 2-dimensional")
-        rows, columns = (int(s) for s in embeddings.shape)
-        return cls(rows, columns, padding_idx, _weight=embeddings, _freeze=freeze)
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Row ``i`` for every index ``i``."""
-        return F.embedding(input, self.weight, self.padding_idx)
-
-    def extra_repr(self) -> str:
-        """Sizes and the padding row."""
-        text = f"{self.num_embeddings}, {self.embedding_dim}"
-        if self.padding_idx is not None:
-            text += f", padding_idx={self.padding_idx}"
-        return text
 
 
 class Flatten(Module):

@@ -251,3 +251,23 @@ class GaussianNLLLoss(PlainLoss):
     def forward(self, input: Tensor, target: Tensor, var: Tensor | float) -> Tensor:
         """Negative log-likelihood of normal draws."""
         return F.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class CTCLoss(PlainLoss):
+    """−log of the probability of label sequences, over all alignments (Graves et al., 2006)."""
+
+    def __init__(
+        self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(reduction=reduction)
+        self.blank = blank
+        self.zero_infinity = zero_infinity
+
+    def forward(
+        self, log_probs: Tensor, targets: Tensor, input_lengths: Any, target_lengths: Any
+    ) -> Tensor:
+        """Log-probabilities ``(T, N, C)``, labels ``(N, S)`` or one after the other."""
+        return F.ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction,
+            self.zero_infinity,
+        )  # fmt: skip

@@ -153,6 +153,61 @@ def gaussian_nll_loss(
     return _gaussian(input, target, var, full, eps, reduction)
 
 
+_CTC = FUNCTIONS["ctc_loss_of"]
+
+
+def ctc_loss(
+    log_probs: Tensor,
+    targets: Tensor,
+    input_lengths: Any,
+    target_lengths: Any,
+    blank: int = 0,
+    reduction: str = "mean",
+    zero_infinity: bool = False,
+) -> Tensor:
+    """−log of the probability of each target, over all alignments (Graves et al., 2006).
+
+    log_probs ``(T, N, C)`` or ``(T, C)``; targets ``(N, S)``, or one after the other.
+    """
+    several = log_probs.dim() == 3
+    if not several:
+        log_probs = log_probs.unsqueeze(1)
+        targets = targets.reshape(1, -1)
+    steps, count = (int(s) for s in log_probs.shape[:2])
+    inputs, labels = _lengths(input_lengths), _lengths(target_lengths)
+    for name, given in (("input", inputs), ("target", labels)):
+        if len(given) != count:
+            raise RuntimeError(f"{name}_lengths must be of size batch_size")
+    if given_too_long := [n for n in inputs if n > steps]:
+        raise RuntimeError(
+            f"Expected input_lengths to have value at most {steps}, but got value "
+            f"{given_too_long[0]}"
+        )
+    if targets.dim() == 1:
+        ends = np.cumsum([0, *labels])
+        width = max(labels, default=0)
+        place = np.minimum(ends[:-1, None] + np.arange(width), max(int(targets.shape[0]) - 1, 0))
+        if ends[-1] != targets.shape[0]:
+            raise RuntimeError(
+                f"Expected tensor to have size {ends[-1]} at dimension 0, but got size "
+                f"{targets.shape[0]} for argument #2 'targets'"
+            )
+        targets = targets[creation.tensor(place.astype(np.int64))]
+    elif max(labels, default=0) > targets.shape[1]:
+        raise RuntimeError(
+            f"Expected tensor to have size at least {max(labels)} at dimension 1, but got size "
+            f"{list(targets.shape)} for argument #2 'targets'"
+        )
+    lengths = (creation.tensor(np.asarray(n, np.int64)) for n in (inputs, labels))
+    made = call(_CTC, (log_probs, targets, *lengths, blank, reduction, zero_infinity), {})
+    return made if several or reduction != "none" else made.reshape(())
+
+
+def _lengths(given: Any) -> list[int]:
+    listed = given.reshape(-1).tolist() if isinstance(given, Tensor) else given
+    return [int(n) for n in (listed if isinstance(listed, (list, tuple)) else [listed])]
+
+
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -264,6 +319,7 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "cosine_embedding_loss",
     "cross_entropy",
+    "ctc_loss",
     "gaussian_nll_loss",
     "hinge_embedding_loss",
     "huber_loss",

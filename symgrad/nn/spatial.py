@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +97,23 @@ max_unpool2d = _unpooled(2)
 max_unpool3d = _unpooled(3)
 
 
+_grid_sample = row("grid_sample")
+
+
+def grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> Tensor:  # fmt: skip
+    """Images ``(N, C, …)`` read at the places ``grid`` ``(N, …, rank)``, −1 … 1 from edge to edge."""
+    if align_corners is None:
+        warnings.warn(
+            "Default grid_sample and affine_grid behavior has changed to align_corners=False since "
+            "1.3.0. Please specify align_corners=True if the old behavior is desired.",
+            stacklevel=2,
+        )
+    return _grid_sample(input, grid, mode, padding_mode, align_corners)
+
+
 def upsample(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None,
@@ -122,6 +140,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "fold",
+    "grid_sample",
     "interpolate",
     "local_response_norm",
     "lp_pool1d",

@@ -287,9 +287,54 @@ def randperm(
     return _made(stream_of(generator).permutation(n).astype(kind.numpy), kind, device, False)
 
 
-def normal(mean: float, std: float, size: Any) -> Tensor:
-    """Normal draws."""
-    return randn(size) * std + mean
+def normal(
+    mean: Any,
+    std: Any = 1.0,
+    size: Any = None,
+    *,
+    generator: Any = None,
+    dtype: DType | None = None,
+    layout: Any = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Normal draws: ``size`` of them, or one for each entry of the tensors ``mean`` and ``std``."""
+    del layout  # tensors have one
+    given = [t for t in (mean, std) if isinstance(t, Tensor)]
+    low = [std] if not isinstance(std, Tensor) else _array_of(std)
+    if np.min(low, initial=0.0) < 0:
+        raise RuntimeError("normal expects all elements of std >= 0.0")
+    if not given:
+        if size is None:
+            raise TypeError("normal() of two numbers needs a size")
+        made = randn(size, generator=generator, dtype=dtype, device=device) * std + mean
+        return made.requires_grad_() if requires_grad else made
+    if size is not None:
+        raise TypeError("normal() of tensors draws one number for each entry; leave size out")
+    shape = np.broadcast_shapes(*(tuple(t.shape) for t in given))
+    kind = given[0].dtype
+    drawn = randn(shape, generator=generator, dtype=kind, device=given[0].device)
+    return (drawn * _plain(std) + _plain(mean)).to(kind)
+
+
+def _plain(v: Any) -> Any:
+    return v.detach() if isinstance(v, Tensor) else v
+
+
+def _array_of(t: Tensor) -> np.ndarray[Any, Any]:
+    return np.asarray(arrays.to_numpy(t.array()))
+
+
+def randint_like(
+    input: Tensor, low: Any = 0, high: Any = None, *, dtype: DType | None = None,
+    device: Any = None, layout: Any = None, requires_grad: bool = False, memory_format: Any = None,
+) -> Tensor:  # fmt: skip
+    """Whole numbers from low (0 if only one bound is given) below high, as many as ``input`` has."""
+    del layout, memory_format  # tensors have one
+    low, high = (low, high) if high is not None else (0, low)
+    made = randint(low, high, tuple(input.shape), dtype=dtype or input.dtype,
+                   device=device or input.device)  # fmt: skip
+    return made.requires_grad_() if requires_grad else made
 
 
 def bernoulli(t: Tensor, *, generator: Any = None) -> Tensor:
