@@ -70,7 +70,8 @@ def _forms(jax: str, numpy: str | None) -> tuple[tuple[str, str], ...]:
     """Both forms; where only JAX's is given, NumPy's is the same text with `np` for `jnp`."""
     if numpy is None and ("jax." in jax or "lax." in jax):
         return (("jax", jax),)
-    return (("jax", jax), ("numpy", jax.replace("jnp.", "np.") if numpy is None else numpy))
+    same = jax.replace("jnp.bfloat16", "np.dtype('bfloat16')").replace("jnp.", "np.")
+    return (("jax", jax), ("numpy", same if numpy is None else numpy))
 
 
 @lru_cache(maxsize=4096)

@@ -34,19 +34,19 @@ def relu6(a: Expr) -> Expr:
     return between(a, 0, 6)
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def hardsigmoid(a: Expr) -> Expr:
     """min(max(a/6 + 1/2, 0), 1)."""
     return between(a + 3, 0, 6) / 6
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def hardswish(a: Expr) -> Expr:
     """a min(max(a + 3, 0), 6) / 6."""
     return product(a, between(a + 3, 0, 6)) / 6
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def celu(a: Expr, alpha: float = 1.0) -> Expr:
     """a where positive, else α (e^(a/α) − 1)."""
     zero = constant(0, a.dtype)
@@ -68,27 +68,27 @@ def prelu(a: Expr, weight: Expr) -> Expr:
     return choose(apply("gt", a, constant(0, a.dtype)), a, product(slope, a))
 
 
-@public(method=False, grad_fn="DivBackward0", saves=(0,))
+@public(method=False, grad_fn="DivBackward0", saves=(0,), wide=True)
 def softsign(a: Expr) -> Expr:
     """a / (1 + |a|)."""
     a = floating(a)
     return a / (1 + apply("abs", a))
 
 
-@public(method=False, grad_fn="SubBackward0", saves=(0,))
+@public(method=False, grad_fn="SubBackward0", saves=(0,), wide=True)
 def tanhshrink(a: Expr) -> Expr:
     """a − tanh(a)."""
     a = floating(a)
     return a - apply("tanh", a)
 
 
-@public(method=False, grad_fn="SoftmaxBackward0", saves=("result",))
+@public(method=False, grad_fn="SoftmaxBackward0", saves=("result",), wide=True)
 def softmin(a: Expr, dim: int) -> Expr:
     """softmax(−a) along ``dim``."""
     return softmax(-a, dim)
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def glu(a: Expr, dim: int = -1) -> Expr:
     """b σ(c) of the halves b and c of an axis (Dauphin et al., 2017)."""
     if not a.ndim:
@@ -126,7 +126,7 @@ def hardshrink(a: Expr, lambd: float = 0.5) -> Expr:
     return choose(small, constant(0, a.dtype), a)
 
 
-@public(method=False, saves=(0, 1, 2))
+@public(method=False, saves=(0, 1, 2), wide=True)
 def bilinear(x1: Expr, x2: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
     """x₁ᵀ Wₖ x₂ + bₖ: x₁ ``(…, m)``, x₂ ``(…, n)``, W ``(k, m, n)``, b ``(k,)``."""
     if weight.ndim != 3 or x1.shape[:-1] != x2.shape[:-1] or (

@@ -187,7 +187,7 @@ def relu(a: Expr) -> Expr:
     return apply("relu", a)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def softplus(a: Expr, beta: float = 1, threshold: float = 20) -> Expr:
     """log(1 + exp(β a)) / β, and a itself where β a is above ``threshold``."""
     if threshold != 20:  # above 20 they are the same number
@@ -196,19 +196,19 @@ def softplus(a: Expr, beta: float = 1, threshold: float = 20) -> Expr:
     return apply("softplus", a) if beta == 1 else apply("softplus", a * beta) / beta
 
 
-@public(grad_fn="LogSigmoidBackward0", saves=(0,))
+@public(grad_fn="LogSigmoidBackward0", saves=(0,), wide=True)
 def logsigmoid(a: Expr) -> Expr:
     """log σ(a)."""
     return -apply("softplus", -a)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def silu(a: Expr) -> Expr:
     """a σ(a)."""
     return a * apply("sigmoid", a)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def gelu(a: Expr, approximate: str = "none") -> Expr:
     """a Φ(a); "tanh" for the approximation of Hendrycks and Gimpel (2016)."""
     if approximate == "tanh":
@@ -217,7 +217,7 @@ def gelu(a: Expr, approximate: str = "none") -> Expr:
     return 0.5 * a * (1 + apply("erf", a * math.sqrt(0.5)))
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def mish(a: Expr) -> Expr:
     """a tanh(softplus(a))."""
     return a * apply("tanh", apply("softplus", a))
@@ -233,13 +233,13 @@ def leaky_relu(a: Expr, negative_slope: float = 0.01) -> Expr:
     return choose(apply("gt", a, _zero(a)), a, a * negative_slope)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def elu(a: Expr, alpha: float = 1.0) -> Expr:
     """a where positive, else α (exp(a) − 1)."""
     return choose(apply("gt", a, _zero(a)), a, apply("expm1", a) * alpha)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def selu(a: Expr) -> Expr:
     """Klambauer et al. (2017)."""
     return 1.0507009873554805 * choose(

@@ -30,7 +30,7 @@ def reduced(e: Expr, reduction: str) -> Expr:
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def mse_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """(a − target)²."""
     a, target = promoted(a, target)
@@ -38,14 +38,14 @@ def mse_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     return reduced(off * off, reduction)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def l1_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """|a − target|."""
     a, target = promoted(a, target)
     return reduced(apply("abs", a - target), reduction)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def smooth_l1_loss(a: Expr, target: Expr, reduction: str = "mean", beta: float = 1.0) -> Expr:
     """½ d² / β where |d| < β, else |d| − ½ β."""
     a, target = promoted(a, target)
@@ -57,7 +57,7 @@ def smooth_l1_loss(a: Expr, target: Expr, reduction: str = "mean", beta: float =
     return reduced(choose(near, off * off * (0.5 / beta), size - 0.5 * beta), reduction)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def huber_loss(a: Expr, target: Expr, reduction: str = "mean", delta: float = 1.0) -> Expr:
     """½ d² where |d| < δ, else δ (|d| − ½ δ)."""
     a, target = promoted(a, target)
@@ -67,7 +67,7 @@ def huber_loss(a: Expr, target: Expr, reduction: str = "mean", delta: float = 1.
     return reduced(choose(near, off * off * 0.5, (size - 0.5 * delta) * delta), reduction)
 
 
-@public("binary_cross_entropy_with_logits", saves=(0, 1), method=False)
+@public("binary_cross_entropy_with_logits", saves=(0, 1), method=False, wide=True)
 def bce_with_logits(
     a: Expr,
     target: Expr,
@@ -91,7 +91,7 @@ def bce_with_logits(
     return reduced(each if weight is None else product(each, weight), reduction)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def binary_cross_entropy(
     a: Expr, target: Expr, weight: Expr | None = None, reduction: str = "mean"
 ) -> Expr:
@@ -110,7 +110,7 @@ def binary_cross_entropy(
     return reduced(each if weight is None else product(each, weight), reduction)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def cross_entropy(
     a: Expr,
     target: Expr,
@@ -222,7 +222,7 @@ def _soft_labels(
     return reduced(each, reduction)
 
 
-@public(saves=(1,), method=False)
+@public(saves=(1,), method=False, wide=True)
 def nll_loss(
     a: Expr,
     target: Expr,
@@ -246,7 +246,7 @@ def nll_loss(
     return reduce_sum(each, axes) / reduce_sum(shares, axes)
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, wide=True)
 def kl_div(a: Expr, target: Expr, reduction: str = "mean", log_target: bool = False) -> Expr:
     """target (log target − a); 0 where the target is 0."""
     if log_target:
@@ -266,7 +266,7 @@ def one_hot(a: Expr, num_classes: int = -1) -> Expr:
     return onehot(a, num_classes, a.dtype)
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def layer_norm(
     a: Expr,
     normalized_shape: Any,

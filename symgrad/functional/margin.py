@@ -15,6 +15,7 @@ from symgrad.functional.elementwise import clamp_min, minimum
 from symgrad.functional.losses import reduced
 from symgrad.functional.order import norm
 from symgrad.functional.promotion import floating, promoted
+from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
 from symgrad.ops import sequence
 from symgrad.ops.elementwise import where as choose
@@ -30,7 +31,7 @@ def _is(e: Expr, number: int) -> Expr:
 # ------------------------------------------------------------------ distances
 
 
-@public(grad_fn="NormBackward1", saves=(0, 1), method=False)
+@public(grad_fn="NormBackward1", saves=(0, 1), method=False, wide=True)
 def pairwise_distance(
     x1: Expr, x2: Expr, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False
 ) -> Expr:
@@ -38,7 +39,7 @@ def pairwise_distance(
     return norm(floating(x1 - x2) + eps, p, -1, keepdim)
 
 
-@public(saves=(0,), method=False)
+@public(saves=(0,), method=False, wide=True)
 def pdist(a: Expr, p: float = 2.0) -> Expr:
     """Distances between the rows of a matrix: of every pair i < j once."""
     if a.ndim != 2:
@@ -55,7 +56,7 @@ def pdist(a: Expr, p: float = 2.0) -> Expr:
     return norm(i - j, p, -1)
 
 
-@public(method=False, saves=(0,))
+@public(method=False, saves=(0,), wide=True)
 def hinge_embedding_loss(
     a: Expr, target: Expr, margin: float = 1.0, reduction: str = "mean"
 ) -> Expr:
@@ -65,7 +66,7 @@ def hinge_embedding_loss(
     return reduced(choose(_is(target, -1), zero, a) + far, reduction)
 
 
-@public(method=False, saves=(0, 1, 2))
+@public(method=False, saves=(0, 1, 2), wide=True)
 def margin_ranking_loss(
     a: Expr, b: Expr, target: Expr, margin: float = 0, reduction: str = "mean"
 ) -> Expr:
@@ -80,7 +81,17 @@ def margin_ranking_loss(
     return reduced(clamp_min(margin - product(target, a - b), 0), reduction)
 
 
-@public(method=False, saves=(0, 1, 2))
+@public(grad_fn="SumBackward1", saves=(0, 1), method=False, wide=True)
+def cosine_similarity(x1: Expr, x2: Expr, dim: int = 1, eps: float = 1e-8) -> Expr:
+    """x · y / (max(‖x‖, ε) max(‖y‖, ε)) along ``dim``."""
+    x1, x2 = promoted(x1, x2, at_least_float=True)
+    rank = max(x1.ndim, x2.ndim)
+    axis = axis_of(dim, rank)
+    dot = reduce_sum(product(x1, x2), [axis])
+    return dot / product(*(clamp_min(norm(x, 2, axis - rank), eps) for x in (x1, x2)))
+
+
+@public(method=False, saves=(0, 1, 2), wide=True)
 def cosine_embedding_loss(
     a: Expr, b: Expr, target: Expr, margin: float = 0, reduction: str = "mean"
 ) -> Expr:
@@ -99,7 +110,7 @@ def cosine_embedding_loss(
     return reduced(near + choose(_is(target, -1), clamp_min(cosine - margin, 0), zero), reduction)
 
 
-@public(method=False, saves=(0, 1, 2))
+@public(method=False, saves=(0, 1, 2), wide=True)
 def triplet_margin_loss(
     anchor: Expr,
     positive: Expr,
@@ -134,14 +145,14 @@ def triplet_margin(near: Expr, far: Expr, margin: float, reduction: str) -> Expr
 # ------------------------------------------------------------------ classes
 
 
-@public(method=False, saves=(0, 1))
+@public(method=False, saves=(0, 1), wide=True)
 def soft_margin_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """log(1 + exp(−target a))."""
     a, target = promoted(a, target)
     return reduced(apply("softplus", -product(target, a)), reduction)
 
 
-@public(method=False, saves=(0, 1))
+@public(method=False, saves=(0, 1), wide=True)
 def multi_margin_loss(
     a: Expr,
     target: Expr,
@@ -172,7 +183,7 @@ def multi_margin_loss(
     return reduced(each, reduction)
 
 
-@public(method=False, saves=(0, 1))
+@public(method=False, saves=(0, 1), wide=True)
 def multilabel_margin_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """(1/C) Σ max(0, 1 − a[y] + a[j]) over the labels y in front of the first −1 and the other j."""
     if a.ndim > 2 or target.shape != a.shape:
@@ -198,7 +209,7 @@ def multilabel_margin_loss(a: Expr, target: Expr, reduction: str = "mean") -> Ex
     return reduced(each, reduction)
 
 
-@public(method=False, saves=(0, 1))
+@public(method=False, saves=(0, 1), wide=True)
 def multilabel_soft_margin_loss(
     a: Expr, target: Expr, weight: Expr | None = None, reduction: str = "mean"
 ) -> Expr:
@@ -212,7 +223,7 @@ def multilabel_soft_margin_loss(
 # ------------------------------------------------------------------ likelihoods
 
 
-@public(method=False, saves=(0, 1))
+@public(method=False, saves=(0, 1), wide=True)
 def poisson_nll_loss(
     a: Expr,
     target: Expr,
@@ -236,7 +247,7 @@ def poisson_nll_loss(
     return reduced(each, reduction)
 
 
-@public(method=False, saves=(0, 1, 2))
+@public(method=False, saves=(0, 1, 2), wide=True)
 def gaussian_nll_loss(
     a: Expr,
     target: Expr,

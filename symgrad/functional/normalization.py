@@ -38,7 +38,7 @@ def channel_moments(a: Expr, channel: int = 1) -> tuple[Expr, Expr]:
     return mean, reduce_sum(off * off, axes) / count
 
 
-@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0,))
+@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0,), wide=True)
 def batch_norm_train(
     a: Expr, weight: Expr | None = None, bias: Expr | None = None, eps: float = 1e-5
 ) -> Expr:
@@ -47,7 +47,7 @@ def batch_norm_train(
     return _normalised(a, mean, variance, weight, bias, eps)
 
 
-@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2))
+@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2), wide=True)
 def batch_norm_eval(
     a: Expr,
     mean: Expr,
@@ -72,13 +72,13 @@ def _normalised(
     return _scaled(product(off, _spread((variance + eps) ** -0.5, [1], a)), weight, bias, [1])
 
 
-@public(method=False, grad_fn="MeanBackward1")
+@public(method=False, grad_fn="MeanBackward1", wide=True)
 def batch_mean(a: Expr) -> Expr:
     """The mean of each channel (axis 1)."""
     return channel_moments(a)[0]
 
 
-@public(method=False, grad_fn="VarBackward0")
+@public(method=False, grad_fn="VarBackward0", wide=True)
 def batch_variance(a: Expr) -> Expr:
     """The unbiased variance of each channel (axis 1)."""
     count = monomial(size_product(tuple(a.shape[k] for k in range(a.ndim) if k != 1)))
@@ -86,7 +86,7 @@ def batch_variance(a: Expr) -> Expr:
     return channel_moments(a)[1] * (total / (total - 1))
 
 
-@public(method=False, grad_fn="MulBackward0", saves=(0,))
+@public(method=False, grad_fn="MulBackward0", saves=(0,), wide=True)
 def rms_norm(
     a: Expr, normalized_shape: Any, weight: Expr | None = None, eps: float | None = None
 ) -> Expr:
@@ -103,7 +103,7 @@ def rms_norm(
 _SPACING = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
-@public(saves=(0,), method=False)
+@public(saves=(0,), method=False, wide=True)
 def local_response_norm(
     input: Expr, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> Expr:

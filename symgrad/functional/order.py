@@ -62,7 +62,7 @@ def min_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     return _picked(a, "argmin", dim, keepdim)
 
 
-@public(saves=(0, "result"))
+@public(saves=(0, "result"), wide=True)
 def prod(
     a: Expr, dim: int | None = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Expr:
@@ -80,7 +80,7 @@ def prod(
     return insert_axes(found, [axis]) if keepdim else found
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def cumprod(a: Expr, dim: int, *, dtype: DType | None = None) -> Expr:
     """Running products along ``dim``."""
     a = cast(a, dtype if dtype is not None else dtypes.int64 if a.dtype.kind in "bui" else a.dtype)
@@ -169,7 +169,7 @@ def _nuclear(a: Expr, dim: Any, keepdim: bool) -> Expr:
     return insert_axes(found, sorted(axes)) if keepdim else found
 
 
-@public(saves=("result",))
+@public(saves=("result",), wide=True)
 def norm(
     a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Expr:
@@ -209,7 +209,7 @@ def cdist(
     return norm(gap, p, -1)
 
 
-@public()
+@public(wide=True)
 def dist(a: Expr, b: Expr, p: float = 2) -> Expr:
     """The p-norm of a − b."""
     return norm(a - b, p)

@@ -224,7 +224,7 @@ def _avg_pool(rank: int) -> None:
 
     build.__name__ = f"avg_pool{rank}d"
     build.__doc__ = f"The mean of each window of the last {rank} axes."
-    public(grad_fn=f"AvgPool{rank}DBackward0", method=False)(build)
+    public(grad_fn=f"AvgPool{rank}DBackward0", method=False, wide=True)(build)
 
 
 def _shares(size: int, wanted: int, a: Expr) -> Expr:
@@ -271,7 +271,7 @@ def _adaptive_avg(rank: int) -> None:
     build.__name__ = f"adaptive_avg_pool{rank}d"
     build.__doc__ = f"The mean of each of ``output_size`` parts of the last {rank} axes."
     grad_fn = "MeanBackward1" if rank == 1 else f"AdaptiveAvgPool{rank}DBackward0"
-    public(grad_fn=grad_fn, method=False)(build)
+    public(grad_fn=grad_fn, method=False, wide=True)(build)
 
 
 def _lp_pool(rank: int) -> None:
@@ -290,7 +290,7 @@ def _lp_pool(rank: int) -> None:
 
     build.__name__ = f"lp_pool{rank}d"
     build.__doc__ = f"``(Σ xᵖ)^(1/p)`` of each window of the last {rank} axes."
-    public(grad_fn="PowBackward0", saves=(0,), method=False)(build)
+    public(grad_fn="PowBackward0", saves=(0,), method=False, wide=True)(build)
 
 
 for _rank in (1, 2, 3):

@@ -188,6 +188,9 @@ def interpolate(
         raise ShapeError(f"interpolate: the output size {wanted} should be greater than 0")
     if mode == "area":
         return adaptive_mean(input, list(zip(sizes, wanted, strict=True)))
+    whole = input.dtype
+    if not whole.differentiable and not mode.startswith("nearest"):
+        input = cast(input, dtypes.float32)
     exact = dtypes.float64 if input.dtype is dtypes.float64 else dtypes.float32
     for k, (before, after, factor) in enumerate(zip(sizes, wanted, factors, strict=True)):
         if mode in ("nearest", "nearest-exact"):
@@ -198,7 +201,7 @@ def interpolate(
         source = _source(before, after, factor, bool(align_corners), True, exact)
         matrix = (_cubic if mode == "bicubic" else _hat)(source, before)
         input = along_matrix(input, cast(matrix, input.dtype), k + 2)
-    return input
+    return input if input.dtype is whole else cast(elementwise("round", input), whole)
 
 
 def _several(value: Any, rank: int, name: str) -> tuple[Any, ...]:

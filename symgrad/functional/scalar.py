@@ -41,14 +41,14 @@ def atan2(a: Any, b: Any) -> Expr:
     return apply("atan2", *promoted(a, b, at_least_float=True))
 
 
-@public(saves=(0, 1))
+@public(saves=(0, 1), wide=True)
 def logaddexp(a: Expr, b: Expr) -> Expr:
     """log(exp a + exp b)."""
     a, b = promoted(a, b)
     return maximum(a, b) + apply("softplus", -apply("abs", a - b))
 
 
-@public(saves=(0, 1))
+@public(saves=(0, 1), wide=True)
 def hypot(a: Expr, b: Expr) -> Expr:
     """√(a² + b²)."""
     a, b = promoted(a, b)
@@ -61,25 +61,25 @@ def frac(a: Expr) -> Expr:
     return a - apply("trunc", a)
 
 
-@public(grad_fn="LerpBackward0", saves=(2,))
+@public(grad_fn="LerpBackward0", saves=(2,), wide=True)
 def lerp(a: Expr, end: Expr, weight: Any) -> Expr:
     """a + weight · (end − a)."""
     return a + (end - a) * weight
 
 
-@public(saves=(1, 2))
+@public(saves=(1, 2), wide=True)
 def addcmul(a: Expr, tensor1: Expr, tensor2: Expr, *, value: Any = 1) -> Expr:
     """a + value · tensor1 · tensor2."""
     return a + tensor1 * tensor2 * value
 
 
-@public(saves=(1, 2))
+@public(saves=(1, 2), wide=True)
 def addcdiv(a: Expr, tensor1: Expr, tensor2: Expr, *, value: Any = 1) -> Expr:
     """a + value · tensor1 / tensor2."""
     return a + tensor1 / tensor2 * value
 
 
-@public(saves=("cross",))
+@public(saves=("cross",), wide=True)
 def addmm(a: Expr, mat1: Expr, mat2: Expr, *, beta: Any = 1, alpha: Any = 1) -> Expr:
     """β a + α mat1 mat2."""
     made = mat1 @ mat2
@@ -108,7 +108,7 @@ def _top(dtype: DType) -> float:
             "float64": 1.7976931348623157e308}.get(dtype.name, 3.4028234663852886e38)  # fmt: skip
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def logit(a: Expr, eps: float | None = None) -> Expr:
     """log(a / (1 − a)); ``eps`` keeps a between eps and 1 − eps."""
     a = floating(a)

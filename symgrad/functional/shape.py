@@ -70,7 +70,7 @@ def count(e: Expr, axes: Sequence[int]) -> Size:
     return size_product(tuple(e.shape[k] for k in axes))
 
 
-@public()
+@public(wide=True)
 def mean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
     """(1/n) Σ over ``dim``."""
     if dtype is not None:
@@ -85,7 +85,7 @@ def mean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None
     return _kept(total / monomial(count(a, axes)), axes, keepdim)
 
 
-@public(saves=(0,))
+@public(saves=(0,), wide=True)
 def var(
     a: Expr,
     dim: Any = None,
@@ -114,7 +114,7 @@ def var(
     return _kept(total, axes, keepdim)
 
 
-@public(saves=("result",))
+@public(saves=("result",), wide=True)
 def std(
     a: Expr,
     dim: Any = None,
@@ -173,7 +173,7 @@ def all_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
     """True where every entry along ``dim`` is."""
     axes = axes_of(dim, a.ndim)
     wrong = reduce_sum(cast(apply("logical_not", cast(a, dtypes.bool_)), dtypes.int64), axes)
-    return _kept(apply("logical_not", cast(wrong, dtypes.bool_)), axes, keepdim)
+    return _kept(_truth(apply("logical_not", cast(wrong, dtypes.bool_)), a), axes, keepdim)
 
 
 @public("any")
@@ -181,10 +181,15 @@ def any_(a: Expr, dim: Any = None, keepdim: bool = False) -> Expr:
     """True where some entry along ``dim`` is."""
     axes = axes_of(dim, a.ndim)
     hits = reduce_sum(cast(cast(a, dtypes.bool_), dtypes.int64), axes)
-    return _kept(cast(hits, dtypes.bool_), axes, keepdim)
+    return _kept(_truth(cast(hits, dtypes.bool_), a), axes, keepdim)
 
 
-@public(saves=("result",))
+def _truth(e: Expr, a: Expr) -> Expr:
+    """As PyTorch has it: of bytes, a byte."""
+    return cast(e, dtypes.uint8) if a.dtype is dtypes.uint8 else e
+
+
+@public(saves=("result",), wide=True)
 def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """exp(a) / Σ exp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
@@ -192,7 +197,7 @@ def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     return along("softmax", a, axis) if a.ndim else apply("exp", a - a)
 
 
-@public(saves=("result",))
+@public(saves=("result",), wide=True)
 def log_softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """a − logsumexp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
@@ -200,7 +205,7 @@ def log_softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     return a - insert_axes(along("logsumexp", a, axis), [axis]) if a.ndim else a - a
 
 
-@public(saves=(0, "result"))
+@public(saves=(0, "result"), wide=True)
 def logsumexp(a: Expr, dim: Any, keepdim: bool = False) -> Expr:
     """log Σ exp(a) along ``dim``."""
     axes = sorted(axes_of(dim, a.ndim), reverse=True)
@@ -210,7 +215,7 @@ def logsumexp(a: Expr, dim: Any, keepdim: bool = False) -> Expr:
     return _kept(result, axes, keepdim)
 
 
-@public()
+@public(wide=True)
 def cumsum(a: Expr, dim: int, *, dtype: DType | None = None) -> Expr:
     """Running sums along ``dim``."""
     a = cast(a, dtype if dtype is not None else dtypes.int64 if a.dtype.kind in "bui" else a.dtype)

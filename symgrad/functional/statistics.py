@@ -254,7 +254,7 @@ _running("cummax")
 _running("cummin")
 
 
-@public(saves=(0, "result"))
+@public(saves=(0, "result"), wide=True)
 def logcumsumexp(a: Expr, dim: int) -> Expr:
     """log Σ exp of the entries so far."""
     axis = axis_of(dim, a.ndim)
@@ -265,7 +265,7 @@ def logcumsumexp(a: Expr, dim: int) -> Expr:
 # ------------------------------------------------------------------ NaN left out
 
 
-@public()
+@public(wide=True)
 def nansum(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
     """Σ of what is not NaN."""
     return sum_(_without_nan(a), dim, keepdim, dtype=dtype)
@@ -275,7 +275,7 @@ def _without_nan(a: Expr) -> Expr:
     return choose(apply("isnan", a), constant(0, a.dtype), a) if a.dtype.differentiable else a
 
 
-@public()
+@public(wide=True)
 def nanmean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
     """The mean of what is not NaN."""
     if not a.dtype.differentiable:
@@ -316,7 +316,7 @@ def histc(a: Expr, bins: int = 100, min: float = 0, max: float = 0) -> Expr:
 # ------------------------------------------------------------------ covariances
 
 
-@public()
+@public(wide=True)
 def cov(
     a: Expr, *, correction: int = 1, fweights: Expr | None = None, aweights: Expr | None = None
 ) -> Expr:
@@ -366,7 +366,7 @@ def _square(a: Expr, b: Expr, count: Expr) -> Expr:
     return structure.reshape(made, ()) if made.shape == (1, 1) else made
 
 
-@public()
+@public(wide=True)
 def corrcoef(a: Expr) -> Expr:
     """Correlations of the rows, between −1 and 1."""
     if a.ndim > 2:
@@ -418,27 +418,27 @@ def _strips(y: Expr, x: Expr | None, dx: Any, dim: int) -> tuple[Expr, int]:
     return product(heights, width) * 0.5, axis - y.ndim
 
 
-@public(method=False)
+@public(method=False, wide=True)
 def trapezoid(y: Expr, x: Expr | None = None, *, dx: Any = None, dim: int = -1) -> Expr:
     """∫ y dx by trapezoids along ``dim``; points ``dx`` (1) apart, or at x."""
     areas, axis = _strips(y, x, dx, dim)
     return reduce_sum(areas, [axis % areas.ndim])
 
 
-@public(method=False)
+@public(method=False, wide=True)
 def cumulative_trapezoid(y: Expr, x: Expr | None = None, *, dx: Any = None, dim: int = -1) -> Expr:
     """∫ y dx up to each point but the first."""
     areas, axis = _strips(y, x, dx, dim)
     return cumsum(areas, axis)
 
 
-@public(method=False, grad_fn="TrapezoidBackward0")
+@public(method=False, grad_fn="TrapezoidBackward0", wide=True)
 def trapz(y: Expr, x: Expr | None = None, *, dx: Any = None, dim: int = -1) -> Expr:
     """The older name of trapezoid."""
     return trapezoid(y, x, dx=dx, dim=dim)
 
 
-@public()
+@public(wide=True)
 def renorm(a: Expr, p: float, dim: int, maxnorm: float) -> Expr:
     """Slices along ``dim`` whose p-norm is above ``maxnorm`` scaled down to it."""
     if p <= 0:

@@ -9,10 +9,14 @@ the result shares memory with its operand: the NumPy function that makes the sam
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from symgrad.core import dtypes
+from symgrad.core.build import cast
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 
 Composition = Callable[..., Any]
@@ -46,18 +50,59 @@ def public(
     method: bool = True,
     outputs: int = 1,
     view: Callable[..., Any] | None = None,
+    wide: bool = False,
 ) -> Callable[[Composition], Composition]:
-    """Declare a public function by its composition."""
+    """Declare a public function by its composition; ``wide``: see :func:`in_float32`."""
 
     def declare(build: Composition) -> Composition:
         word = name or build.__name__.rstrip("_")
         title = grad_fn or "".join(p.capitalize() for p in word.split("_")) + "Backward0"
         if word in FUNCTIONS:
             raise ValueError(f"the public function {word!r} is declared twice")
-        FUNCTIONS[word] = Function(word, build, title, saves, method, outputs, view)
+        made = in_float32(build) if wide else build
+        FUNCTIONS[word] = Function(word, made, title, saves, method, outputs, view)
         return build
 
     return declare
+
+
+HALVES = {dtypes.float16, dtypes.bfloat16}
+
+
+def in_float32(build: Composition) -> Composition:
+    """The same composition; where all floating operands are halves, it is rounded once, at the end.
+
+    PyTorch's kernels compute so: a square or a sum on the way may be larger than float16 can hold.
+    A dtype that is asked for is left to the composition.
+    """
+
+    @functools.wraps(build)
+    def widened(*args: Any, **kwargs: Any) -> Any:
+        given = [*args, *kwargs.values()]
+        kinds = [v.dtype for v in _flat(given) if isinstance(v, Expr) and v.dtype.differentiable]
+        if not kinds or not HALVES.issuperset(kinds) or any(isinstance(v, DType) for v in given):
+            return build(*args, **kwargs)
+        made = build(*map(_widened, args), **{k: _widened(v) for k, v in kwargs.items()})
+        if isinstance(made, tuple):
+            return tuple(_narrowed(e, kinds[0]) for e in made)
+        return _narrowed(made, kinds[0])
+
+    return widened
+
+
+def _flat(values: Any) -> list[Any]:
+    return [x for v in values for x in (v if isinstance(v, (tuple, list)) else (v,))]
+
+
+def _widened(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        return type(value)([_widened(v) for v in value])
+    narrow = isinstance(value, Expr) and value.dtype in HALVES
+    return cast(value, dtypes.float32) if narrow else value
+
+
+def _narrowed(e: Expr, dtype: DType) -> Expr:
+    return cast(e, dtype) if e.dtype is dtypes.float32 else e
 
 
 __all__ = ["FUNCTIONS", "SLOT", "Composition", "Expr", "Function", "public"]

@@ -110,6 +110,7 @@ softmin = _along("softmin")
 
 _linear = _row("linear")
 _layer_norm = _row("layer_norm")
+_cosine_similarity = _row("cosine_similarity")
 rms_norm = _row("rms_norm")
 _batch_norm_train = _row("batch_norm_train")
 _batch_norm_eval = _row("batch_norm_eval")
@@ -281,8 +282,7 @@ def normalize(input: Tensor, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -
 
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """``x · y / (max(‖x‖, ε) max(‖y‖, ε))`` along ``dim``."""
-    first, second = x1.norm(2.0, dim).clamp(min=eps), x2.norm(2.0, dim).clamp(min=eps)
-    return (x1 * x2).sum(dim) / (first * second)
+    return _cosine_similarity(x1, x2, dim, eps)
 
 
 def scaled_dot_product_attention(
@@ -299,6 +299,9 @@ def scaled_dot_product_attention(
     A boolean mask is True where a position may be seen.
     """
     factor = query.shape[-1] ** -0.5 if scale is None else scale
+    dtype = query.dtype
+    if dtype.itemsize == 2:  # what is left after softmax is small
+        query, key = query.float(), key.float()
     scores = query @ key.transpose(-2, -1) * factor
     if is_causal:
         rows, columns = (int(s) for s in scores.shape[-2:])
@@ -310,4 +313,4 @@ def scaled_dot_product_attention(
             scores = scores.masked_fill(attn_mask.logical_not(), -math.inf)
         else:
             scores = scores + attn_mask
-    return dropout(softmax(scores, -1), dropout_p, dropout_p > 0) @ value
+    return dropout(softmax(scores, -1).to(dtype), dropout_p, dropout_p > 0) @ value

@@ -15,6 +15,7 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import Op
 from symgrad.core.sizes import Shape, Size
 from symgrad.errors import DTypeError
+from symgrad.ops.structure import dtype_text
 
 
 def _infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Shape, DType]:
@@ -25,11 +26,11 @@ def _infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Shape, DTyp
 
 def _template(node: Expr) -> Template:
     """({0}[..., None] == arange(k)).astype(dtype); the size comes as operand 1."""
-    name = node.dtype.name
+    jax, numpy = dtype_text(node.dtype)
     return Template(
         (
-            ("jax", f"jax.nn.one_hot({{0}}, {{1}}, dtype=jnp.{name})"),
-            ("numpy", f"({{0}}[..., None] == np.arange({{1}})).astype(np.{name})"),
+            ("jax", f"jax.nn.one_hot({{0}}, {{1}}, dtype={jax})"),
+            ("numpy", f"({{0}}[..., None] == np.arange({{1}})).astype({numpy})"),
         ),
         90,
         (COMPARE + 1, 0),

@@ -182,7 +182,10 @@ def arange(
         start, end, step = int(start), int(end), int(step)
     if not step:
         raise ValueError("step must be nonzero")
-    return _made(np.arange(start, end, step).astype(kind.numpy), kind, device, requires_grad)
+    numbers = np.arange(start, end, step)
+    if kind.kind in "iu":  # counted by what was given, but in whole steps
+        numbers = int(start) + int(step) * np.arange(len(numbers))
+    return _made(numbers.astype(kind.numpy), kind, device, requires_grad)
 
 
 def linspace(
