@@ -1,4 +1,4 @@
-"""``python -m tests.parity [--tier A] [--limit 8] [name …]``: the table, tier by tier."""
+"""``python -m tests.parity [--tier A] [--limit 8] [--dtypes …] [name …]``: the table, tier by tier."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import argparse
 import time
 from collections import Counter
 
-from tests.parity.driver import OPEN, Found, check, targets
+import torch
+
+from tests.parity.driver import OPEN, WANTED, Found, check, targets
 
 
 def main() -> None:
@@ -14,9 +16,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.parity")
     parser.add_argument("--tier", choices=["A", "B"])
     parser.add_argument("--limit", type=int, default=8, help="samples per dtype")
+    parser.add_argument("--dtypes", nargs="+", default=[str(d)[6:] for d in WANTED])
     parser.add_argument("--write", action="store_true", help="note what is open in open.txt")
     parser.add_argument("names", nargs="*")
     options = parser.parse_args()
+    wanted = tuple(getattr(torch, name) for name in options.dtypes)
     results: list[Found] = []
     for target in targets():
         if options.tier and target.tier != options.tier:
@@ -24,7 +28,7 @@ def main() -> None:
         if options.names and not {target.title, target.name} & set(options.names):
             continue
         start = time.perf_counter()
-        found = check(target, options.limit)
+        found = check(target, options.limit, wanted)
         seconds = time.perf_counter() - start
         results.append(found)
         if found.state != "equal" or seconds > 5 or options.names:
