@@ -319,3 +319,11 @@ def test_what_goes_on_working_beside_jax():
         assert isinstance(found, sg.Tensor)
     assert isinstance(jnp.asarray(x.detach()), jax.Array)
     assert not hasattr(x, "__jax_array__")
+
+
+def test_what_is_remembered_has_a_bound():
+    f = sg.jax_function(lambda u, k: u * k)
+    for k in range(100):
+        f(sg.ones(2), k)
+    assert len(f._calls) == 64
+    assert f(sg.ones(2), 3).tolist() == [3, 3]

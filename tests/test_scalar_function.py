@@ -319,3 +319,31 @@ def test_sympy_is_imported_when_called():
 def test_half_of_a_number_is_exact():
     f = sg.scalar_function("f", x / 3 + sympy.sqrt(2))
     assert repr(f) == f"f(x) = (1/3) x + {math.sqrt(2)!r}"
+
+
+def test_in_a_compiled_step_and_an_optimizer():
+    def train(wrap):
+        sg.manual_seed(0)
+        model = sg.nn.Linear(4, 3)
+        optimizer = sg.optim.Adam(model.parameters(), lr=0.05)
+        f = swish()
+
+        @wrap
+        def step(data):
+            optimizer.zero_grad()
+            value = (f(model(data)) ** 2).mean()
+            value.backward()
+            optimizer.step()
+            return value
+
+        data = sg.tensor(np.linspace(-2, 2, 20, dtype=np.float32).reshape(5, 4))
+        return [step(data).item() for _ in range(5)]
+
+    np.testing.assert_allclose(train(sg.compile), train(lambda g: g), rtol=1e-5)
+
+
+def test_what_is_remembered_has_a_bound():
+    f = swish()
+    for n in range(1, 100):
+        f(sg.ones(n, requires_grad=True)).sum().backward()
+    assert f.body.cache_info().maxsize == 64

@@ -36,6 +36,10 @@ CALL = Template((("jax", "{0}({*})"),), POSTFIX)
 """There is no NumPy form: the function needs JAX."""
 
 
+WAYS = 64
+"""How many ways of calling one function (its arguments that are no arrays) are remembered."""
+
+
 class Opaque:
     """A function of arrays as an operation: its name, its types, and its derivative by JAX.
 
@@ -162,6 +166,8 @@ class JaxFunction:
         if known is None:
             foreign = ForeignFunction(self.function, structure, fixed, places, x64)
             known = self._calls[key] = _Rows(self.name, foreign)
+            if len(self._calls) > WAYS:
+                del self._calls[next(iter(self._calls))]
         return known(tensors)
 
 

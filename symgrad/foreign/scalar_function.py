@@ -61,7 +61,7 @@ class ScalarFunction:
     ) -> None:
         self.name = name + _marks(index, len(variables))
         self._plain, self._expr, self._variables, self._index = name, expr, variables, index
-        self._bodies: dict[tuple[Shape, DType], Body] = {}
+        self.body = lru_cache(maxsize=64)(self._made)
         self._written = self._parent._written if index else Written()
         digest = self.body((), dtypes.float64)[1].digest.hex()
         self.op = Op(
@@ -72,27 +72,23 @@ class ScalarFunction:
         del OPS[self.op.name]
         self._row = Function(self.name, self._called, f"{self.name}Backward0", ())
 
-    def body(self, shape: Shape, dtype: DType) -> Body:
+    def _made(self, shape: Shape, dtype: DType) -> Body:
         """The function over symbols of a shape and dtype: stabilised, in ops that have templates."""
-        known = self._bodies.get((shape, dtype))
-        if known is None:
-            if self._index:
-                symbols, whole = self._parent.body(shape, dtype)
-                wanted = symbols[self._index[-1]]
-                (made,) = pull_back({whole: ones(shape, dtype)}, [wanted])
-                made = zeros(shape, dtype) if made is None else made
-            else:
-                symbols = tuple(
-                    symbol(str(v), shape, dtype, number=-20 - k)
-                    for k, v in enumerate(self._variables)
-                )
-                table = dict(zip(self._variables, symbols, strict=True))
-                with listening(self._written.note):
-                    made = from_sympy(self._expr, table, dtype, f"scalar_function({self._plain!r})")
-                made = broadcast_to(made, shape)
-            (made,), _ = rewrite([made], GROUPS, self._written.carry)
-            known = self._bodies[shape, dtype] = symbols, made
-        return known
+        written = Written() if shape else self._written  # formulas are those of numbers
+        if self._index:
+            symbols, whole = self._parent.body(shape, dtype)
+            (found,) = pull_back({whole: ones(shape, dtype)}, [symbols[self._index[-1]]])
+            made = zeros(shape, dtype) if found is None else found
+        else:
+            symbols = tuple(
+                symbol(str(v), shape, dtype, number=-20 - k) for k, v in enumerate(self._variables)
+            )
+            table = dict(zip(self._variables, symbols, strict=True))
+            with listening(written.note):
+                made = from_sympy(self._expr, table, dtype, f"scalar_function({self._plain!r})")
+            made = broadcast_to(made, shape)
+        (made,), _ = rewrite([made], GROUPS, written.carry)
+        return symbols, made
 
     @property
     def _parent(self) -> ScalarFunction:
