@@ -234,6 +234,13 @@ def test_source():
     close(slope, np.tanh(X[0]))
 
 
+def test_there_is_no_python_form():
+    with pytest.raises(
+        sg.SymgradError, match="jax:soft is a function written in JAX, so there is no"
+    ):
+        soft(sg.symbol("u", "n")).formula().python()
+
+
 def test_one_trace_for_equal_calls():
     traced = []
 
