@@ -117,7 +117,9 @@ LINK = re.compile(r"\]\((?!https?://|#|mailto:)(?P<target>[^)#\s]+)(?:#[^)]*)?\)
     "page", [*PAGES, *ROOT.glob("C*.md")], ids=lambda p: str(p.relative_to(ROOT))
 )
 def test_links_lead_somewhere(page):
-    prose = re.sub(r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+    prose = re.sub(
+        r"^ *```.*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     targets = [m["target"] for m in LINK.finditer(prose)]
     assert [t for t in targets if not (page.parent / t).exists()] == []
 
