@@ -184,8 +184,13 @@ def _ordered(
     halves = _halves(factors, mirror)
     if halves is not None:
         left, middle, renamed = halves
-        outside = [*middle, *((e, tuple(renamed.get(x, x) for x in ls)) for e, ls in left)]
-        labels = _outer(left, outside, keep)
+        outside = {x for _, ls in middle for x in ls} | keep
+        images = {renamed.get(x, x) for _, ls in left for x in ls}
+        labels = [
+            x
+            for x in dict.fromkeys(x for _, ls in left for x in ls if x >= 0)
+            if x in outside | images or renamed.get(x, x) in outside
+        ]
         half = _multiplied(_ordered(left, sizes, {*labels}, {}), labels, sizes)
         other = half[0], tuple(renamed.get(x, x) for x in half[1])
         rest = [half, *middle, other]
