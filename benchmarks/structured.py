@@ -17,10 +17,10 @@ from typing import Any
 
 from _harness import Limit, Spread, duration, finish, interleaved, options, settle, table
 
-ARGUMENTS = options(__doc__, 15)
-ARGUMENTS.add_argument("--only", default="", help="rows whose name contains this")
-ARGUMENTS.add_argument("--dtype", choices=["float32", "float64"], help="one dtype only")
-ARGUMENTS = ARGUMENTS.parse_args()
+PARSER = options(__doc__, 15)
+PARSER.add_argument("--only", default="", help="rows whose name contains this")
+PARSER.add_argument("--dtype", choices=["float32", "float64"], help="one dtype only")
+ARGUMENTS = PARSER.parse_args()
 SETTING = settle(ARGUMENTS)
 
 import jax  # noqa: E402  threads are decided first
