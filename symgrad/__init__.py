@@ -118,6 +118,7 @@ if TYPE_CHECKING:
     from symgrad.sympy_bridge import from_sympy, to_sympy
     from symgrad.tracing.module_trace import trace_module
     from symgrad.transforms.operators import hessian, hvp, jacobian
+    from symgrad.transforms.stationary import stationary
 
 __version__ = "0.1.0"
 newaxis = None
@@ -154,6 +155,7 @@ _LATER = {
     "from_sympy": "symgrad.sympy_bridge:from_sympy",
     "jax_function": "symgrad.foreign:jax_function",
     "scalar_function": "symgrad.foreign:scalar_function",
+    "stationary": "symgrad.transforms.stationary:stationary",
     "to_sympy": "symgrad.sympy_bridge:to_sympy",
     "hessian": "symgrad.transforms.operators:hessian",
     "hvp": "symgrad.transforms.operators:hvp",

@@ -1,0 +1,108 @@
+"""Stationary points in closed form: their text, and the gradients that vanish there."""
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.core.expr import name_of
+from symgrad.core.traverse import leaves
+from symgrad.errors import DerivativeError, NotationError
+from symgrad.evaluate import evaluate
+from symgrad.nn import functional as F
+
+SIZES = {"n": 7, "d": 3, "k": 2, "m": 6}
+AXES = {"X": "nd", "w": "d", "y": "n", "b": "", "λ": "", "U": "nk", "V": "mk", "M": "nm",
+        "μ": "d", "s": "d", "r": "", "x": "n", "c": "", "W": "dk", "Y": "nk"}  # fmt: skip
+RNG = np.random.default_rng(2)
+VALUES = {w: RNG.uniform(0.5, 2.0, tuple(SIZES[s] for s in axes)) for w, axes in AXES.items()}
+VALUES["S"] = np.eye(3)
+T = {w: sg.symbol(w, ",".join(axes), sg.float64) for w, axes in AXES.items()}
+T["S"] = sg.symbol("S", "d,d", sg.float64, "symmetric")
+X, w, y, b, lam, U, V, M, mu, s, r, x, c, W, Y, S = T.values()
+D = X - mu
+GAUSS = -0.5 * (sg.linalg.inv(S) @ (D.T @ D)).trace() - 0.5 * (sg.logdet(S) + 0 * x).sum()
+FACTORS = ((U @ V.T - M) ** 2).sum()
+
+CASES = {
+    "normal equations": (((X @ w - y) ** 2).mean(), [w], "w⁺ = (Xᵀ X)⁻¹ Xᵀ y"),
+    "several outputs": (((X @ W - Y) ** 2).sum(), [W], "W⁺ = (Xᵀ X)⁻¹ Xᵀ Y"),
+    "ridge": (((X @ w - y) ** 2).sum() + lam * (w @ w), [w], "w⁺ = (λ I(d) + Xᵀ X)⁻¹ Xᵀ y"),
+    "weights": ((x * (X @ w - y) ** 2).sum(), [w], "w⁺ = (Xᵀ diag(x) X)⁻¹ Xᵀ (x ⊙ y)"),
+    "an intercept": (((X @ w + b - y) ** 2).sum(), [w, b], "w⁺ = −(Xᵀ X)⁻¹ Xᵀ (b⁺ − y)"),
+    "the intercept first": (((X @ w + b - y) ** 2).sum(), [b, w],
+                            "b⁺ = −(1/n) Σᵢ ((X w⁺)[i] − y[i])"),
+    "one factor": (FACTORS, [U], "U⁺ = M V (Vᵀ V)⁻¹"),
+    "the other": (FACTORS, [V], "V⁺ = Mᵀ U (Uᵀ U)⁻¹"),
+    "one factor, with a penalty": (FACTORS + lam * (U * U).sum(), [U],
+                                   "U⁺ = M V (λ I(k) + Vᵀ V)⁻¹"),
+    "a Gaussian": (GAUSS, [mu, S], "μ⁺ = (1/n) Σᵢ X[i,:]\nS⁺ = (1/n) (X − μ⁺)ᵀ (X − μ⁺)"),
+    "variances": ((-0.5 * sg.log(s) - (X - mu) ** 2 / (2 * s)).sum(), [mu, s],
+                  "μ⁺ = (1/n) Σᵢ X[i,:]\ns⁺ = (1/n) Σⱼ (X[j,i] − μ⁺[i])²"),
+    "a variance": ((-0.5 * sg.log(r) - (x - c) ** 2 / (2 * r)).sum(), [c, r],
+                   "c⁺ = (1/n) Σᵢ x[i]\nr⁺ = (1/n) (x − c⁺)ᵀ (x − c⁺)"),
+    "a standard deviation": ((-sg.log(r) - (x - c) ** 2 / (2 * r**2)).sum(), [c, r],
+                             "c⁺ = (1/n) Σᵢ x[i]\nr⁺ = √((1/n) (x − c⁺)ᵀ (x − c⁺))"),
+    "a weighted covariance": (
+        -0.5 * (sg.linalg.inv(S) @ (X.T @ (x[:, None] * X))).trace() - 0.5 * c * sg.logdet(S), [S],
+        "S⁺ = Xᵀ diag(x) X / c"),
+    "a rate (Poisson)": ((x * sg.log(r) - r).sum(), [r], "r⁺ = (1/n) Σᵢ x[i]"),
+    "a rate (exponential)": ((sg.log(3 * r) - r * x).sum(), [r], "r⁺ = n (1 / (Σᵢ x[i]))"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "wrt", "text"), CASES.values(), ids=CASES)
+def test_text(value, wrt, text):
+    assert str(sg.stationary(value, wrt)).startswith(text)
+
+
+@pytest.mark.parametrize(("value", "wrt", "text"), CASES.values(), ids=CASES)
+def test_the_gradients_vanish_there(value, wrt, text):
+    found = sg.stationary(value, wrt)
+    feeds = dict(VALUES)
+    for t, point in zip(wrt, found, strict=True):
+        e = point.expr()
+        names = {name_of(leaf) for leaf in leaves([e])}
+        assert not names & {name_of(t.expr()) for t in wrt}
+        feeds[name_of(t.expr())] = evaluate([e], {q: VALUES[name_of(q)] for q in leaves([e])})[0]
+    for g in sg.grad(value, list(wrt)):
+        e = g.expr()
+        (at,) = evaluate([e], {q: feeds[name_of(q)] for q in leaves([e])}, SIZES)
+        (before,) = evaluate([e], {q: VALUES[name_of(q)] for q in leaves([e])}, SIZES)
+        np.testing.assert_allclose(at, np.zeros(at.shape), atol=1e-9)
+        assert np.abs(before).max() > 1e-3
+
+
+def test_a_stationary_value_is_a_tensor_like_any_other():
+    found = sg.stationary(((X @ w - y) ** 2).mean(), w)
+    assert found[w] is found[0]
+    assert len(found) == 1
+    solve = sg.compile([found[w]])
+    rows, target = RNG.normal(size=(9, 3)), RNG.normal(size=9)
+    expected = np.linalg.lstsq(rows, target, rcond=None)[0]
+    np.testing.assert_allclose(solve(rows, target), expected, 1e-8)
+    assert "inv(" not in solve.source
+
+
+def test_values_of_data():
+    rows = sg.tensor([[1.0, 0.0], [1.0, 1.0], [1.0, 2.0]])
+    target = sg.tensor([1.0, 3.0, 5.0])
+    at = sg.zeros(2, requires_grad=True)
+    (found,) = sg.stationary(((rows @ at - target) ** 2).sum(), at)
+    np.testing.assert_allclose(found.detach().numpy(), [1.0, 2.0], 1e-5)
+
+
+@pytest.mark.parametrize(("value", "wrt", "says"), [
+    (F.binary_cross_entropy_with_logits(X @ w, y), [w], "of ∂/∂w = 0"),
+    (FACTORS, [U, V], r"of ∂/∂V = 0 \(with U at their own\)"),
+    ((X @ w).sum(), [w], "of ∂/∂w = 0"),
+    (y.sum() + 0 * w.sum(), [w], "of ∂/∂w = 0"),
+    (sg.log(r) + r * r + r, [r], "of ∂/∂r = 0"),
+])  # fmt: skip
+def test_no_closed_form(value, wrt, says):
+    with pytest.raises(NotationError, match=says):
+        sg.stationary(value, wrt)
+
+
+def test_only_a_scalar_has_stationary_points():
+    with pytest.raises(DerivativeError, match="only a scalar has them"):
+        sg.stationary(X @ w, w)
