@@ -11,6 +11,8 @@ import math
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
+
 from symgrad.core.build import (
     cast,
     constant,
@@ -130,20 +132,27 @@ elementwise_row(
 
 
 def _polygamma_template(node: Expr) -> Template:
-    """ψ⁽ⁿ⁾; for n = 1 by reflection below ½, as neither library has it there."""
+    """ψ⁽ⁿ⁾; JAX has it for positive numbers: below ½ by reflection.
+
+    ψ⁽ⁿ⁾(x) = (−1)ⁿ ψ⁽ⁿ⁾(1 − x) − πⁿ⁺¹ P(cot πx), with the n-th derivative of the
+    cotangent: P₀(c) = c, Pₖ₊₁ = −(1 + c²) Pₖ′.
+    """
     (n,) = node.params[2]
     if n == 0:
         return call("jax.scipy.special.digamma", "special.psi")
-    texts = []
-    for xp, place in (("jnp", "jax.scipy.special"), ("np", "special")):
-        text = f"{place}.polygamma({n}, {{0}})"
-        if n == 1:
-            mirrored = f"{xp}.square({xp}.pi / {xp}.sin({xp}.pi * {{0}}))"
-            mirrored = f"{mirrored} - {place}.polygamma(1, {xp}.maximum(1 - {{0}}, 0.5))"
-            above = f"{place}.polygamma(1, {xp}.maximum({{0}}, 0.5))"
-            text = f"{xp}.where({{0}} < 0.5, {mirrored}, {above})"
-        texts.append(text)
-    return form(*texts)
+    cotangents = np.poly1d([1, 0])
+    for _ in range(n):
+        cotangents = np.poly1d([-1, 0, -1]) * cotangents.deriv()
+    first, *rest = (int(c) for c in cotangents.coeffs)
+    nested = str(first)
+    for coefficient in rest:
+        nested = f"({nested}) * c + {coefficient}"
+    above, mirrored = (f"jax.scipy.special.polygamma({n}, jnp.maximum({x}, 0.5))"
+                       for x in ("{0}", "1 - {0}"))  # fmt: skip
+    turned = f"jnp.pi**{n + 1} * (lambda c: {nested})(1 / jnp.tan(jnp.pi * {{0}}))"
+    sign = "-" if n % 2 else ""
+    return form(f"jnp.where({{0}} < 0.5, {sign}{mirrored} - {turned}, {above})",
+                f"special.polygamma({n}, {{0}})")  # fmt: skip
 
 
 elementwise_row(
