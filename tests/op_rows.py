@@ -28,7 +28,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops import elementwise as maps
-from symgrad.ops import gather, join, matrix, random, sequence, structure
+from symgrad.ops import factor, gather, join, matrix, random, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.convolution import convolution, window
@@ -324,6 +324,13 @@ ROWS: dict[str, Row] = {
     "eigh": square(_eigh),
     "qr": Row(matrix.qr, (RECTANGLE,)),
     "svd": Row(_svd, (RECTANGLE,)),
+    "lu": square(lambda a, b, c: [factor.lu(e)[0] for e in (a, b, c)],
+                 ((2, 3, 5), "real"), ((5, 3), "real")),
+    "pivot_permutation": Row(
+        lambda a, b: [factor.permutation(factor.lu(e)[1], 5) for e in (a, b)],
+        (RECTANGLE, ((5, 5), "real")), "none",
+    ),
+    "matrix_exp": square(factor.matrix_exp),
     # draws; a letter is read from an input that has it
     "normal": Row(lambda a, _: random.normal(a, (N, M), dtypes.float64), (KEY, MATRIX), "none"),
     "uniform": Row(lambda a, _: random.uniform(a, (N, M), dtypes.float64), (KEY, MATRIX), "none"),

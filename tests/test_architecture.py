@@ -61,6 +61,7 @@ FLOORS: dict[str, float] = {
     "symgrad.transforms.handed_out": 7.3,
     "symgrad.tensors.tensor": 7,
     "symgrad.tensors.several": 7.1,
+    "symgrad.tensors.factors": 7.15,
     "symgrad.tensors.calls": 6.5,
     "symgrad.tensors.reading": 6.4,
     "symgrad.random": 6.3,

@@ -10,7 +10,8 @@ import numpy as np
 from symgrad_codegen.lazy import lazy
 from symgrad_codegen.program import Template
 
-_SCOPE: dict[str, Any] = {"math": math, "np": np, "special": lazy("scipy.special")}
+_SCOPE: dict[str, Any] = {"math": math, "np": np, "scipy": lazy("scipy"),
+                          "special": lazy("scipy.special")}  # fmt: skip
 
 
 @lru_cache(maxsize=4096)

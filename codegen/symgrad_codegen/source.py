@@ -37,6 +37,7 @@ _IMPORTS = (
     ("np", "import numpy as np"),
     ("optax", "import optax"),
     ("lax", "from jax import lax"),
+    ("scipy", "import scipy"),
     ("special", "from scipy import special"),
 )
 

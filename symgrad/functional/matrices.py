@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from symgrad.core.build import matmul
+from symgrad.core.build import broadcast_shapes, broadcast_to, constant, matmul, unsqueeze
 from symgrad.core.expr import Expr
 from symgrad.functional.table import public
-from symgrad.ops import join, matrix, structure
+from symgrad.ops import factor, join, matrix, structure
+from symgrad.ops.gather import gather
+from symgrad.ops.index import onehot
+from symgrad.ops.sequence import argsort
 
 
 @public(saves=("result",))
@@ -35,9 +38,10 @@ def linalg_solve(a: Expr, b: Expr) -> Expr:
 
 
 @public(saves=("result",))
-def cholesky(a: Expr) -> Expr:
-    """L with L Lᵀ = A."""
-    return matrix.cholesky(a)
+def cholesky(a: Expr, upper: bool = False) -> Expr:
+    """L with L Lᵀ = A; Lᵀ where ``upper``, read from the upper triangle."""
+    found = matrix.cholesky(matrix.transposed(a) if upper else a)
+    return matrix.transposed(found) if upper else found
 
 
 def _results(name: str, build: Any, count: int, title: str) -> None:
@@ -50,6 +54,74 @@ def _results(name: str, build: Any, count: int, title: str) -> None:
         public(f"{name}_{k}", grad_fn=title, method=False)(one)
 
 
+@public(saves=(0, "result"))
+def matrix_exp(a: Expr) -> Expr:
+    """I + A + A²/2 + A³/6 + …"""
+    return factor.matrix_exp(a)
+
+
+@public("linalg_solve_triangular", saves=(0, "result"), method=False)
+def solve_triangular(
+    a: Expr, b: Expr, *, upper: bool, left: bool = True, unitriangular: bool = False
+) -> Expr:
+    """X with A X = B (X A = B where not ``left``); one triangle of A is read."""
+    if left:
+        return matrix.triangular_solve(a, b, not upper, unitriangular)
+    turned = matrix.transposed
+    return turned(matrix.triangular_solve(turned(a), turned(b), upper, unitriangular))
+
+
+@public(saves=(0, "result"))
+def cholesky_solve(b: Expr, a: Expr, upper: bool = False) -> Expr:
+    """X with L Lᵀ X = B; the factor is Lᵀ where ``upper``."""
+    lower, over = (matrix.transposed(a), a) if upper else (a, matrix.transposed(a))
+    return matrix.triangular_solve(over, matrix.triangular_solve(lower, b), False)
+
+
+@public(saves=(0, "result"))
+def cholesky_inverse(a: Expr, upper: bool = False) -> Expr:
+    """(L Lᵀ)⁻¹; the factor is Lᵀ where ``upper``."""
+    matrix.square(a, "cholesky_inverse")
+    return cholesky_solve(matrix.identity(a), a, upper)
+
+
+@public(saves=(1, "result"))
+def lu_solve(b: Expr, a: Expr, pivots: Expr, *, left: bool = True, adjoint: bool = False) -> Expr:
+    """X with A X = B from the factors of A; Aᵀ where ``adjoint``, X A where not ``left``."""
+    turned = matrix.transposed
+    if not left:
+        return turned(lu_solve(turned(b), a, pivots, adjoint=not adjoint))
+    matrix.square(a, "linalg.lu_solve")
+    order = factor.permutation(pivots - constant(1, pivots.dtype), a.shape[-1])
+    batch = broadcast_shapes([a.shape[:-2], b.shape[:-2]])
+    b = broadcast_to(b, (*batch, *b.shape[-2:]))
+    if adjoint:
+        found = matrix.triangular_solve(turned(a), b)
+        found = matrix.triangular_solve(turned(a), found, False, True)
+        return _reordered(found, argsort(order))
+    found = matrix.triangular_solve(a, _reordered(b, order), True, True)
+    return matrix.triangular_solve(a, found, False)
+
+
+def _reordered(b: Expr, order: Expr) -> Expr:
+    """The rows of b in this order."""
+    return gather(b, broadcast_to(unsqueeze(order, [order.ndim]), b.shape), -2)
+
+
+def _lu(a: Expr) -> tuple[Expr, ...]:
+    packed, pivots = factor.lu(a)
+    lower, upper = factor.unpacked(packed)
+    order = factor.permutation(pivots, a.shape[-2])
+    return matrix.transposed(onehot(order, a.shape[-2], a.dtype)), lower, upper
+
+
+def _lu_factor(a: Expr) -> tuple[Expr, ...]:
+    packed, pivots = factor.lu(a)
+    return packed, pivots + constant(1, pivots.dtype)
+
+
+_results("linalg_lu", _lu, 3, "LinalgLuBackward0")
+_results("linalg_lu_factor", _lu_factor, 2, "LinalgLuFactorExBackward0")
 _results("slogdet", matrix.slogdet, 2, "LinalgSlogdetBackward0")
 _results("eigh", matrix.eigh, 2, "LinalgEighBackward0")
 

@@ -87,7 +87,8 @@ def _halved(e: Expr) -> Expr:
     return tril(e, -1) + scale(Fraction(1, 2), tril(triu(e)))
 
 
-def _square(e: Expr, what: str) -> None:
+def square(e: Expr, what: str) -> None:
+    """Raise where ``e`` is not made of square matrices of floats."""
     if e.ndim < 2:
         raise ShapeError(
             f"{what}: The input tensor A must have at least 2 dimensions.",
@@ -99,10 +100,11 @@ def _square(e: Expr, what: str) -> None:
             f"{e.shape[-1]} matrices",
             "For other matrices solve the normal equations: solve(A.T @ A, A.T @ b).",
         )
-    _floating(e, what)
+    floating(e, what)
 
 
-def _floating(e: Expr, what: str) -> None:
+def floating(e: Expr, what: str) -> None:
+    """Raise where the dtype is not floating point."""
     if e.dtype.kind != "f":
         raise DTypeError(
             f"{what}: Expected a floating point tensor as input, got {e.dtype}",
@@ -137,12 +139,13 @@ def _row(
               domain="positive definite")  # fmt: skip
 
 
-def _several(
+def several(
     name: str,
     outputs: Callable[[tuple[Expr, ...], tuple[Any, ...]], tuple[Inferred, ...]],
     vjp: Callable[[Expr, tuple[Expr | None, ...]], Several],
     template: Template,
 ) -> Op:
+    """Declare an operation on matrices that has several results."""
     return Op(name, "matrix", outputs=outputs, vjp=vjp, template=template, text=name,
               domain="positive definite")  # fmt: skip
 
@@ -161,7 +164,7 @@ _row("inv", _same, _inv_vjp, _linalg("inv"))
 
 def inv(a: Expr) -> Expr:
     """A⁻¹ of batches of square matrices."""
-    _square(a, "linalg.inv")
+    square(a, "linalg.inv")
     return apply(OPS["inv"], (a,))
 
 
@@ -202,7 +205,7 @@ def solve(a: Expr, b: Expr) -> Expr:
 
     ``b`` is a vector where it has one axis, or the batch shape of ``a`` and one axis more.
     """
-    _square(a, "linalg.solve")
+    square(a, "linalg.solve")
     if b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1]):
         column = unsqueeze(b, [b.ndim])
         _right_side(a, column, "linalg.solve")
@@ -238,7 +241,7 @@ def triangular_solve(a: Expr, b: Expr, lower: bool = True, unit: bool = False) -
 
     ``unit`` takes the diagonal as 1.
     """
-    _square(a, "linalg.solve_triangular")
+    square(a, "linalg.solve_triangular")
     _right_side(a, b, "linalg.solve_triangular")
     if unit:
         a = (tril(a, -1) if lower else triu(a, 1)) + identity(a)
@@ -273,24 +276,24 @@ _row("det", _scalar, _det_vjp, _linalg("det"), latex=r"\det")
 _row("logdet", _scalar, _logdet_vjp,
      form("(lambda s: jnp.log(s[0]) + s[1])(jnp.linalg.slogdet({0}))",
           "(lambda s: np.log(s[0]) + s[1])(np.linalg.slogdet({0}))"))  # fmt: skip
-_several("slogdet", _slogdet_outputs, _slogdet_vjp, _linalg("slogdet"))
+several("slogdet", _slogdet_outputs, _slogdet_vjp, _linalg("slogdet"))
 
 
 def det(a: Expr) -> Expr:
     """The determinant; its derivative needs the inverse and is not finite where that is not."""
-    _square(a, "linalg.det")
+    square(a, "linalg.det")
     return apply(OPS["det"], (a,))
 
 
 def logdet(a: Expr) -> Expr:
     """log det A: NaN for a negative determinant, −∞ for 0; no overflow."""
-    _square(a, "logdet")
+    square(a, "logdet")
     return apply(OPS["logdet"], (a,))
 
 
 def slogdet(a: Expr) -> tuple[Expr, ...]:
     """(sign, log|det A|)."""
-    _square(a, "linalg.slogdet")
+    square(a, "linalg.slogdet")
     return projections(apply(OPS["slogdet"], (a,)))
 
 
@@ -311,7 +314,7 @@ _row("cholesky", _same, _cholesky_vjp, _linalg("cholesky", jax_more=", symmetriz
 
 def cholesky(a: Expr) -> Expr:
     """L, lower, with A = L Lᵀ; only the lower triangle of ``a`` is read."""
-    _square(a, "linalg.cholesky")
+    square(a, "linalg.cholesky")
     return apply(OPS["cholesky"], (a,))
 
 
@@ -349,16 +352,17 @@ def _eigh_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     return (_times(vectors, inner, t),)
 
 
-_several("eigh", _eigh_outputs, _eigh_vjp, _linalg("eigh", jax_more=", symmetrize_input=False"))
+several("eigh", _eigh_outputs, _eigh_vjp, _linalg("eigh", jax_more=", symmetrize_input=False"))
 
 
 def eigh(a: Expr) -> tuple[Expr, ...]:
     """(w, V), w rising, with A V = V diag(w); only the lower triangle of ``a`` is read."""
-    _square(a, "linalg.eigh")
+    square(a, "linalg.eigh")
     return projections(apply(OPS["eigh"], (a,)))
 
 
-def _smaller(a: Expr, what: str) -> Size:
+def smaller(a: Expr, what: str) -> Size:
+    """The smaller of the sizes of the last two axes."""
     rows, columns = a.shape[-2:]
     if rows == columns:
         return rows
@@ -372,7 +376,7 @@ def _smaller(a: Expr, what: str) -> Size:
 
 def _qr_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
     a = args[0]
-    k = _smaller(a, "linalg.qr")
+    k = smaller(a, "linalg.qr")
     front, (rows, columns) = a.shape[:-2], a.shape[-2:]
     return ((*front, rows, k), a.dtype), ((*front, k, columns), a.dtype)
 
@@ -403,7 +407,7 @@ def _qr_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     return (transposed(back),)
 
 
-_several("qr", _qr_outputs, _qr_vjp, _linalg("qr"))
+several("qr", _qr_outputs, _qr_vjp, _linalg("qr"))
 
 
 def qr(a: Expr) -> tuple[Expr, ...]:
@@ -411,13 +415,13 @@ def qr(a: Expr) -> tuple[Expr, ...]:
     if a.ndim < 2:
         raise ShapeError(f"linalg.qr: The input tensor must have at least 2 dimensions, not "
                          f"{shape_text(a.shape)}")  # fmt: skip
-    _floating(a, "linalg.qr")
+    floating(a, "linalg.qr")
     return projections(apply(OPS["qr"], (a,)))
 
 
 def _svd_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
     a = args[0]
-    k = _smaller(a, "linalg.svd")
+    k = smaller(a, "linalg.svd")
     front, (rows, columns) = a.shape[:-2], a.shape[-2:]
     return (
         ((*front, rows, k), a.dtype), ((*front, k), a.dtype), ((*front, k, columns), a.dtype)
@@ -462,7 +466,7 @@ def _svd_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     return (result,)
 
 
-_several("svd", _svd_outputs, _svd_vjp, _linalg("svd", more=", full_matrices=False"))
+several("svd", _svd_outputs, _svd_vjp, _linalg("svd", more=", full_matrices=False"))
 
 
 def svd(a: Expr) -> tuple[Expr, ...]:
@@ -470,11 +474,11 @@ def svd(a: Expr) -> tuple[Expr, ...]:
     if a.ndim < 2:
         raise ShapeError(f"linalg.svd: The input tensor must have at least 2 dimensions, not "
                          f"{shape_text(a.shape)}")  # fmt: skip
-    _floating(a, "linalg.svd")
+    floating(a, "linalg.svd")
     return projections(apply(OPS["svd"], (a,)))
 
 
 __all__ = [
-    "cholesky", "det", "diagonal", "eigh", "identity", "inv", "logdet", "qr",
-    "slogdet", "solve", "svd", "transposed", "triangular_solve",
+    "cholesky", "det", "diagonal", "eigh", "floating", "identity", "inv", "logdet", "qr", "several",
+    "slogdet", "smaller", "solve", "square", "svd", "transposed", "triangular_solve",
 ]  # fmt: skip

@@ -17,12 +17,12 @@ from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import Function
 from symgrad.random import stream_of
 from symgrad.recording.record import note
-from symgrad.tensors import several
+from symgrad.tensors import factors, several
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
 from symgrad.tensors.tensor import Tensor
 
-FUNCTIONS = {**install(), **several.install()}
+FUNCTIONS = {**install(), **several.install(), **factors.install()}
 CAST_DTYPES.update({d.name: d for d in dtypes.ALL})
 
 

@@ -22,8 +22,8 @@ METHODS: dict[str, Callable[..., Any]] = {}
 IN_PLACE = {"index_put_"}
 
 
-def _pair(word: str, fields: tuple[str, str] = ("values", "indices")) -> Any:
-    """PyTorch's named pair, which prints as ``torch.return_types.max(values=…, indices=…)``."""
+def pair(word: str, fields: tuple[str, ...] = ("values", "indices")) -> Any:
+    """PyTorch's named results, which prints as ``torch.return_types.max(values=…, indices=…)``."""
     made = namedtuple(word, fields)  # noqa: PYI024 - the name is data
     made.__module__ = "torch.return_types"
     made.__repr__ = lambda self: (  # type: ignore[method-assign]
@@ -35,7 +35,7 @@ def _pair(word: str, fields: tuple[str, str] = ("values", "indices")) -> Any:
 
 
 PAIRS = {
-    word: _pair(word)
+    word: pair(word)
     for word in (
         "max",
         "min",
@@ -49,7 +49,7 @@ PAIRS = {
         "cummin",
     )
 }
-PAIRS["aminmax"] = _pair("aminmax", ("min", "max"))
+PAIRS["aminmax"] = pair("aminmax", ("min", "max"))
 
 
 def method(function: Callable[..., Any]) -> Callable[..., Any]:

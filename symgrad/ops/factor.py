@@ -1,0 +1,143 @@
+"""Two more functions of matrices: the triangular factors of elimination, and the exponential.
+
+Source: Giles (2008) for LU of square matrices; the columns (rows) that a wide (tall) matrix has
+beside them are solutions of triangular systems.  Van Loan, "Computing integrals involving the
+matrix exponential" (1978): the derivative of exp is a block of the exponential of a block matrix.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from symgrad.core import dtypes
+from symgrad.core.build import broadcast_to, matmul, unsqueeze, zeros
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, apply
+from symgrad.core.op import OPS, Op
+from symgrad.core.sizes import Shape, Size
+from symgrad.errors import ShapeError
+from symgrad.ops.gather import gather
+from symgrad.ops.join import arange, concatenate, tril, triu
+from symgrad.ops.matrix import floating, identity, several, smaller, square, transposed
+from symgrad.ops.matrix import triangular_solve as solve_triangle
+from symgrad.ops.outputs import projections
+from symgrad.ops.row import form
+from symgrad.ops.sequence import argsort
+from symgrad.ops.structure import slice_axis
+
+Inferred = tuple[Shape, DType]
+
+# ------------------------------------------------------------------ elimination
+
+
+def _lu_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
+    a = args[0]
+    return (a.shape, a.dtype), ((*a.shape[:-2], smaller(a, "linalg.lu")), dtypes.int32)
+
+
+def _lu_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | None]:
+    """PᵀĀ = L⁻ᵀ (tril(Lᵀ L̄, −1) + triu(Ū Uᵀ)) U⁻ᵀ of the leading square block.
+
+    Columns beyond it are U₂ = L⁻¹ B₂, rows below it L₂ = B₂ U⁻¹.
+    """
+    g = adjoints[0]
+    if g is None:
+        return (None,)
+    packed, pivots = projections(node)
+    rows, columns = packed.shape[-2:]
+    k = smaller(packed, "linalg.lu")
+    lower, upper = unpacked(packed)
+    first, left = slice_axis(upper, -1, 0, k), slice_axis(lower, -2, 0, k)
+    core = slice_axis(slice_axis(g, -1, 0, k), -2, 0, k)
+    adjoint_of_lower, adjoint_of_upper = tril(core, -1), triu(core)
+    beyond: Expr | None = None
+    if columns != k:
+        beyond = solve_triangle(transposed(left), slice_axis(g, -1, k, None), False, True)
+        over = matmul(beyond, transposed(slice_axis(upper, -1, k, None)))
+        adjoint_of_lower = adjoint_of_lower - tril(over, -1)
+    elif rows != k:
+        beyond = transposed(solve_triangle(first, transposed(slice_axis(g, -2, k, None)), False))
+        below = slice_axis(lower, -2, k, None)
+        adjoint_of_upper = adjoint_of_upper - triu(matmul(transposed(below), beyond))
+    inner = tril(matmul(transposed(left), adjoint_of_lower), -1)
+    inner = inner + triu(matmul(adjoint_of_upper, transposed(first)))
+    inner = solve_triangle(transposed(left), inner, False, True)
+    found = transposed(solve_triangle(first, transposed(inner), False))
+    if beyond is not None:
+        found = concatenate([found, beyond], -1 if columns != k else -2)
+    back = argsort(permutation(pivots, rows))
+    back = broadcast_to(unsqueeze(back, [back.ndim]), (*back.shape, columns))
+    return (gather(found, back, -2),)
+
+
+several(
+    "lu", _lu_outputs, _lu_vjp,
+    form("jax.lax.linalg.lu({0})[:2]",
+         "(lambda f: (f[0], f[1].astype(np.int32)))(scipy.linalg.lu_factor({0}))"),
+)  # fmt: skip
+
+
+def lu(a: Expr) -> tuple[Expr, ...]:
+    """(L and U in one matrix, pivots): row i was exchanged with row pivots[i], both from 0."""
+    if a.ndim < 2:
+        raise ShapeError("linalg.lu: The input tensor must have at least 2 dimensions.")
+    floating(a, "linalg.lu")
+    return projections(apply(OPS["lu"], (a,)))
+
+
+def unpacked(packed: Expr) -> tuple[Expr, Expr]:
+    """(L with ones on its diagonal, U) of both in one matrix."""
+    k = smaller(packed, "linalg.lu")
+    below = tril(slice_axis(packed, -1, 0, k), -1)
+    ones = identity(slice_axis(slice_axis(packed, -1, 0, k), -2, 0, k))
+    rest = packed.shape[-2]
+    if rest != k:
+        nothing = slice_axis(below, -2, k, None)
+        ones = concatenate([ones, zeros(nothing.shape, packed.dtype)], -2)
+    return below + ones, triu(slice_axis(packed, -2, 0, k))
+
+
+def _permutation_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    return (*args[0].shape[:-1], params[0]), dtypes.int64
+
+
+Op("pivot_permutation", "matrix", infer=_permutation_infer,
+   template=lambda node: form(
+       f"jax.lax.linalg.lu_pivots_to_permutation({{0}}, {node.params[0]}).astype(jnp.int64)",
+       "np.apply_along_axis(lambda p: scipy.linalg.lapack.dlaswp("
+       f"np.arange({node.params[0]}.0)[:, None], p)[:, 0].astype(np.int64), -1, {{0}})"),
+   text="permutation", traits=frozenset({"nondifferentiable"}))  # fmt: skip
+
+
+def permutation(pivots: Expr, size: Size) -> Expr:
+    """The order of rows after exchanging row i with row pivots[i], one after the other."""
+    if 0 in pivots.shape:  # nothing is exchanged
+        return broadcast_to(arange(size, dtypes.int64), (*pivots.shape[:-1], size))
+    return apply(OPS["pivot_permutation"], (pivots,), (size,))
+
+
+# ------------------------------------------------------------------ the exponential
+
+
+def _exponential_vjp(node: Expr, g: Expr) -> tuple[Expr]:
+    """exp [[Aᵀ, Ḡ], [0, Aᵀ]] = [[exp Aᵀ, Ā], [0, exp Aᵀ]]."""
+    n = node.shape[-1]
+    a = broadcast_to(transposed(node.args[0]), g.shape)
+    above = concatenate([a, g], -1)
+    below = concatenate([zeros(g.shape, g.dtype), a], -1)
+    whole = apply(OPS["matrix_exp"], (concatenate([above, below], -2),))
+    return (slice_axis(slice_axis(whole, -2, 0, n), -1, n, None),)
+
+
+Op("matrix_exp", "matrix", infer=lambda args, params: (args[0].shape, args[0].dtype),
+   vjp=_exponential_vjp, template=form("jax.scipy.linalg.expm({0})", "scipy.linalg.expm({0})"),
+   text="exp", latex=r"\exp", python="matrix_exp", domain="positive definite")  # fmt: skip
+
+
+def matrix_exp(a: Expr) -> Expr:
+    """I + A + A²/2 + A³/6 + … of batches of square matrices."""
+    square(a, "linalg.matrix_exp")
+    return apply(OPS["matrix_exp"], (a,))
+
+
+__all__ = ["lu", "matrix_exp", "permutation", "unpacked"]
