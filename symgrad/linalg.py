@@ -246,6 +246,7 @@ def vander(x: Tensor, N: int | None = None) -> Tensor:
     """Powers 0 … N − 1 of the entries, as rows."""
     if N is not None and N <= 1:
         raise RuntimeError(f"linalg.vander: N must be greater than 1, not {N}")
+    x = x if x.ndim else x.reshape(1)
     width = x.shape[-1] if N is None else N
     shape = tuple(x.shape)
     first = ones_like(x).to((x.sum() if x.dtype.kind in "bui" else x).dtype).unsqueeze(-1)
@@ -300,7 +301,7 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
     else:
         q, r = qr(A.mT)
         x = q @ solve_triangular(r.mT, right, upper=False)
-    missing = A.new_zeros((0,))
+    missing = A.reshape(-1).narrow(0, 0, 0)
     residuals = missing
     if rows > columns and full and driver != "gelsy":
         residuals = (A @ x - right).square().sum(-2)

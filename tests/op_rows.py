@@ -330,6 +330,10 @@ ROWS: dict[str, Row] = {
         lambda a, b: [factor.permutation(factor.lu(e)[1], 5) for e in (a, b)],
         (RECTANGLE, ((5, 5), "real")), "none",
     ),
+    "pinv": square(lambda a, b: [factor.pinv(e, constant(0.01, e.dtype, (*e.shape[:-2], 1)))
+                                 for e in (a, b, matrix.transposed(b))]
+                   + [factor.pinv(_symmetric(a), constant(0.01, a.dtype, (2, 1)), True)],
+                   RECTANGLE),
     "matrix_exp": square(factor.matrix_exp),
     # draws; a letter is read from an input that has it
     "normal": Row(lambda a, _: random.normal(a, (N, M), dtypes.float64), (KEY, MATRIX), "none"),

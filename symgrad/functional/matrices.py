@@ -126,13 +126,21 @@ _results("slogdet", matrix.slogdet, 2, "LinalgSlogdetBackward0")
 _results("eigh", matrix.eigh, 2, "LinalgEighBackward0")
 
 
+@public("linalg_pinv", saves=(0, "result"), method=False)
+def pinv(a: Expr, limit: Expr, hermitian: bool) -> Expr:
+    """The pseudoinverse over the singular values above a limit."""
+    return factor.pinv(a, limit, hermitian)
+
+
 def _qr(a: Expr) -> tuple[Expr, ...]:
     """Of a wide matrix [X Y]: Q U = X, R = [U QᵀY]."""
     if a.ndim < 2:
         return matrix.qr(a)
     rows, columns = a.shape[-2:]
-    if not (isinstance(rows, int) and isinstance(columns, int) and 0 < rows < columns):
+    if not (isinstance(rows, int) and isinstance(columns, int) and rows < columns):
         return matrix.qr(a)
+    if not rows:
+        return constant(0, a.dtype, (*a.shape[:-2], 0, 0)), a
     q, square = matrix.qr(structure.slice_axis(a, -1, 0, rows))
     rest = matmul(matrix.transposed(q), structure.slice_axis(a, -1, rows, columns))
     return q, join.concatenate([square, rest], -1)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad.core import dtypes
-from symgrad.core.build import broadcast_to, matmul, unsqueeze, zeros
+from symgrad.core.build import broadcast_to, constant, matmul, scale, unsqueeze, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
@@ -21,7 +21,7 @@ from symgrad.ops.join import arange, concatenate, tril, triu
 from symgrad.ops.matrix import floating, identity, several, smaller, square, transposed
 from symgrad.ops.matrix import triangular_solve as solve_triangle
 from symgrad.ops.outputs import projections
-from symgrad.ops.row import form
+from symgrad.ops.row import Template, form
 from symgrad.ops.sequence import argsort
 from symgrad.ops.structure import slice_axis
 
@@ -82,6 +82,9 @@ def lu(a: Expr) -> tuple[Expr, ...]:
     if a.ndim < 2:
         raise ShapeError("linalg.lu: The input tensor must have at least 2 dimensions.")
     floating(a, "linalg.lu")
+    if 0 in a.shape:  # nothing to eliminate
+        pivots = (*a.shape[:-2], smaller(a, "linalg.lu"))
+        return a, constant(0, dtypes.int32, pivots)
     return projections(apply(OPS["lu"], (a,)))
 
 
@@ -102,11 +105,12 @@ def _permutation_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Infer
 
 
 Op("pivot_permutation", "matrix", infer=_permutation_infer,
-   template=lambda node: form(
-       f"jax.lax.linalg.lu_pivots_to_permutation({{0}}, {node.params[0]}).astype(jnp.int64)",
+   template=form(
+       "jax.lax.linalg.lu_pivots_to_permutation({0}, {1}).astype(jnp.int64)",
        "np.apply_along_axis(lambda p: scipy.linalg.lapack.dlaswp("
-       f"np.arange({node.params[0]}.0)[:, None], p)[:, 0].astype(np.int64), -1, {{0}})"),
-   text="permutation", traits=frozenset({"nondifferentiable"}))  # fmt: skip
+       "np.arange(float({1}))[:, None], p)[:, 0].astype(np.int64), -1, {0})", 2),
+   text="permutation", size_operands=lambda node: (node.params[0],),
+   traits=frozenset({"nondifferentiable"}))  # fmt: skip
 
 
 def permutation(pivots: Expr, size: Size) -> Expr:
@@ -114,6 +118,50 @@ def permutation(pivots: Expr, size: Size) -> Expr:
     if 0 in pivots.shape:  # nothing is exchanged
         return broadcast_to(arange(size, dtypes.int64), (*pivots.shape[:-1], size))
     return apply(OPS["pivot_permutation"], (pivots,), (size,))
+
+
+# ------------------------------------------------------------------ the pseudoinverse
+
+
+def _pinv_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    a = args[0]
+    return (*a.shape[:-2], a.shape[-1], a.shape[-2]), a.dtype
+
+
+def _pinv_template(node: Expr) -> Template:
+    def text(xp: str) -> str:
+        inverse = f"{xp}.where(abs(s) > t, 1 / {xp}.where(abs(s) > t, s, 1), 0)[..., None, :]"
+        if node.params[0]:
+            more = ", symmetrize_input=False" if xp == "jnp" else ""
+            return (f"(lambda s, v, t: (v * {inverse}) @ v.swapaxes(-1, -2))"
+                    f"(*{xp}.linalg.eigh({{0}}{more}), {{1}})")  # fmt: skip
+        return (f"(lambda u, s, v, t: (v.swapaxes(-1, -2) * {inverse}) @ u.swapaxes(-1, -2))"
+                f"(*{xp}.linalg.svd({{0}}, full_matrices=False), {{1}})")  # fmt: skip
+
+    return form(text("jnp"), text("np"), 2)
+
+
+def _pinv_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
+    """−Pᵀ Ḡ Pᵀ + (I − A P) Ḡᵀ P Pᵀ + Pᵀ P Ḡᵀ (I − P A), where the rank does not change."""
+    a, _ = node.args
+    up, back = transposed(node), transposed(g)
+    left = matmul(matmul(back, node), up)
+    right = matmul(up, matmul(node, back))
+    found = scale(-1, matmul(matmul(up, g), up)) + left - matmul(a, matmul(node, left))
+    return found + right - matmul(matmul(right, node), a), None
+
+
+Op("pinv", "matrix", infer=_pinv_infer, vjp=_pinv_vjp, template=_pinv_template, text="pinv",
+   latex=r"\operatorname{pinv}", python="pinv")  # fmt: skip
+
+
+def pinv(a: Expr, limit: Expr, hermitian: bool = False) -> Expr:
+    """V diag(1/σ) Uᵀ over the singular values above ``limit``, which has an axis of size 1 last.
+
+    ``hermitian`` reads the lower triangle of symmetric matrices only.
+    """
+    floating(a, "linalg.pinv")
+    return apply(OPS["pinv"], (a, limit), (hermitian,))
 
 
 # ------------------------------------------------------------------ the exponential
@@ -140,4 +188,4 @@ def matrix_exp(a: Expr) -> Expr:
     return apply(OPS["matrix_exp"], (a,))
 
 
-__all__ = ["lu", "matrix_exp", "permutation", "unpacked"]
+__all__ = ["lu", "matrix_exp", "permutation", "pinv", "unpacked"]

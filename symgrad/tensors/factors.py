@@ -79,24 +79,9 @@ def pinv(
     """The pseudoinverse V diag(1/σ) Uᵀ over the singular values above the tolerance."""
     if 0 in A.shape:
         return A.mT
-    A = A.tril() + A.tril(-1).mT if hermitian else A
-    values = svdvals(A).detach()
+    values = singular_values(A, hermitian).detach()
     limit = tolerance(A, values, atol, rcond if rtol is None else rtol)
-    rank = (values > limit).sum(-1)
-    full = min(A.shape[-2:])
-    if bool((rank == full).all()):
-        tall = A.shape[-2] >= A.shape[-1]
-        if A.shape[-2] == A.shape[-1]:
-            return row("inverse", A)
-        if tall:
-            return row("linalg_solve", A.mT @ A, A.mT)
-        return row("linalg_solve", A @ A.mT, A).mT
-    u, s, vh = linalg_svd(A, full_matrices=False)
-    kept = values > limit
-    inverse = (
-        (s.masked_fill(kept.logical_not(), 1.0)).reciprocal().masked_fill(kept.logical_not(), 0.0)
-    )
-    return (vh.mT * inverse.unsqueeze(-2)) @ u.mT
+    return row("linalg_pinv", A, limit, hermitian)
 
 
 def tolerance(A: Tensor, values: Tensor, atol: Any, rtol: Any) -> Tensor:

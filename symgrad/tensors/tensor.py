@@ -201,6 +201,11 @@ class Tensor(Viewing):
         return self.permute(*range(self.ndim)[::-1])
 
     @property
+    def mH(self) -> Tensor:
+        """The last two axes exchanged; numbers here are real."""
+        return self.mT
+
+    @property
     def mT(self) -> Tensor:
         """The last two axes exchanged."""
         return self.transpose(-1, -2)

@@ -119,7 +119,7 @@ ADAPTED: dict[tuple[str, str], Callable[..., Any]] = {
     ("polygamma", "polygamma_n_1"): lambda x, n, **k: sg.polygamma(n, x, **k),
     ("where", ""): lambda self, condition, other: sg.where(condition, self, other),
     ("linalg.lstsq", "grad_oriented"): lambda a, b, driver: sg.linalg.lstsq(
-        a, b, driver=driver)[0],
+        a, b, driver=driver)[:2],
     ("linalg.pinv", "singular"): lambda a, b: sg.linalg.pinv(a @ b.mT),
 }  # fmt: skip
 """Samples whose arguments stand in another order than the function's."""
