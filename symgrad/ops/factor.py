@@ -10,18 +10,29 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad.core import dtypes
-from symgrad.core.build import broadcast_to, constant, matmul, scale, unsqueeze, zeros
+from symgrad.core.build import (
+    broadcast_to,
+    constant,
+    matmul,
+    product,
+    reduce_sum,
+    scale,
+    unsqueeze,
+    zeros,
+)
+from symgrad.core.build import elementwise as maps
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape, Size
 from symgrad.errors import ShapeError
+from symgrad.ops.elementwise import where
 from symgrad.ops.gather import gather
 from symgrad.ops.join import arange, concatenate, tril, triu
 from symgrad.ops.matrix import floating, identity, several, smaller, square, transposed
 from symgrad.ops.matrix import triangular_solve as solve_triangle
 from symgrad.ops.outputs import projections
-from symgrad.ops.row import Template, form
+from symgrad.ops.row import Template, form, like
 from symgrad.ops.sequence import argsort
 from symgrad.ops.structure import slice_axis
 
@@ -168,13 +179,17 @@ def pinv(a: Expr, limit: Expr, hermitian: bool = False) -> Expr:
 
 
 def _exponential_vjp(node: Expr, g: Expr) -> tuple[Expr]:
-    """exp [[Aᵀ, Ḡ], [0, Aᵀ]] = [[exp Aᵀ, Ā], [0, exp Aᵀ]]."""
+    """exp [[Aᵀ, Ḡ], [0, Aᵀ]] = [[exp Aᵀ, Ā], [0, exp Aᵀ]], with Ḡ of size 1, for Ā is linear in it."""
     n = node.shape[-1]
+    size = maps("detach", reduce_sum(maps("abs", g), [g.ndim - 2, g.ndim - 1]))
+    size = where(maps("eq", size, like(0, size)), like(1, size), size)
+    size = unsqueeze(size, [g.ndim - 2, g.ndim - 1])
+    g = g / size
     a = broadcast_to(transposed(node.args[0]), g.shape)
     above = concatenate([a, g], -1)
     below = concatenate([zeros(g.shape, g.dtype), a], -1)
     whole = apply(OPS["matrix_exp"], (concatenate([above, below], -2),))
-    return (slice_axis(slice_axis(whole, -2, 0, n), -1, n, None),)
+    return (product(size, slice_axis(slice_axis(whole, -2, 0, n), -1, n, None)),)
 
 
 Op("matrix_exp", "matrix", infer=lambda args, params: (args[0].shape, args[0].dtype),
