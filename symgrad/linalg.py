@@ -53,7 +53,7 @@ def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
     return row("cholesky", A.mT).mT if upper else row("cholesky", A)
 
 
-def eigh(A: Tensor, UPLO: str = "L") -> Eigh:
+def eigh(A: Tensor, UPLO: str = "L") -> Any:
     """(eigenvalues rising, eigenvectors as columns) of symmetric A, of which a triangle is read."""
     A = A.mT if UPLO.upper() == "U" else A
     return Eigh(row("eigh_0", A), row("eigh_1", A))

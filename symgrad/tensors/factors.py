@@ -22,12 +22,12 @@ _PLAIN_QR, _PLAIN_SVD = pair("qr", ("Q", "R")), pair("svd", ("U", "S", "V"))
 _SOLVED = pair("triangular_solve", ("solution", "cloned_coefficient"))
 
 
-def slogdet(A: Tensor) -> Slogdet:
+def slogdet(A: Tensor) -> Any:
     """(sign of det A, log |det A|)."""
     return Slogdet(row("slogdet_0", A), row("slogdet_1", A))
 
 
-def linalg_qr(A: Tensor, mode: str = "reduced") -> QR:
+def linalg_qr(A: Tensor, mode: str = "reduced") -> Any:
     """(Q, R) with A = Q R: "reduced", "complete" (square Q), or "r" (an empty Q)."""
     if mode not in ("reduced", "complete", "r"):
         raise RuntimeError(
@@ -51,7 +51,7 @@ def _complement(q: Tensor) -> Tensor:
     return Tensor.from_value(np.ascontiguousarray(whole[..., q.shape[-1] :]), q.dtype)
 
 
-def linalg_svd(A: Tensor, full_matrices: bool = True) -> SVD:
+def linalg_svd(A: Tensor, full_matrices: bool = True) -> Any:
     """(U, singular values falling, Vᵀ); U and V square, or reduced where not ``full_matrices``."""
     u, s, vh = row("svd_0", A), row("svd_1", A), row("svd_2", A)
     rows, columns = A.shape[-2:]
