@@ -20,6 +20,12 @@ X = sg.symbol("X", "n,m", f64)
 n = x.shape[0]
 inv, det = sg.linalg.inv, sg.linalg.det
 
+
+def jacobian(f, at):
+    """The Jacobian with both sides flattened."""
+    return sg.func.jacrev(f)(at).reshape(at.numel(), at.numel())
+
+
 WRITTEN = [
     (lambda: sg.grad(sg.norm(x) ** 2, x), "2 * x"),
     (lambda: sg.grad(sg.norm(x - y), x), "(x - y) / norm(x - y)"),
@@ -49,6 +55,15 @@ WRITTEN = [
     (lambda: x / (y * z), None),
     (lambda: A / (x * s)[:, None] / y, None),
     (lambda: (A * B / x) @ y, None),
+    (lambda: x[:, None] / A, None),
+    (lambda: (A / x) @ B, None),
+    (lambda: x / A @ y, None),
+    (lambda: jacobian(sg.sin, X), "diag(vec(cos(X)))"),
+    (lambda: jacobian(lambda at: at * X, X), None),
+    (lambda: jacobian(lambda at: A @ at, B), None),
+    (lambda: jacobian(lambda at: A @ at @ C, B), "kron(A, C.T)"),
+    (lambda: jacobian(inv, A), "-kron(inv(A), inv(A).T)"),
+    (lambda: jacobian(lambda at: at, A), "eye(n**2)"),
 ]
 
 FORMED = {

@@ -19,8 +19,8 @@ from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves, topological
+from symgrad.derivation.concise import shortest
 from symgrad.errors import NotationError
-from symgrad.lower.program import expression
 
 special = lazy("scipy.special")
 
@@ -39,7 +39,7 @@ def namespace() -> dict[str, Any]:
         "sum": np.sum, "mean": np.mean, "trace": np.trace, "inv": np.linalg.inv,
         "det": np.linalg.det, "logdet": lambda a: np.linalg.slogdet(a)[1],
         "solve": np.linalg.solve, "cholesky": np.linalg.cholesky, "outer": np.outer,
-        "diag": np.diag, "diagonal": np.diagonal, "softmax": lambda a: special.softmax(a, axis=-1),
+        "diag": np.diag, "vec": lambda a: np.reshape(a, -1), "diagonal": np.diagonal, "softmax": lambda a: special.softmax(a, axis=-1),
         "logsumexp": special.logsumexp, "exp": np.exp, "log": np.log, "tanh": np.tanh,
         "sigmoid": special.expit, "softplus": lambda a: np.logaddexp(0, a),
         "relu": lambda a: np.maximum(a, 0), "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign,
@@ -91,7 +91,7 @@ def python_of(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
         taken.add(word)
         spelled[number] = word
         values[leaf] = Variable(number, word, (), leaf.dtype.name)
-    operand = expression(e, values)
+    operand = shortest(e, values)
 
     def spell(part: Named) -> str:
         if isinstance(part, Variable):

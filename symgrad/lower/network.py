@@ -18,7 +18,7 @@ from symgrad.lower.align import OVER, TIMES, aligned, permuted
 MATMUL = infix("@", PRODUCT)
 EXTENT = 64
 """Extent assumed for a size letter when orders of a product are compared."""
-EXHAUSTIVE = 6
+EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
 
 
@@ -26,14 +26,16 @@ EXHAUSTIVE = 6
 class Factor:
     """A factor of a product: its axes carry labels; ``under`` the fraction bar or above.
 
-    ``name`` tells values apart without a walk over their operands.
+    ``name`` tells values apart without a walk over their operands.  ``cost``: operations, work, the
+    most entries of a partial product; ``made``: operations and work of the partial products in it.
     """
 
     value: Operand = field(compare=False)
     labels: tuple[int, ...]
     name: Any
     under: bool = False
-    cost: tuple[int, int] = (0, 0)
+    cost: tuple[int, int, int] = (0, 0, 0)
+    made: Mapping[Any, tuple[int, int]] = field(default_factory=dict[Any, Any], compare=False)
 
 
 def exponent(number: str) -> Template:
@@ -42,23 +44,57 @@ def exponent(number: str) -> Template:
     return Template((("jax", spelled), ("numpy", spelled)), POWER, (POWER + 1,))
 
 
+@dataclass(slots=True)
+class Orders:
+    """What one text has met so far: products to use again, and the work they took."""
+
+    names: set[Any] = field(default_factory=set[Any])
+    late: bool = False  # of orders that cost the same, the last one found
+    work: int = 0
+    widest: int = 0
+
+    def met(self, factor: Factor) -> None:
+        """Remember a product that will be written."""
+        self.names.update(factor.made)
+        self.work += factor.cost[1]
+        self.widest = max(self.widest, factor.cost[2])
+
+
 def network(
-    factors: list[Factor], out: set[int], sizes: Mapping[int, Size], c: Monomial
-) -> tuple[Factor, Monomial]:
-    """The factors multiplied and summed over every label that is not in ``out``."""
+    factors: list[Factor],
+    out: set[int],
+    sizes: Mapping[int, Size],
+    c: Monomial,
+    orders: Orders,
+) -> tuple[list[Operand], Factor | None, Monomial]:
+    """The factors multiplied and summed over every label not in ``out``: numbers, then the rest.
+
+    What is left of the coefficient ``c`` comes last: a total over n may become a mean.
+    """
     extents = {x: _extent(s) for x, s in sizes.items()}
-    parts = _components(factors, out)
-    if len(parts) > 1:
-        factors = [_whole(p, out, extents) for p in parts]
-    last = _whole(factors, out, extents)
-    gone = [x for x in last.labels if x not in out]
-    if gone:
-        value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
-        value, labels, c = _total(value, last.labels, gone, sizes, c)
-        last = replace(last, value=value, labels=labels, under=False)
+    bodies: list[Factor] = []
+    numbers: list[Operand] = []
+    for part in _components(factors, out):
+        last = _whole(part, out, extents, orders)
+        orders.met(last)
+        last = replace(last, cost=(0, 0, 0), made={})
+        gone = [x for x in last.labels if x not in out]
+        if gone:
+            value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
+            orders.work += prod(extents[x] for x in last.labels)
+            value, labels, c = _total(value, last.labels, gone, sizes, c)
+            last = replace(last, value=value, labels=labels, under=False)
+        if last.labels:
+            bodies.append(last)
+        else:
+            numbers.append(last.value)
+    if not bodies:
+        return numbers, None, c
+    last = _whole(bodies, out, extents, orders)
+    orders.met(last)
     order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
     value = permuted(last.value, order)
-    return replace(last, value=value, labels=tuple(sorted(last.labels))), c
+    return numbers, replace(last, value=value, labels=tuple(sorted(last.labels))), c
 
 
 def _components(factors: list[Factor], out: set[int]) -> list[list[Factor]]:
@@ -72,11 +108,13 @@ def _components(factors: list[Factor], out: set[int]) -> list[list[Factor]]:
     return [g[1] for g in groups]
 
 
-def _whole(factors: list[Factor], out: set[int], extents: Mapping[int, int]) -> Factor:
+def _whole(
+    factors: list[Factor], out: set[int], extents: Mapping[int, int], orders: Orders
+) -> Factor:
     """All factors met; what no other factor carries is summed."""
     while len(factors) > EXHAUSTIVE:
-        factors = _step(factors, out, extents)
-    return _best(tuple(factors), frozenset(out), extents, {})
+        factors = _step(factors, out, extents, orders.names)
+    return _best(tuple(factors), frozenset(out), extents, orders, {})
 
 
 def _extent(size: Size) -> int:
@@ -85,24 +123,22 @@ def _extent(size: Size) -> int:
     return max(int(size.value(dict.fromkeys(size.letters, EXTENT))), 1)
 
 
-def _step(factors: list[Factor], out: set[int], extents: Mapping[int, int]) -> list[Factor]:
+def _step(
+    factors: list[Factor], out: set[int], extents: Mapping[int, int], names: set[Any]
+) -> list[Factor]:
     """The cheapest pair of many factors, met."""
-    pairs = [(i, j) for i in range(len(factors)) for j in range(i)]
-
-    def price(pair: tuple[int, int]) -> tuple[int, int]:
-        rest = [f for k, f in enumerate(factors) if k not in pair]
-        one, two = factors[pair[1]], factors[pair[0]]
-        met = _meet(one, two, _needed(rest, out), extents)
-        if met is None:
-            return 10**9, 0
-        grown, *before = (prod(extents[x] for x in f.labels) for f in (met, one, two))
-        return met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
-
-    i, j = min(pairs, key=price)
-    rest = [f for k, f in enumerate(factors) if k not in (i, j)]
-    met = _meet(factors[j], factors[i], _needed(rest, out), extents)
-    assert met is not None
-    return [*rest, met]
+    found: tuple[tuple[int, int], list[Factor]] | None = None
+    for j in range(len(factors)):
+        for i in range(j):
+            one, two = factors[i], factors[j]
+            rest = [f for k, f in enumerate(factors) if k not in (i, j)]
+            met = _meet(one, two, _needed(rest, out), extents, names)
+            grown, *before = (prod(extents[x] for x in f.labels) for f in (met, one, two))
+            price = met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
+            if found is None or price < found[0]:
+                found = price, [*rest, met]
+    assert found is not None
+    return found[1]
 
 
 def _needed(rest: Sequence[Factor], out: set[int] | frozenset[int]) -> set[int]:
@@ -113,6 +149,7 @@ def _best(
     factors: tuple[Factor, ...],
     out: frozenset[int],
     extents: Mapping[int, int],
+    orders: Orders,
     known: dict[tuple[Factor, ...], Factor],
 ) -> Factor:
     """All factors met in the best order; cost counts operations, then multiplications."""
@@ -120,36 +157,69 @@ def _best(
         return factors[0]
     if factors in known:
         return known[factors]
-    found: tuple[tuple[int, int], Factor] | None = None
+    found: tuple[tuple[int, int, int], Factor] | None = None
+    choices: list[tuple[Factor, ...]] = []
     for j in range(len(factors)):
+        if factors[j].under and any(x not in out for x in factors[j].labels):
+            turned = _turned(factors[j], extents)
+            choices.append((*factors[:j], turned, *factors[j + 1 :]))
         for i in range(j):
             rest = tuple(f for k, f in enumerate(factors) if k not in (i, j))
-            met = _meet(factors[i], factors[j], _needed(rest, out), extents)
-            if met is None:
-                continue
-            whole = _best((met, *rest), out, extents, known)
-            gone = [x for x in whole.labels if x not in out]
-            price = (whole.cost[0] + bool(gone), whole.cost[1])
-            if found is None or price < found[0]:
-                found = price, whole
+            met = _meet(factors[i], factors[j], _needed(rest, out), extents, orders.names)
+            choices.append((met, *rest))
+    for choice in choices:
+        whole = _best(choice, out, extents, orders, known)
+        gone = [x for x in whole.labels if x not in out]
+        last = 2 * prod(extents[x] for x in whole.labels) if gone else 0
+        price = (whole.cost[0] + bool(gone), whole.cost[1] + last, whole.cost[2])
+        if found is None or price < found[0] or (orders.late and price == found[0]):
+            found = price, whole
     assert found is not None
     known[factors] = found[1]
     return found[1]
 
 
-def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) -> Factor | None:
+def _meet(
+    a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int], names: set[Any]
+) -> Factor:
     """Two factors multiplied, and summed over the labels that nothing else carries."""
-    ops, work = a.cost[0] + b.cost[0], a.cost[1] + b.cost[1]
     if a.under and not b.under:
         a, b = b, a
+    every = sorted({*a.labels, *b.labels})
     if b.under:
-        return _divided(a, b, ops, work, extents)
+        value, labels, ops = _divided(a, b, every), tuple(every), 1
+    else:
+        value, labels, ops = _multiplied(a, b, needed)
+    name = (a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
+    work = prod(extents[x] for x in every) * (1 if len(every) == len(labels) else 2)
+    if name in names:
+        ops = work = 0
+    made = {**a.made, **b.made, name: (ops, work)}
+    cost = (
+        sum(row[0] for row in made.values()),
+        sum(row[1] for row in made.values()),
+        max(a.cost[2], b.cost[2], prod(extents[x] for x in labels)),
+    )
+    return Factor(value, labels, name, a.under and b.under, cost, made)
+
+
+def _turned(f: Factor, extents: Mapping[int, int]) -> Factor:
+    """1 / f as a factor of its own."""
+    size = prod(extents[x] for x in f.labels)
+    made = {**f.made, ("1/", f.name): (1, size)}
+    cost = (f.cost[0] + 1, f.cost[1] + size, max(f.cost[2], size))
+    value = Apply(OVER, (Literal(1), f.value))
+    return Factor(value, f.labels, ("1/", f.name), False, cost, made)
+
+
+def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[int, ...], int]:
+    """The product of two, its labels, and the operations it takes."""
+    ops = 1
     value_a, la = a.value, a.labels
     value_b, lb = b.value, b.labels
     for _ in range(2):
         lone = [x for x in la if x not in lb and x not in needed]
         if lone:
-            work += prod(extents[x] for x in la)
             value_a, la, _ = _total(value_a, la, lone, {}, ONE)
             ops += 1
         (value_a, la), (value_b, lb) = (value_b, lb), (value_a, la)
@@ -159,8 +229,6 @@ def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) ->
     batch = [x for x in la if x in lb and x in needed]
     every = sorted({*la, *lb})
     same = a.name == b.name and value_a is a.value and value_b is b.value
-    name = (a.name, b.name, _pattern(a.labels, b.labels))
-    work += prod(extents[x] for x in every) * (2 if summed else 1)
     if not summed:
         if same and la == lb:
             value: Operand = Apply(exponent("2"), (value_a,))
@@ -169,7 +237,7 @@ def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) ->
             value = Apply(text("outer({0}, {1})"), (first, second))
         else:
             value = Apply(TIMES, _placed(value_a, la, value_b, lb, every))
-        return Factor(value, tuple(every), name, False, (ops + 1, work))
+        return value, tuple(every), ops
     if len(summed) == 1 and not batch and len(free_a) <= 1 and len(free_b) <= 1:
         k = summed[0]
         turns = (len(la) == 2 and la[-1] != k) + (len(lb) == 2 and lb[0] != k)
@@ -184,18 +252,18 @@ def _meet(a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int]) ->
         if lb[0] != k:
             value_b = permuted(value_b, (1, 0))
         made = Apply(MATMUL, (value_a, value_b))
-        return Factor(made, (*free_a, *free_b), name, False, (ops + 1, work))
+        return made, (*free_a, *free_b), ops
     if not free_a and not free_b:
         other = permuted(value_b, [lb.index(x) for x in la])
         square = same and la == lb
         whole = Apply(exponent("2"), (value_a,)) if square else Apply(TIMES, (value_a, other))
         value, labels, _ = _total(whole, la, summed, {}, ONE)
-        return Factor(value, labels, name, False, (ops + 2, work))
+        return value, labels, ops + 1
     names = {x: chr(97 + k) for k, x in enumerate(every)}
     labels = tuple(x for x in every if x not in summed)
     spelled = ["".join(names[x] for x in ls) for ls in (la, lb, labels)]
     einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
-    return Factor(Apply(einsum, (value_a, value_b)), labels, name, False, (ops + 3, work))
+    return Apply(einsum, (value_a, value_b)), labels, ops + 2
 
 
 def _placed(
@@ -210,20 +278,12 @@ def _placed(
     return first, second
 
 
-def _divided(
-    a: Factor, b: Factor, ops: int, work: int, extents: Mapping[int, int]
-) -> Factor | None:
-    """``a / b``, or two divisors as one; None where the division would enlarge ``a``."""
-    every = sorted({*a.labels, *b.labels})
-    if not a.under and not set(b.labels) <= set(a.labels) and set(a.labels) & set(b.labels):
-        return None
+def _divided(a: Factor, b: Factor, every: Sequence[int]) -> Operand:
+    """``a / b``, or two divisors as one."""
+    if a.under and a.name == b.name and a.labels == b.labels:
+        return Apply(exponent("2"), (a.value,))
     parts = _placed(a.value, a.labels, b.value, b.labels, every)
-    work += prod(extents[x] for x in every)
-    template = TIMES if a.under else OVER
-    same = a.under and a.name == b.name and a.labels == b.labels
-    value = Apply(exponent("2"), parts[:1]) if same else Apply(template, parts)
-    name = (a.name, "/", b.name, _pattern(a.labels, b.labels))
-    return Factor(value, tuple(every), name, a.under, (ops + 1, work))
+    return Apply(TIMES if a.under else OVER, parts)
 
 
 def _pattern(*rows: Sequence[int]) -> tuple[tuple[int, ...], ...]:

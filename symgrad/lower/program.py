@@ -33,10 +33,11 @@ from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
 from symgrad.lower.align import aligned, readable_template, size_operands, spans, with_shape
+from symgrad.lower.network import Orders
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
-from symgrad.lower.written import written_power, written_product, written_sum
+from symgrad.lower.written import written_power, written_product, written_reshape, written_sum
 
 EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
@@ -165,7 +166,12 @@ def _typed(value: Operand, node: Expr) -> Operand:
     return with_shape(value, node)
 
 
-WRITTEN = {"contraction": written_product, "sum_of_terms": written_sum, "power": written_power}
+WRITTEN = {
+    "contraction": written_product,
+    "sum_of_terms": written_sum,
+    "power": written_power,
+    "reshape": written_reshape,
+}
 """Nodes that a formula to read writes in its own way."""
 
 
@@ -250,15 +256,23 @@ def _literal(number: Any, node: Expr) -> Literal:
 
 def expression(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     """One expression as a tree of templates for reading: no cuts, functions by their plain names."""
-    state = Lowering(values=dict(values), readable=True)
+    return reading(e, values)[0]
+
+
+def reading(
+    e: Expr, values: Mapping[Expr, Operand], orders: Orders | None = None
+) -> tuple[Operand, Lowering]:
+    """The same, with the state that knows the work it takes; ``orders`` chooses among equal ones."""
+    state = Lowering(values=dict(values), readable=True, orders=orders or Orders())
     root = inlined([e])[e]
     order = topological([root], state.values.__contains__)
+    state.uses = users(order)
     for node in order:
         if node not in state.values:
             value = lower_node(state, node)
             if value is not None:
                 state.values[node] = value
-    return state.value(root)
+    return state.value(root), state
 
 
 def free_letters(exprs: Sequence[Expr]) -> list[str]:

@@ -9,6 +9,7 @@ from symgrad_codegen.program import Apply, Instruction, Operand, Template, Varia
 from symgrad.core.expr import Expr
 from symgrad.errors import LoweringError
 from symgrad.lower.align import program_shape, readable_template, size_operands
+from symgrad.lower.network import Orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Lowering:
     instructions: list[Instruction] = field(default_factory=list)
     count: int = 0
     readable: bool = False
+    orders: Orders = field(default_factory=Orders)
 
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""

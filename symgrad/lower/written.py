@@ -22,14 +22,15 @@ from symgrad_codegen.program import (
     text,
 )
 
-from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
+from symgrad.core.build import CONTRACTION, DELTA, constant_value, contract, terms_of
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.core.sizes import ONE, Monomial, Size, size_product
 from symgrad.lower.align import (
     OVER,
     TIMES,
     aligned,
     coefficient_operand,
+    fraction_operands,
     plain,
     product_of,
     scaled,
@@ -48,7 +49,7 @@ MINUS = infix("-", SUM)
 NEGATIVE = prefix("-")
 
 
-def base_andexponent(e: Expr) -> tuple[Expr, Fraction | float]:
+def base_and_exponent(e: Expr) -> tuple[Expr, Fraction | float]:
     """``x``, p for xᵖ; x, 1 for anything else."""
     if e.op.name == "power":
         return e.args[0], e.params[2][0]
@@ -118,7 +119,7 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
             continue
         counted[(a, labels)] = counted.get((a, labels), 0) + 1
     for (a, labels), times in counted.items():
-        base, p = base_andexponent(a)
+        base, p = base_and_exponent(a)
         p = p * times
         inside = any(x >= rank for x in labels)
         if p == 2 and inside and times == 2 and len({*labels}) == len(labels):
@@ -136,12 +137,30 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     out = {_first(x, eyes) for x in range(rank) if sizes[x] != 1}
     if eyes:
         factors = [replace(f, labels=tuple(_first(x, eyes) for x in f.labels)) for f in factors]
-    labels: tuple[int, ...] = ()
+    body: Factor | None = None
     if factors:
-        body, c = network(factors, out, sizes, c)
-        labels = body.labels
-        (under if body.under else over).append(body.value)
+        numbers, body, c = network(factors, out, sizes, c, state.orders)
+        over += numbers
+    if state.uses.get(node, 0) <= 1 and not c.is_one and (over or under):
+        over, under, c = _absorbed(c, over, under)
+    if body is not None and body.under and not (over and eyes):
+        return _spread(over, [*under, body.value], body.labels, eyes, node, sizes), c
+    labels = body.labels if body is not None else ()
+    if body is not None and over:
+        return _spread([_quotient(over, under), body.value], [], labels, eyes, node, sizes), c
+    if body is not None:
+        over = [body.value]
     return _spread(over, under, labels, eyes, node, sizes), c
+
+
+def _absorbed(
+    c: Monomial, over: list[Operand], under: list[Operand]
+) -> tuple[list[Operand], list[Operand], Monomial]:
+    """A coefficient among the numbers of a product, so that no array is scaled twice."""
+    above, below = fraction_operands(c)
+    if over:
+        return [scale_written(c, over[0]), *over[1:]], under, ONE
+    return above, [*under, *below], ONE
 
 
 def _first(label: int, eyes: Sequence[tuple[int, int]]) -> int:
@@ -199,6 +218,59 @@ def _spread(
     return value
 
 
+def written_reshape(state: Lowering, node: Expr) -> Operand:
+    """A matrix of pairs of axes: ``kron(A, B)``, ``diag(vec(A))``; else as any node."""
+    inner = node.args[0]
+    product = inner.op is CONTRACTION and not inner.sums and len(inner.shape) == 4
+    if not product or node.shape != (
+        size_product(inner.shape[:2]),
+        size_product(inner.shape[2:]),
+    ):
+        return state.dense(node)
+    eyes = {ls for a, ls in zip(inner.args, inner.params[0], strict=True) if a.op is DELTA}
+    if {tuple(sorted(ls)) for ls in eyes} == {(0, 2), (1, 3)}:
+        first: dict[int, int] = {0: 0, 1: 1, 2: 0, 3: 1, -1: -1}
+        rest = [
+            (a, tuple(first[x] for x in ls))
+            for a, ls in zip(inner.args, inner.params[0], strict=True)
+            if a.op is not DELTA
+        ]
+        if not rest:
+            return Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
+        if all(set(ls) <= {0, 1} for _, ls in rest):
+            part = contract(
+                [a for a, _ in rest],
+                [ls for _, ls in rest],
+                (0, 1),
+                dict(enumerate(inner.shape[:2])),
+                node.dtype,
+            )
+            return Apply(text("diag(vec({0}))"), (_made(state, part),))
+    sides: list[Expr] = []
+    for pair in ((0, 2), (1, 3)):
+        chosen = [
+            (a, tuple(pair.index(x) if x >= 0 else -1 for x in ls))
+            for a, ls in zip(inner.args, inner.params[0], strict=True)
+            if set(ls) <= {*pair, -1} and any(x >= 0 for x in ls)
+        ]
+        sizes = {k: inner.shape[x] for k, x in enumerate(pair)}
+        sides.append(
+            contract([a for a, _ in chosen], [ls for _, ls in chosen], (0, 1), sizes, node.dtype)
+        )
+    placed = sum(any(x >= 0 for x in ls) for ls in inner.params[0])
+    split = all(set(ls) <= {0, 2, -1} or set(ls) <= {1, 3, -1} for ls in inner.params[0])
+    if not split or placed != len(inner.args):
+        return state.dense(node)
+    return Apply(text("kron({0}, {1})"), tuple(_made(state, e) for e in sides))
+
+
+def _made(state: Lowering, e: Expr) -> Operand:
+    """The operand of a product that is no node of the graph."""
+    if e not in state.values:
+        state.values[e] = written_product(state, e) if e.op is CONTRACTION else state.value(e)
+    return state.values[e]
+
+
 # ------------------------------------------------------------------ sums of terms
 
 
@@ -243,6 +315,9 @@ def _negated(value: Operand) -> Operand:
         first = value.operands[0]
         if isinstance(first, Literal) and not isinstance(first.value, complex):
             return Apply(value.template, (Literal(-first.value), *value.operands[1:]))
+        turned = _negated(first) if isinstance(first, Apply) else None
+        if isinstance(turned, Apply) and turned.template is not NEGATIVE:
+            return Apply(value.template, (turned, *value.operands[1:]))
     return Apply(NEGATIVE, (value,))
 
 
@@ -268,5 +343,6 @@ __all__ = [
     "raised",
     "written_power",
     "written_product",
+    "written_reshape",
     "written_sum",
 ]

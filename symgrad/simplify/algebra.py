@@ -299,6 +299,20 @@ def _map(e: Expr) -> Expr:
     return e
 
 
+def _reshape(e: Expr) -> Expr:
+    """Sums out of it; the identity of n m entries as n×m×n×m is an identity for each of both."""
+    shape = e.shape
+    inner = e.args[0]
+    natural = tuple(range(len(inner.shape)))
+    if inner.op is SUM and inner.args and all(ls == natural for _, _, ls in terms_of(inner)):
+        parts = [(c, _reshape(e.func(a)), tuple(range(len(shape)))) for c, a, _ in terms_of(inner)]
+        return linear(parts, shape, e.dtype)
+    if e.args[0].op is DELTA and len(shape) == 4 and shape[:2] == shape[2:]:
+        parts = [DELTA.build((), (s, e.dtype)) for s in shape[:2]]  # type: ignore[misc]
+        return contract(parts, [(0, 2), (1, 3)], range(4), dict(enumerate(shape)), e.dtype)
+    return e
+
+
 @dataclass(slots=True)
 class Normal:
     """The normal form of expressions; remembers what it has seen."""
@@ -321,6 +335,8 @@ class Normal:
             return self._sum(e)
         if e.op.family == "matrix":
             return _matrix(e)
+        if e.op.name == "reshape":
+            return _reshape(e)
         if e.op.family == "map" and len(e.args) == 1:
             return _map(e)
         return e

@@ -223,6 +223,8 @@ def _taken_out(
     # axes that no rest carries stay outside
     carried = {x for net in inside for _, _, row in net.factors for x in row if 0 <= x < net.rank}
     kept = sorted(carried)
+    if len(kept) > max(2, rank):
+        return None
     place = {x: i for i, x in enumerate(kept)}
     shape = tuple(inside[0].sizes[x] for x in kept)
     for net in inside:

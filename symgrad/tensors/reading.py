@@ -99,8 +99,9 @@ class Reading(Attributes):
         storage = self._storage
         old = storage.node
         if old.tracked and type(old) is not Leaf:  # it stays in its graph, its value is shared
-            if not (isinstance(old.value, np.ndarray) and old.value.flags.writeable):
-                old.value = np.array(arrays.to_numpy(self.array()))
+            flags = old.value.flags if isinstance(old.value, np.ndarray) else None
+            if flags is None or not (flags.writeable and flags.c_contiguous):
+                old.value = np.array(arrays.to_numpy(self.array()), order="C")
             return old.value
         if storage.shared is None:
             storage.shared = np.array(arrays.to_numpy(self.array()), order="C")
