@@ -57,6 +57,13 @@ CASES = [
     (lambda m, t, r: m.CTCLoss(blank=2, reduction=r, zero_infinity=True),
      (np.log(RNG.dirichlet(np.ones(4), (3, 2))), np.array([1, 1, 3, 3, 0]),
       np.array([3, 3]), np.array([4, 1]))),
+    (lambda m, t, r: m.TransformerDecoderLayer(4, 2, 5, 0.0), (real(3, 2, 4), real(5, 2, 4))),
+    (lambda m, t, r: m.TransformerDecoderLayer(
+        4, 2, 5, 0.0, "gelu", batch_first=True, norm_first=True, bias=False),
+     (real(3, 2, 4), real(3, 6, 4), np.triu(np.ones((2, 2), bool), 1))),
+    (lambda m, t, r: m.TransformerDecoder(m.TransformerDecoderLayer(4, 2, 5, 0.0), 2,
+                                          m.LayerNorm(4)), (real(3, 2, 4), real(5, 2, 4))),
+    (lambda m, t, r: m.Transformer(4, 2, 1, 2, 5, 0.0), (real(3, 2, 4), real(5, 2, 4))),
     (lambda m, t, r: m.Bilinear(3, 2, 4), (real(5, 3), real(5, 2))),
     (lambda m, t, r: m.Bilinear(3, 2, 4, bias=False), (real(5, 3), real(5, 2))),
 ]  # fmt: skip
@@ -77,6 +84,7 @@ def run(library, make, reduction, inputs, state):
     return module, made, [t.grad for t in tracked]
 
 
+@pytest.mark.filterwarnings("ignore:enable_nested_tensor is True")
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("case", range(len(CASES)))
 def test_modules_of_several_inputs_are_pytorchs(case, reduction):

@@ -54,13 +54,17 @@ def row_trajectory(row, options, steps=6, dtype=dtypes.float64, symbolic=()):
 
 
 def torch_trajectory(make, steps=6, dtype="float64"):
-    w = torch.nn.Parameter(torch.tensor(START, dtype=getattr(torch, dtype)))
-    opt = make([w])
-    path = []
-    for grad in gradients(steps):
-        w.grad = torch.tensor(grad, dtype=w.dtype)
-        opt.step()
-        path.append(w.detach().numpy().copy())
+    torch.set_default_dtype(getattr(torch, dtype))  # of the numbers in its state
+    try:
+        w = torch.nn.Parameter(torch.tensor(START, dtype=getattr(torch, dtype)))
+        opt = make([w])
+        path = []
+        for grad in gradients(steps):
+            w.grad = torch.tensor(grad, dtype=w.dtype)
+            opt.step()
+            path.append(w.detach().numpy().copy())
+    finally:
+        torch.set_default_dtype(torch.float32)
     return np.array(path), opt.state[w]
 
 
@@ -77,6 +81,9 @@ CASES = [
     ("Adam", {"lr": 0.1, "betas": (0.0, 0.9)}),
     ("AdamW", {"lr": 0.1}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.2, "amsgrad": True, "maximize": True}),
+    ("ASGD", {"lr": 0.1}),
+    ("ASGD", {"lr": 0.1, "lambd": 0.05, "alpha": 0.5, "t0": 2, "weight_decay": 0.1}),
+    ("ASGD", {"lr": 0.1, "t0": 0, "maximize": True}),
     ("RMSprop", {"lr": 0.05}),
     ("RMSprop", {"lr": 0.05, "momentum": 0.9, "centered": True, "weight_decay": 0.1}),
     ("RMSprop", {"lr": 0.05, "alpha": 0.9, "maximize": True}),

@@ -159,6 +159,7 @@ from symgrad.nn.resampling import (
     UpsamplingNearest2d,
 )
 from symgrad.nn.tables import Embedding, EmbeddingBag
+from symgrad.nn.transformer import Transformer, TransformerDecoder, TransformerDecoderLayer
 
 __all__ = [
     "CELU",
@@ -286,6 +287,9 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "TripletMarginLoss",

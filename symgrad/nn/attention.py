@@ -11,7 +11,7 @@ from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.container import ModuleList
 from symgrad.nn.dropout import Dropout
-from symgrad.nn.linear import Linear
+from symgrad.nn.linear import Linear, NonDynamicallyQuantizableLinear
 from symgrad.nn.module import Module
 from symgrad.nn.normalization import LayerNorm
 from symgrad.tensors import creation
@@ -51,7 +51,7 @@ class MultiheadAttention(Module):
         self.register_parameter(
             "in_proj_bias", Parameter(creation.zeros((3 * embed_dim,), **place)) if bias else None
         )
-        self.out_proj = Linear(embed_dim, embed_dim, bias=bias, **place)
+        self.out_proj = NonDynamicallyQuantizableLinear(embed_dim, embed_dim, bias=bias, **place)
         if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
 
@@ -108,6 +108,15 @@ def _masked(scores: Tensor, mask: Tensor) -> Tensor:
     return scores + mask
 
 
+def activation_of(activation: Any) -> Any:
+    """The function of a name, "relu" or "gelu"; functions and modules stay."""
+    if not isinstance(activation, str):
+        return activation
+    if activation not in {"relu", "gelu"}:
+        raise RuntimeError(f"activation should be relu/gelu, not {activation}")
+    return {"relu": F.relu, "gelu": F.gelu}[activation]
+
+
 class TransformerEncoderLayer(Module):
     """Attention and a network of two layers, each with a residual and a LayerNorm."""
 
@@ -138,11 +147,7 @@ class TransformerEncoderLayer(Module):
         self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, **place)
         self.dropout1 = Dropout(dropout)
         self.dropout2 = Dropout(dropout)
-        if isinstance(activation, str):
-            if activation not in {"relu", "gelu"}:
-                raise RuntimeError(f"activation should be relu/gelu, not {activation}")
-            activation = {"relu": F.relu, "gelu": F.gelu}[activation]
-        self.activation: Any = activation
+        self.activation: Any = activation_of(activation)
 
     def forward(
         self,

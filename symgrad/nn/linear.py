@@ -80,6 +80,10 @@ class Linear(Module):
         )
 
 
+class NonDynamicallyQuantizableLinear(Linear):
+    """Linear, by the name that PyTorch prints inside attention."""
+
+
 class Bilinear(Module):
     """``yₖ = x₁ᵀ Wₖ x₂ + bₖ``: W ``(out, in1, in2)``, b ``(out,)``.
 

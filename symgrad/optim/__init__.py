@@ -4,6 +4,7 @@ from symgrad.optim import lr_scheduler
 from symgrad.optim.foreign import Optax
 from symgrad.optim.optimizer import Optimizer
 from symgrad.optim.optimizers import (
+    ASGD,
     SGD,
     Adadelta,
     Adagrad,
@@ -19,6 +20,7 @@ from symgrad.optim.row import Row, Slot
 from symgrad.optim.rules import ROWS as rows
 
 __all__ = [
+    "ASGD",
     "SGD",
     "Adadelta",
     "Adagrad",

@@ -396,3 +396,36 @@ class Rprop(Optimizer):
         super().check(options)
         if not 0.0 < options["etas"][0] < 1.0 < options["etas"][1]:
             raise ValueError(f"Invalid eta values: {options['etas'][0]}, {options['etas'][1]}")
+
+
+class ASGD(Optimizer):
+    """SGD whose rate falls and whose parameters are averaged (Polyak and Juditsky, 1992)."""
+
+    row = rules.ASGD
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        options = {
+            "lr": lr,
+            "lambd": lambd,
+            "alpha": alpha,
+            "t0": t0,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        self.check(options)
+        super().__init__(params, options)

@@ -422,6 +422,47 @@ RPROP = Row(
     "s ← s η₊ where g keeps its sign, s η₋ where it turns (and g ← 0 there);  p ← p − sign(g) s",
 )
 
+# ------------------------------------------------------------------ averaged SGD
+
+
+def _asgd_scalars(h: Hyper, step: Scalar) -> dict[str, Any]:
+    beyond = step - h["t0"]
+    averaging = compared("gt", beyond, 1.0)
+    return {
+        "lambd": h["lambd"],
+        "weight_decay": h["weight_decay"],
+        "next_eta": h["lr"] / raised(1 + h["lambd"] * h["lr"] * step, h["alpha"]),
+        "next_mu": 1 / chosen(averaging, beyond, 1.0, step),
+    }
+
+
+def _asgd(p: Expr, g: Expr, state: State, s: Scalars, h: Hyper) -> Updated:
+    g = decayed(p, g, s, h)
+    eta, mu = state["eta"], state["mu"]
+    p = p * (1 - s["lambd"] * eta) - eta * g
+    numbers = {"eta": s["next_eta"], "mu": s["next_mu"]}
+    new = {k: v if isinstance(v, Expr) else constant(v, p.dtype) for k, v in numbers.items()}
+    return p, {**new, "ax": state["ax"] + mu * (p - state["ax"])}
+
+
+ASGD = Row(
+    "ASGD",
+    {
+        "lr": 1e-2,
+        "lambd": 1e-4,
+        "alpha": 0.75,
+        "t0": 1e6,
+        "weight_decay": 0,
+        "maximize": False,
+    },
+    ("weight_decay", "maximize"),
+    (Slot("eta", "lr", scalar=True), Slot("mu", 1.0, scalar=True), Slot("ax")),
+    _asgd_scalars,
+    _asgd,
+    "p ← (1 − Λ ηₜ) p − ηₜ g;  a ← a + μₜ (p − a);  ηₜ₊₁ = η (1 + Λ η t)^(−α);  "
+    "μₜ₊₁ = 1 / max(1, t − t₀)",
+)
+
 ROWS: tuple[Row, ...] = (
-    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, ADADELTA, ADAMAX, NADAM, RADAM, RPROP,
+    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, ADADELTA, ADAMAX, NADAM, RADAM, RPROP, ASGD,
 )  # fmt: skip
