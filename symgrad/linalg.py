@@ -21,6 +21,9 @@ from symgrad.tensors.factors import (
     tolerance,
     zero_pivot,
 )
+from symgrad.tensors.factors import (
+    slogdet as slogdet,
+)
 from symgrad.tensors.several import pair, row
 from symgrad.tensors.tensor import Tensor
 

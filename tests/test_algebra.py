@@ -39,6 +39,7 @@ WRITTEN = [
     (lambda: det(inv(A)) * s, "s / det(A)"),
     (lambda: inv(A.T), "inv(A).T"),
     (lambda: S.T @ x + S @ x, "2 * (S @ x)"),
+    (lambda: sg.grad(sg.linalg.slogdet(A)[1], A), "inv(A).T"),
     (lambda: S - S.T, None),
     (lambda: inv(S).T @ x - inv(S) @ y, "inv(S) @ (x - y)"),
     (lambda: x * p.sum(), "x"),
