@@ -117,6 +117,7 @@ if TYPE_CHECKING:
     from symgrad.serialization import load, save
     from symgrad.sympy_bridge import from_sympy, to_sympy
     from symgrad.tracing.module_trace import trace_module
+    from symgrad.transforms.cost import cost
     from symgrad.transforms.operators import hessian, hvp, jacobian
     from symgrad.transforms.stationary import stationary
 
@@ -152,6 +153,7 @@ _LATER = {
     "set_num_threads": "symgrad.backends:set_num_threads",
     "load": "symgrad.serialization:load",
     "save": "symgrad.serialization:save",
+    "cost": "symgrad.transforms.cost:cost",
     "from_sympy": "symgrad.sympy_bridge:from_sympy",
     "jax_function": "symgrad.foreign:jax_function",
     "scalar_function": "symgrad.foreign:scalar_function",
