@@ -2,6 +2,7 @@
 
 from symgrad.optim import lr_scheduler
 from symgrad.optim.foreign import Optax
+from symgrad.optim.lbfgs import LBFGS
 from symgrad.optim.optimizer import Optimizer
 from symgrad.optim.optimizers import (
     ASGD,
@@ -21,6 +22,7 @@ from symgrad.optim.rules import ROWS as rows
 
 __all__ = [
     "ASGD",
+    "LBFGS",
     "SGD",
     "Adadelta",
     "Adagrad",
