@@ -76,7 +76,10 @@ from symgrad.tensors.creation import (
     randn,
     randn_like,
     randperm,
+    scalar_tensor,
     tensor,
+    tril_indices,
+    triu_indices,
     zeros,
     zeros_like,
 )
@@ -103,6 +106,7 @@ if TYPE_CHECKING:
         nn,
         optim,
         serialization,
+        signal,
         special,
         utils,
     )
@@ -142,6 +146,7 @@ _LATER = {
     "nn": "symgrad.nn",
     "optim": "symgrad.optim",
     "serialization": "symgrad.serialization",
+    "signal": "symgrad.signal",
     "special": "symgrad.special",
     "utils": "symgrad.utils",
     "autocast": "symgrad.amp:autocast",

@@ -7,10 +7,11 @@ from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, contract, reduce_sum
+from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
 from symgrad.errors import ShapeError
-from symgrad.functional.arrange import cat, diag, listed, stack
+from symgrad.functional.arrange import cat, diag, diagonal, listed, stack
 from symgrad.functional.indexing import basic_put
 from symgrad.functional.order import sort_values
 from symgrad.functional.padding import pad as pad_with
@@ -112,6 +113,33 @@ def slice_scatter(
     """``a`` with ``src`` written into a slice along ``dim``."""
     axis = axis_of(dim, a.ndim)
     return basic_put(a, src, (*(("s", None, None, 1),) * axis, ("s", start, end, step)))
+
+
+@public()
+def diagonal_scatter(a: Expr, src: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
+    """``a`` with ``src`` on a diagonal of two axes."""
+    first, second = axis_of(dim1, a.ndim), axis_of(dim2, a.ndim)
+    order = [k for k in range(a.ndim) if k not in (first, second)] + [first, second]
+    moved = permute_axes(a, order)
+    rows, columns = moved.shape[-2:]
+    wanted = diagonal(a, offset, dim1, dim2).shape
+    if src.shape != wanted:
+        raise ShapeError(
+            "expected src to have a size equal to the slice of self. src size = "
+            f"{list(src.shape)}, slice size = {list(wanted)}"
+        )
+
+    def placed(values: Expr) -> Expr:
+        axes = list(range(values.ndim))
+        square = contract([values], [axes], [*axes, values.ndim - 1])
+        top, left = max(-offset, 0), max(offset, 0)
+        n = values.shape[-1]
+        ends = [(top, rows - top - n), (left, columns - left - n)]
+        return structure.pad(square, [(0, 0)] * (values.ndim - 1) + ends)
+
+    hole = placed(constant(1, dtypes.bool_, src.shape))
+    made = choose(hole, placed(cast(src, a.dtype)), moved)
+    return permute_axes(made, [order.index(k) for k in range(a.ndim)])
 
 
 @public()

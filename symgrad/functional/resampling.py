@@ -33,7 +33,7 @@ def _grid(rows: int, row_step: int, columns: int, column_step: int) -> Expr:
 def unfold(a: Expr, dimension: int, size: int, step: int) -> Expr:
     """All windows of ``size`` along an axis, ``step`` apart, as a new last axis (a copy)."""
     if a.ndim == 0:
-        a, dimension = reshape(a, (1,)), 0
+        return reshape(unfold(reshape(a, (1,)), axis_of(dimension, 0), size, step), (size,))
     axis = axis_of(dimension, a.ndim)
     length = a.shape[axis]
     if not isinstance(length, int) or not 0 <= size <= length:

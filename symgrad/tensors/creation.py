@@ -17,12 +17,12 @@ from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import Function
 from symgrad.random import stream_of
 from symgrad.recording.record import note
-from symgrad.tensors import factors, several
+from symgrad.tensors import factors, pieces, several
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
 from symgrad.tensors.tensor import Tensor
 
-FUNCTIONS = {**install(), **several.install(), **factors.install()}
+FUNCTIONS = {**install(), **several.install(), **factors.install(), **pieces.install()}
 CAST_DTYPES.update({d.name: d for d in dtypes.ALL})
 
 
@@ -186,6 +186,36 @@ def arange(
     if kind.kind in "iu":  # counted by what was given, but in whole steps
         numbers = int(start) + int(step) * np.arange(len(numbers))
     return _made(numbers.astype(kind.numpy), kind, device, requires_grad)
+
+
+def scalar_tensor(
+    s: Any, *, dtype: DType | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """One number as a tensor without axes, of the default dtype."""
+    del layout  # tensors have one
+    return full((), s, dtype=dtype or default_dtype(), device=device, requires_grad=requires_grad)
+
+
+def _triangle(places: Callable[..., Any], name: str) -> Callable[..., Tensor]:
+    def indices(
+        row: int, col: int, offset: int = 0, *, dtype: DType | None = None, device: Any = None,
+        layout: Any = None,
+    ) -> Tensor:  # fmt: skip
+        del layout  # tensors have one
+        if row < 0 or col < 0:
+            raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
+        kind = dtype or dtypes.int64
+        found = np.array(places(row, offset, col)).astype(kind.numpy)
+        return _made(found, kind, device, False)
+
+    indices.__name__ = indices.__qualname__ = name
+    indices.__doc__ = "Row and column numbers of the entries of a triangle, row by row."
+    return indices
+
+
+tril_indices = _triangle(np.tril_indices, "tril_indices")
+triu_indices = _triangle(np.triu_indices, "triu_indices")
 
 
 def linspace(
