@@ -134,6 +134,9 @@ def diagonal_scatter(a: Expr, src: Expr, offset: int = 0, dim1: int = 0, dim2: i
         square = contract([values], [axes], [*axes, values.ndim - 1])
         top, left = max(-offset, 0), max(offset, 0)
         n = values.shape[-1]
+        assert isinstance(n, int)
+        assert isinstance(rows, int)
+        assert isinstance(columns, int)
         ends = [(top, rows - top - n), (left, columns - left - n)]
         return structure.pad(square, [(0, 0)] * (values.ndim - 1) + ends)
 
