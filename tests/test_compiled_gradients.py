@@ -230,3 +230,32 @@ def test_options_that_change_after_compilation(rule, first, then):
             assert sum(map(len, step._variants.values())) == 2
 
     check(run)
+
+
+def test_an_argument_that_requires_grad():
+    weight = sg.ones(3, requires_grad=True)
+    data = sg.ones(3, requires_grad=True)
+
+    @sg.compile
+    def step(x):
+        loss = (weight * x).sum()
+        loss.backward()
+        return loss
+
+    step(sg.ones(3))
+    before = weight.grad.tolist()
+    for given in (data, 2 * data):
+        with pytest.raises(sg.TraceError, match=r"requires grad, and step runs backward\(\)"):
+            step(given)
+    assert weight.grad.tolist() == before
+
+    @sg.compile
+    def outside():
+        loss = (weight * data).sum()
+        loss.backward()
+        return loss
+
+    outside()
+    assert data.grad.tolist() == [1, 1, 1]
+    forward = sg.compile(lambda x: (weight * x).sum())
+    assert forward(data).item() == 3

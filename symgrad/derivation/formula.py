@@ -17,7 +17,7 @@ from symgrad.derivation.index_form import Indexer
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.matrix_form import Recogniser
 from symgrad.derivation.notation import Form, Printer, Slot
-from symgrad.derivation.opaque import remark
+from symgrad.derivation.opaque import check_numpy, remark
 from symgrad.derivation.order import Written
 from symgrad.derivation.python_form import python_of
 from symgrad.derivation.stream import fits_stdout
@@ -91,6 +91,7 @@ class Formula:
 
     def python(self) -> str:
         """The formula as one NumPy-like Python expression that can be pasted and evaluated."""
+        check_numpy(self.expr)
         return python_of(concise(self.expr), self._names)
 
     def __str__(self) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from symgrad.core.expr import Expr
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import Form, call, product, subscript, transposed
+from symgrad.errors import NotationError
 
 REMARK = "(not symbolic: derivative by jax.vjp)"
 
@@ -35,4 +36,14 @@ def remark(e: Expr) -> str:
     return REMARK if any("opaque derivative" in x.op.traits for x in topological([e])) else ""
 
 
-__all__ = ["REMARK", "opaque_call", "opaque_form", "remark"]
+def check_numpy(e: Expr) -> None:
+    """NotationError where ``e`` calls a function that only JAX can run."""
+    foreign = next((x.op for x in topological([e]) if x.op.function is not None), None)
+    if foreign is not None:
+        raise NotationError(
+            f"{foreign.name} is a function written in JAX, so there is no NumPy expression of it.",
+            "Compile the tensor (sg.compile) and call it.",
+        )
+
+
+__all__ = ["REMARK", "check_numpy", "opaque_call", "opaque_form", "remark"]

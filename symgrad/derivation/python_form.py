@@ -18,9 +18,8 @@ from symgrad_codegen.program import Apply, Function, Operand, Template, Variable
 from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
-from symgrad.core.traverse import leaves, topological
+from symgrad.core.traverse import leaves
 from symgrad.derivation.concise import shortest
-from symgrad.errors import NotationError
 
 special = lazy("scipy.special")
 
@@ -73,12 +72,6 @@ def _plain(template: Template) -> Template:
 
 def python_of(e: Expr, names: Mapping[Expr, str] | None = None) -> str:
     """``e`` as one Python expression over the names of its symbols."""
-    foreign = next((x.op for x in topological([e]) if x.op.function is not None), None)
-    if foreign is not None:
-        raise NotationError(
-            f"{foreign.name} is a function written in JAX, so there is no NumPy expression of it.",
-            "Compile the tensor (sg.compile) and call it.",
-        )
     given = names or {}
     symbols = leaves([e])
     spelled: dict[int, str] = {}

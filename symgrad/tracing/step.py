@@ -23,6 +23,7 @@ from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Inside, Tensor
+from symgrad.tensors.wording import name_of, user_frame, user_line, variables
 from symgrad.tracing.symbolic import compile_tensors
 
 ALONE = next(map(sys.getrefcount, [object()])) + 1
@@ -117,6 +118,7 @@ class _Variant:
         self.outputs = list(_tensors(result))
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
         self._gradients = _Gradients(capture, function)
+        self._derives = getattr(function, "__name__", "the function") if capture.gradients else ""
         capture.gradients.clear()
         roots = [
             *(t.node() for t in self.outputs),
@@ -195,6 +197,10 @@ class _Variant:
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
+        if self._derives:
+            for t in tensors:
+                if t._tracked or t._storage.node.tracked:
+                    raise _lost(self._derives, t)
         replaced = self._replaced
         leaves = list(map(_node, replaced))
         counts = list(map(sys.getrefcount, leaves))
@@ -363,6 +369,17 @@ class _Rate:
             number = rate.item() if isinstance(rate, Tensor) else rate
             self.array = arrays.to_device(np.asarray(number, self.dtype.numpy))
         return self.array
+
+
+def _lost(name: str, t: Tensor) -> TraceError:
+    """Why an argument that requires grad cannot be given to a function that runs backward."""
+    word = name_of(t._now(), variables(user_frame())) or "an argument"
+    return TraceError(
+        f"{word} requires grad, and {name} runs backward(): the gradient of an argument stays inside.",
+        f"Pass {word if word != 'an argument' else 'x'}.detach(), or let {name} read the tensor from "
+        "outside: then its .grad is set.",
+        place=user_line(),
+    )
 
 
 def _given(t: Tensor) -> Any:
