@@ -439,3 +439,13 @@ def test_newton_as_a_compiled_step() -> None:
 
     sizes = [step(X, y).item() for _ in range(7)]
     assert sizes[-1] < 1e-25 < sizes[0]
+
+
+def test_products_with_vectors_make_no_matrix_of_parameters() -> None:
+    X, W, G = sg.symbols("X:n,d  W:h,d  G:k,h", sg.float64)
+    loss = sg.logsumexp(sg.tanh(X @ W.T) @ G.T, -1).sum()
+    h = sg.hessian(loss, W)
+    with jax.enable_x64(True):
+        values = {"X": np.ones((30, 20)), "W": np.ones((25, 20)), "G": np.ones((15, 25))}
+        for asked in (h.matvec(W), h.rmatvec(W), sg.hvp(loss, W, W)):
+            assert _largest(Compiled([asked], [X, W, G]), values) <= 30 * 25

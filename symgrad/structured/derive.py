@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from symgrad.autodiff import gradient, pull_back
 from symgrad.core.build import contract, delta, zeros
-from symgrad.core.expr import Expr
+from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import topological
 from symgrad.simplify import simplify
 from symgrad.structured.operator import LinearMap
@@ -27,7 +27,23 @@ def jacobian(y: Expr, x: Expr, values: Collection[Expr] = ()) -> LinearMap:
     (found,) = pull_back({y: seed_of(y)}, [x])
     if found is None:
         found = zeros((*y.shape, *x.shape), x.dtype)
-    return LinearMap(found, y.ndim, values or set(topological([y])))
+        return LinearMap(found, y.ndim)
+    stand_in = symbol("u", y.shape, y.dtype, number=-6)
+
+    def back(u: Expr) -> Expr:
+        return _pulled(y, u, x)
+
+    def forth(v: Expr) -> Expr:
+        """``uᵀ J`` is linear in ``u``; swept again for ``u`` it gives ``J v``."""
+        return _pulled(back(stand_in), v, stand_in)
+
+    kept = values or set(topological([y]))
+    return LinearMap(found, y.ndim, kept, sweeps=(forth, back))
+
+
+def _pulled(y: Expr, seed: Expr, x: Expr) -> Expr:
+    (found,) = pull_back({y: seed}, [x])
+    return zeros(x.shape, x.dtype) if found is None else found
 
 
 def hessian(value: Expr, wanted: Sequence[Expr]) -> list[list[LinearMap]]:

@@ -6,7 +6,7 @@ expressions in, expressions out.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
 from symgrad.core.build import ONE, linear, permute, zeros
@@ -16,6 +16,9 @@ from symgrad.errors import ShapeError
 from symgrad.ops.structure import reshape
 from symgrad.structured.products import product_of
 from symgrad.structured.terms import Factor, Term, opened
+from symgrad.structured.work import work_of
+
+Sweep = Callable[[Expr], Expr]
 
 
 class LinearMap:
@@ -33,7 +36,9 @@ class LinearMap:
         outputs: int,
         values: Collection[Expr] = (),
         terms: Sequence[Term] | None = None,
+        sweeps: tuple[Sweep, Sweep] | None = None,
     ) -> None:
+        """``sweeps`` compute ``E v`` and ``Eᵀ u`` without ``E``, where that is less work."""
         self.expr = expr
         self.outputs = outputs
         self.out_shape: Shape = expr.shape[:outputs]
@@ -43,6 +48,7 @@ class LinearMap:
         self.columns = tuple(range(outputs, expr.ndim))
         self.values = values
         self._given = terms
+        self._sweeps = sweeps
 
     @cached_property
     def terms(self) -> list[Term]:
@@ -83,7 +89,9 @@ class LinearMap:
             )
             for t in self.terms
         ]
-        return LinearMap(permute(self.expr, order), len(self.in_shape), self.values, turned)
+        sweeps = None if self._sweeps is None else (self._sweeps[1], self._sweeps[0])
+        columns = len(self.in_shape)
+        return LinearMap(permute(self.expr, order), columns, self.values, turned, sweeps)
 
     def matvec(self, v: Expr) -> Expr:
         """``E v``: the shape of the output; further axes of ``v`` in front stay in front."""
@@ -99,7 +107,11 @@ class LinearMap:
         there: Factor = (v, (*extra, *self.columns))
         sizes = dict(zip(extra, v.shape, strict=False))
         parts = [self._product(t, (there,), (*extra, *self.rows), sizes) for t in self.terms]
-        return self._sum(parts, (*v.shape[:front], *self.out_shape))
+        made = self._sum(parts, (*v.shape[:front], *self.out_shape))
+        if front or self._sweeps is None:
+            return made
+        swept = self._sweeps[0](v)
+        return swept if work_of(swept) < work_of(made) else made
 
     def rmatvec(self, v: Expr) -> Expr:
         """``Eᵀ v``: the shape of what was differentiated for."""
