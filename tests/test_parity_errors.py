@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import symgrad as sg
+from tests.error_calls import CALLS
 
 torch = pytest.importorskip("torch")
 
@@ -90,3 +91,65 @@ def test_the_same_class(wrong):
         wrong(torch)
     with pytest.raises(there.type):
         wrong(sg)
+
+
+OPEN = {
+    "elementwise: add alpha float to ints",
+    "elementwise: exp of number",
+    "elementwise: invert floats",
+    "reduction: argmax of nothing",
+    "reduction: norm of ints",
+    "reduction: softmax ints",
+    "reduction: dim float",
+    "reduction: unknown norm",
+    "shape: broadcast_to",
+    "indexing: float index",
+    "indexing: scatter out",
+    "indexing: gather out",
+    "indexing: masked_select dtype",
+    "matmul: einsum output",
+    "matmul: kron text",
+    "matmul: cross",
+    "linalg: cholesky not positive",
+    "linalg: inv singular",
+    "linalg: solve singular",
+    "linalg: lstsq rows",
+    "linalg: multi_dot one",
+    "losses: bce range",
+    "losses: label smoothing",
+    "convolution: padding word",
+    "convolution: negative padding",
+    "pooling: stride 0",
+    "pooling: kernel 0",
+    "pooling: avg2d rank",
+    "pooling: avg ints",
+    "normalisation: embedding out",
+    "normalisation: one_hot out",
+    "normalisation: rms shape",
+    "creation: negative size",
+    "creation: size float",
+    "creation: eye negative",
+    "creation: randint range",
+    "creation: randn dtype",
+    "creation: cuda absent",
+    "creation: dtype text",
+    "creation: zeros_like list",
+    "creation: bernoulli p",
+    "creation: randperm",
+}
+"""Calls that raise nothing here, or another class; what is mended leaves the set."""
+
+
+@pytest.mark.parametrize(("family", "call"), [(f, c) for f, rows in CALLS.items() for c in rows])
+def test_the_same_class_by_family(family, call):
+    with pytest.raises(Exception) as there:  # noqa: PT011 - the class is what is compared
+        CALLS[family][call](torch)
+    try:
+        made = CALLS[family][call](sg)
+        if hasattr(made, "tolist"):
+            made.tolist()
+    except Exception as here:  # noqa: BLE001 - the class is what is compared
+        same = isinstance(here, there.type)
+    else:
+        same = False
+    assert same == (f"{family}: {call}" not in OPEN)

@@ -252,6 +252,8 @@ def triu(a: Expr, diagonal: int = 0) -> Expr:
 def diagonal(a: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
     """The diagonal of matrices, as the last axis."""
     j, k = axis_of(dim1, a.ndim), axis_of(dim2, a.ndim)
+    if j == k:
+        raise ShapeError(f"diagonal dimensions cannot be identical {dim1}, {dim2}")
     order = [x for x in range(a.ndim) if x not in (j, k)] + [j, k]
     a = permute_axes(a, order)
     rows, columns = a.shape[-2:]
@@ -268,6 +270,10 @@ def diagonal(a: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
 @public()
 def diag(a: Expr, diagonal: int = 0) -> Expr:
     """The diagonal of a matrix, or a matrix with this diagonal."""
+    if a.ndim not in (1, 2):
+        raise ShapeError(
+            f"diag(): Supports 1D or 2D tensors. Got {a.ndim}D", "Use diagonal() for batches."
+        )
     if a.ndim == 2:
         return FUNCTION_DIAGONAL(a, diagonal)
     made = contract([a], [[0]], [0, 0])

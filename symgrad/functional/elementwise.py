@@ -11,7 +11,7 @@ from symgrad.core.build import cast, constant, power, product
 from symgrad.core.build import elementwise as apply
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.errors import DTypeError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where as choose
@@ -49,6 +49,11 @@ def mul(a: Any, b: Any) -> Expr:
 @public(saves=("cross",))
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Expr:
     """a ⊘ b; ``rounding_mode`` "floor" or "trunc"."""
+    if rounding_mode not in (None, "trunc", "floor"):
+        raise ShapeError(
+            "div expected rounding_mode to be one of None, 'trunc', or 'floor' but found "
+            f"{rounding_mode!r}"
+        )
     if rounding_mode is None:
         if (
             isinstance(b, (int, float))
@@ -82,6 +87,10 @@ def remainder(a: Any, b: Any) -> Expr:
 def pow_(a: Any, b: Any) -> Expr:
     """aᵇ."""
     if isinstance(b, (int, float)) and isinstance(a, Expr):
+        if isinstance(b, int) and b < 0 and not a.dtype.differentiable:
+            raise DTypeError(
+                "Integers to negative integer powers are not allowed.", "Cast with .float() first."
+            )
         if isinstance(b, float) and not a.dtype.differentiable:
             a = floating(a)
         if b == 0:
@@ -110,6 +119,11 @@ def _whole_power(a: Expr, b: Expr) -> Expr:
 @public(grad_fn="NegBackward0")
 def neg(a: Expr) -> Expr:
     """−a."""
+    if a.dtype is dtypes.bool_:
+        raise DTypeError(
+            "Negation, the `-` operator, on a bool tensor is not supported.",
+            "Write ~mask or logical_not() to invert a mask.",
+        )
     return -a
 
 
@@ -250,6 +264,8 @@ def selu(a: Expr) -> Expr:
 @public(saves=(0,))
 def clamp(a: Expr, min: Any = None, max: Any = None) -> Expr:
     """a between ``min`` and ``max``; the gradient passes at the bounds."""
+    if min is None and max is None:
+        raise ShapeError("clamp: At least one of 'min' or 'max' must not be None")
     if isinstance(min, Expr) or isinstance(max, Expr):
         return _clamp_by_tensors(a, min, max)
     result = a
@@ -308,13 +324,24 @@ def minimum(a: Expr, b: Expr) -> Expr:
 @public()
 def where(condition: Expr, first: Any, second: Any) -> Expr:
     """``first`` where the condition holds, else ``second``."""
+    _check_mask(condition, "where", "condition")
     first, second = promoted(first, second)
     return choose(condition, first, second)
+
+
+def _check_mask(mask: Expr, function: str, word: str) -> None:
+    if mask.dtype not in (dtypes.bool_, dtypes.uint8):
+        raise DTypeError(
+            f"{function} expected {word} to be a boolean tensor, but got a tensor with dtype "
+            f"{mask.dtype.name}",
+            "Compare first, such as mask != 0.",
+        )
 
 
 @public(grad_fn="MaskedFillBackward0")
 def masked_fill(a: Expr, mask: Expr, value: Any) -> Expr:
     """``value`` where the mask is true."""
+    _check_mask(mask, "masked_fill", "mask")
     filled = cast(value, a.dtype) if isinstance(value, Expr) else constant(value, a.dtype)
     return choose(mask, filled, a)
 

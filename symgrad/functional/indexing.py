@@ -343,6 +343,8 @@ def narrow(a: Expr, dim: int, start: int, length: int) -> Expr:
     """``length`` entries along ``dim`` from ``start``."""
     axis = axis_of(dim, a.ndim)
     size = a.shape[axis]
+    if length < 0:
+        raise ShapeError("narrow(): length must be non-negative.")
     if isinstance(size, int) and start + length > size:
         raise ShapeError(
             f"start ({start}) + length ({length}) exceeds dimension size ({size}).",

@@ -48,6 +48,8 @@ def l1_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
 @public(saves=(0, 1), method=False, wide=True)
 def smooth_l1_loss(a: Expr, target: Expr, reduction: str = "mean", beta: float = 1.0) -> Expr:
     """½ d² / β where |d| < β, else |d| − ½ β."""
+    if beta < 0:
+        raise ShapeError(f"smooth_l1_loss does not support negative values for beta, got {beta}")
     a, target = promoted(a, target)
     off = a - target
     size = apply("abs", off)
@@ -60,6 +62,8 @@ def smooth_l1_loss(a: Expr, target: Expr, reduction: str = "mean", beta: float =
 @public(saves=(0, 1), method=False, wide=True)
 def huber_loss(a: Expr, target: Expr, reduction: str = "mean", delta: float = 1.0) -> Expr:
     """½ d² where |d| < δ, else δ (|d| − ½ δ)."""
+    if delta <= 0:
+        raise ShapeError(f"huber_loss does not support non-positive values for delta, got {delta}")
     a, target = promoted(a, target)
     off = a - target
     size = apply("abs", off)

@@ -18,7 +18,7 @@ from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, monomial, size_product
-from symgrad.errors import AxisError, ShapeError
+from symgrad.errors import AxisError, DTypeError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops import structure
@@ -95,6 +95,11 @@ def var(
     correction: Any = None,
 ) -> Expr:
     """Σ (a − mean)² / (n − correction)."""
+    if not a.dtype.differentiable:
+        raise DTypeError(
+            f"std and var only support floating point and complex dtypes, not {a.dtype.name}",
+            "Cast with .float() first.",
+        )
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     axes = axes_of(dim, a.ndim)
@@ -246,6 +251,7 @@ def matmul(a: Expr, b: Expr) -> Expr:
 @public(saves=("cross",))
 def mm(a: Expr, b: Expr) -> Expr:
     """The product of two matrices."""
+    _of_rank("mm", 2, self=a, mat2=b)
     return product_of_matrices(*promoted_matrices(a, b, "mm"))
 
 
@@ -258,6 +264,7 @@ def mv(a: Expr, b: Expr) -> Expr:
 @public(saves=("cross",))
 def bmm(a: Expr, b: Expr) -> Expr:
     """A batch of matrix products."""
+    _of_rank("bmm", 3, batch1=a, batch2=b)
     return product_of_matrices(*promoted_matrices(a, b, "bmm"))
 
 
@@ -270,6 +277,15 @@ def dot(a: Expr, b: Expr) -> Expr:
             "Use @ for products of matrices.",
         )
     return product_of_matrices(*promoted_matrices(a, b, "dot"))
+
+
+def _of_rank(function: str, rank: int, **operands: Expr) -> None:
+    for word, e in operands.items():
+        if e.ndim != rank:
+            raise ShapeError(
+                f"{function}: {word} must be a {rank}D tensor, but got {e.ndim}D",
+                "Use @ for products of any number of dimensions.",
+            )
 
 
 def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
@@ -323,6 +339,11 @@ def trace(a: Expr) -> Expr:
 @public(grad_fn="TBackward0", view=lambda v: v.T)
 def t(a: Expr) -> Expr:
     """The transpose of a matrix; a vector stays."""
+    if a.ndim > 2:
+        raise ShapeError(
+            f"t() expects a tensor with <= 2 dimensions, but self is {a.ndim}D",
+            "Use .mT for a batch of matrices.",
+        )
     return a if a.ndim < 2 else permute_axes(a, (1, 0))
 
 

@@ -62,6 +62,8 @@ def window(
 ) -> Window:
     """A window of ``rank`` axes; what is not given is 1, and no padding."""
     ones = (1,) * rank
+    if strides and any(s <= 0 for s in strides):
+        raise ShapeError("non-positive stride is not supported")
     return Window(
         tuple(strides or ones),
         tuple((a, b) for a, b in padding) if padding is not None else ((0, 0),) * rank,

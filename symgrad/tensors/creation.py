@@ -12,7 +12,7 @@ from symgrad.core import dtypes
 from symgrad.core.build import constant, delta
 from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.core.sizes import Monomial
-from symgrad.errors import DTypeError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import Function
 from symgrad.random import stream_of
@@ -181,7 +181,9 @@ def arange(
     if kind is dtypes.int64:
         start, end, step = int(start), int(end), int(step)
     if not step:
-        raise ValueError("step must be nonzero")
+        raise ShapeError("step must be nonzero")
+    if (end - start) * step < 0:
+        raise ShapeError("upper bound and lower bound inconsistent with step sign")
     numbers = np.arange(start, end, step)
     if kind.kind in "iu":  # counted by what was given, but in whole steps
         numbers = int(start) + int(step) * np.arange(len(numbers))
@@ -228,6 +230,8 @@ def linspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """``steps`` numbers from start to end."""
+    if steps < 0:
+        raise ShapeError(f"number of steps must be non-negative, not {steps}")
     kind = dtype or default_dtype()
     return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
 

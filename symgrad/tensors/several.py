@@ -174,7 +174,11 @@ def split(tensor: Tensor, split_size_or_sections: Any, dim: int = 0) -> tuple[Te
     size = _extent("split", tensor, dim)
     if isinstance(split_size_or_sections, int):
         width = split_size_or_sections
-        starts = range(0, max(size, 1), width)
+        if width < 0 or (width == 0 and size):
+            raise RuntimeError(
+                f"split expects split_size be non-negative, but got split_size={width}"
+            )
+        starts = range(0, max(size, 1), max(width, 1))
         sizes = [min(width, size - s) for s in starts]
     else:
         sizes = list(split_size_or_sections)
