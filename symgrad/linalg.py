@@ -21,6 +21,7 @@ from symgrad.tensors.factors import (
     tolerance,
     zero_pivot,
 )
+from symgrad.tensors.factors import matrix_power as repeated_product
 from symgrad.tensors.factors import slogdet as signed_logdet
 from symgrad.tensors.several import pair, row
 from symgrad.tensors.tensor import Tensor
@@ -31,7 +32,7 @@ LstSq = pair("linalg_lstsq", ("solution", "residuals", "rank", "singular_values"
 CholeskyInfo = pair("linalg_cholesky_ex", ("L", "info"))
 InverseInfo = pair("linalg_inv_ex", ("inverse", "info"))
 SolveInfo = pair("linalg_solve_ex", ("result", "info"))
-qr, svd, slogdet = linalg_qr, linalg_svd, signed_logdet
+qr, svd, slogdet, matrix_power = linalg_qr, linalg_svd, signed_logdet, repeated_product
 
 
 def inv(A: Tensor) -> Tensor:
