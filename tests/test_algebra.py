@@ -100,7 +100,7 @@ def test_each_form_is_equal_and_applies(name):
     assert found
 
 
-@pytest.mark.parametrize(("value", "text"), [*WRITTEN, *FORMED.values()], ids=lambda v: str(v)[:30])
+@pytest.mark.parametrize(("value", "text"), [*WRITTEN, *FORMED.values()])
 def test_normal_form(value, text):
     found = value().formula().python()
     assert text in (None, found)
