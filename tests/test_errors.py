@@ -350,3 +350,10 @@ def test_a_letter_where_a_number_is_needed(call, what):
 def test_a_public_function_is_declared_once():
     with pytest.raises(ValueError, match="'add' is declared twice"):
         public("add")(lambda a: a)
+
+
+def test_a_symbol_has_no_array():
+    with pytest.raises(sg.UnboundError, match="it is a symbol"):
+        sg.symbol("x", "n").numpy()
+    with pytest.raises(RuntimeError, match="requires grad"):
+        sg.ones(2, requires_grad=True).numpy()

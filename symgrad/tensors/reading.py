@@ -90,6 +90,8 @@ class Reading(Attributes):
     def numpy(self, *, force: bool = False) -> np.ndarray[Any, Any]:
         """The value as a NumPy array that shares memory with this tensor."""
         if self.requires_grad and not force:
+            if unknown := self._symbols():
+                raise self._no_value(unknown[0])
             raise RuntimeError(
                 "Can't call numpy() on Tensor that requires grad. Use tensor.detach().numpy() "
                 "instead."
