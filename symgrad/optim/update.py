@@ -7,6 +7,7 @@ else of the forward pass a tensor still shows.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from operator import attrgetter, is_
@@ -155,8 +156,10 @@ class Cohort:
                 continue
             made = leaf_like(old, new)
             made.name = target._name
-            if old.value is None:  # used up: no derivative reads it again, a thread may
-                old.value = new
+            if (
+                old.value is None
+            ):  # used up: no derivative reads it again; a thread may, see execute
+                old.outdated = weakref.ref(storage), storage.version
                 storage.node = made
                 storage.version += 1
             else:

@@ -185,6 +185,7 @@ def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
     order, needed = collect(roots)
     made = Pattern(order, needed, roots)
     for k in made.ends:
+        _renewed(order[k])
         _check_bound(order[k])
     pattern = _patterns.setdefault(made.key, made)
     _patterns.move_to_end(made.key)
@@ -285,6 +286,14 @@ def _place(
             if node.used:
                 values[n] = node.value = arrays.to_device(values[n])
             node.used = True
+
+
+def _renewed(end: Any) -> None:
+    """A leaf that a step of another thread used up gets a copy of the value after that step."""
+    if end.value is None and end.outdated is not None:
+        storage = end.outdated[0]()
+        if storage is not None and storage.node is not end:
+            end.value = np.array(arrays.to_numpy(value(storage.node)))
 
 
 def _check_bound(end: Any) -> None:
