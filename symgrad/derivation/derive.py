@@ -17,7 +17,7 @@ from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
-from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines
+from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
 from symgrad.simplify import Step
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
@@ -169,6 +169,9 @@ class Derivation:
         given = [
             FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i) if f in FACTS
         ]
+        if any(d.kind == GRADIENT and d.of is not None and is_symmetric(d.of)
+               for d in self.source.definitions):  # fmt: skip
+            given.append("gradient in the symmetric matrices with ⟨A,B⟩ = tr(Aᵀ B)")
         given += [
             f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}"
             for d in self.source.definitions

@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from itertools import count
 
 from symgrad.autodiff import depending, pull_back
-from symgrad.core.build import ONE, add, is_zero, linear, ones, product, zeros
-from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
+from symgrad.core.build import (
+    ONE,
+    add,
+    is_zero,
+    linear,
+    ones,
+    product,
+    single_term,
+    zeros,
+)
+from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of, symbol
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation.formula import form_of
@@ -39,10 +49,14 @@ from symgrad.derivation.tidy import (
     Use,
     flat,
     inline,
+    opened,
     replaced,
     reuse,
 )
 from symgrad.errors import NotationError
+from symgrad.simplify.algebra import Normal
+
+SYMMETRIC = frozenset({"symmetric", "spd"})
 
 
 def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
@@ -81,7 +95,7 @@ def derive_lines(
     if gradients_of is not None:
         builder.backward(gradients_of)
         reuse(builder.lines)
-        inline(builder.lines)
+        inline(builder.lines, builder.symmetric)
     builder.settle()
     return builder.lines
 
@@ -109,6 +123,7 @@ class _Builder:
         self.parts: dict[Expr, Expr] = {}
         self.layers: dict[Expr, Layer] = {}  # by the symbol of the line that they own
         self.entrywise: set[str] = set()
+        self.normal = Normal()
         self.called: dict[Expr, Layer] = {}  # by the node that a call stands for
 
     # -------------------------------------------------------------- forward
@@ -142,7 +157,8 @@ class _Builder:
         else:
             x = layer.layer
             form = self._spelt("LN", x.x, x.weight, x.bias, x.epsilon()), ()
-        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
+        facts = self.facts(over)
+        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers), facts=facts)
         self.lines.definitions.append(Definition(leaf, over, FORWARD, form=form))
         self.moved[node] = leaf
         if layer is not None:
@@ -276,7 +292,8 @@ class _Builder:
         head, digits = word[:1], word[1:]
         label = f"δ{digits}" if head in "Zz" and digits.isalnum() and digits else f"δ{word}"
         expr = self._total(parts)
-        leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number=next(self.numbers))
+        number, facts = next(self.numbers), self.facts(expr)
+        leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number, facts)
         self.lines.definitions.append(Definition(leaf, expr, ADJOINT, s))
         return leaf
 
@@ -286,7 +303,31 @@ class _Builder:
         total = add(ordered)
         if len(ordered) > 1:
             self.lines.written.note(total, ordered)
-        return flat(total)
+        return self.symmetric(flat(total))
+
+    def symmetric(self, e: Expr) -> Expr:
+        """Without the transposes of what is symmetric, where something is."""
+        if not any(facts_of(x) and SYMMETRIC & {*facts_of(x)} for x in topological([e])):
+            return e
+        return self.normal.of([e])[0]
+
+    def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
+        """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
+        if leaf.ndim != 2 or not SYMMETRIC & {*facts_of(leaf)}:
+            return e
+        terms = opened(e)
+        turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
+        both = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
+        one, other = Normal().of(both)  # labels sorted once more, in their new order
+        if one is other:
+            return e
+        half = [(c * Fraction(1, 2), a, ls) for c, a, ls in (*terms, *turned)]
+        return self.normal.of([linear(half, e.shape, e.dtype)])[0]
+
+    def facts(self, e: Expr) -> tuple[str, ...]:
+        """What is known of the value of a line."""
+        term = single_term(e)
+        return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
 
     def _sweep(
         self,
@@ -410,6 +451,7 @@ class _Builder:
                 done.add(leaf)
                 found = parts.get(leaf)
                 expr = self._total(found) if found else zeros(leaf.shape, leaf.dtype)
+                expr = self.within_symmetric(leaf, expr)
                 word = self.names.fresh(f"∂{prefix}/∂{name_of(leaf)}")
                 gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))
                 self.lines.definitions.append(Definition(gradient, expr, GRADIENT, leaf))

@@ -41,9 +41,13 @@ class Form:
     data: Any = None
 
 
-def name(text: str) -> Form:
+SYMMETRIC = (Form("symmetric"),)
+"""What a name carries whose transpose is itself."""
+
+
+def name(text: str, symmetric: bool = False) -> Form:
     """A name."""
-    return Form("name", (), text)
+    return Form("name", SYMMETRIC if symmetric else (), text)
 
 
 def call(function: str, *items: Form) -> Form:
@@ -55,6 +59,8 @@ def transposed(form: Form) -> Form:
     """The transpose, pushed to the names: (A B)ᵀ = Bᵀ Aᵀ."""
     if form.kind == "transpose":
         return form.items[0]
+    if (form.items[0] if form.kind == "inverse" else form).items == SYMMETRIC:
+        return form
     if form.kind == "product" and all(f.kind in _CHAIN for f in form.items):
         return Form("product", tuple(transposed(f) for f in reversed(form.items)))
     if form.kind == "scale":

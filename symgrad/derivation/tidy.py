@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from symgrad.core.build import (
@@ -17,7 +17,7 @@ from symgrad.core.build import (
     single_term,
     terms_of,
 )
-from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
+from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.core.traverse import topological
 from symgrad.derivation.matrix_form import Recogniser
@@ -95,9 +95,14 @@ class Lines:
     def named(self, e: Expr) -> Form | None:
         """Symbols and shown nodes print as their names, values within a layer as its call."""
         if e.op is SYMBOL:
-            return self.spelled.get(e) or name(name_of(e))
+            return self.spelled.get(e) or name(name_of(e), is_symmetric(e))
         found = self.shown.get(e)
         return name(name_of(found)) if found is not None else None
+
+
+def is_symmetric(leaf: Expr) -> bool:
+    """Is a symbol declared (or known) to be its own transpose?"""
+    return bool({"symmetric", "spd"} & {*facts_of(leaf)})
 
 
 def flat(e: Expr) -> Expr:
@@ -113,8 +118,25 @@ def flat(e: Expr) -> Expr:
     return linear(terms, e.shape, e.dtype)
 
 
-def inline(lines: Lines) -> None:
-    """From the last adjoint to the first: drop the unused, dissolve what one line reads."""
+def opened(e: Expr) -> list[tuple[Monomial, Expr, Labels]]:
+    """The terms of an expression, those of scaled sums and sums of sums among them."""
+    natural = tuple(range(e.ndim))
+    found: list[tuple[Monomial, Expr, Labels]] = []
+    stack: list[tuple[Monomial, Expr, Labels]] = [(ONE, e, natural)]
+    while stack:
+        c, a, ls = stack.pop()
+        if a.op is SUM and a.args and ls == natural:
+            stack += [(c * k, inner, place) for k, inner, place in reversed(terms_of(a))]
+        else:
+            found.append((c, a, ls))
+    return found
+
+
+def inline(lines: Lines, finish: Callable[[Expr], Expr]) -> None:
+    """From the last adjoint to the first: drop the unused, dissolve what one line reads.
+
+    ``finish`` is applied to every line that something was put into.
+    """
     definitions = lines.definitions
     lines.before = list(definitions)
     readers: dict[Expr, dict[int, int]] = {}
@@ -145,7 +167,7 @@ def inline(lines: Lines) -> None:
         for reader in list(uses):
             target = definitions[reader]
             _unread(readers, reader, target.expr)
-            old, target.expr = target.expr, flat(_replaced(lines, target.expr, line))
+            old, target.expr = target.expr, finish(flat(_replaced(lines, target.expr, line)))
             why = ((line.symbol, line.expr),)
             lines.changes.append(Change("substitution", target, old, target.expr, why))
             for s, times in _reads(target.expr).items():
@@ -319,5 +341,5 @@ def _counts(factors: list[Factor], sizes: Mapping[int, Size]) -> Monomial:
 
 __all__ = [
     "ADJOINT", "FORWARD", "GIVEN", "GRADIENT", "WITHIN", "Definition", "Lines", "Use", "flat",
-    "inline", "replaced", "reuse",
+    "inline", "is_symmetric", "opened", "replaced", "reuse",
 ]  # fmt: skip
