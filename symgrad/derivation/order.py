@@ -78,8 +78,6 @@ def content(coefficients: list[Monomial]) -> Monomial:
         return ONE
     whole = isinstance(size, Fraction) and size.denominator == 1 and not first.powers
     if whole:
-        if all(c.number < 0 for c in coefficients):
-            return Monomial(Fraction(-1))
-        return ONE
+        return first if all(c.number < 0 for c in coefficients) else ONE
     negative = all(c.number < 0 for c in coefficients)
     return Monomial(-size if negative else size, first.powers)
