@@ -7,6 +7,7 @@ independent reader, agree with `jax.grad`; and does that comparison notice a pla
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -20,11 +21,12 @@ import pytest
 import symgrad as sg
 import symgrad.nn.functional as F
 from symgrad import nn
-from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.ascii import SUBSCRIPTS, to_ascii
 from tests.golden_cases import (
     ATTENTION,
     BLOCK,
     CASES,
+    CONV,
     LAYERNORM,
     MATFAC,
     MLP,
@@ -272,6 +274,48 @@ def test_the_text_does_not_depend_on_what_ran_before(which: str) -> None:
         texts.add(fresh())
     assert len(texts) == 1
     assert " ".join(texts.pop().split()).startswith("sizes X: n×d w: d y: n")
+
+
+# ------------------------------------------------------------------------ a convolution layer
+
+
+def convolution(stride: int, padding: int, sizes: dict[str, int]) -> Any:
+    """The layer with its sizes as numbers: a stride is a number of the program."""
+    n, c, e, g, f, a, b = (sizes[s] for s in "ncegfab")
+    X, W = sg.symbol("X", (n, c, e, g)), sg.symbol("W", (f, c, a, b))
+    bias = sg.symbol("β", (f,))
+    return sg.derive(sg.name(F.conv2d(X, W, bias, stride=stride, padding=padding), "Z"))
+
+
+def letters_in_order(line: str, letters: set[str]) -> str:
+    """A line with its index letters named by their first appearance."""
+    line = re.sub(r"Σ(\w+)", lambda m: f"Σ {''.join(map(SUBSCRIPTS.__getitem__, m[1]))} ", line)
+    found: dict[str, str] = {}
+
+    def name(m: re.Match[str]) -> str:
+        return found.setdefault(m[0], f"#{len(found)}") if m[0] in letters else m[0]
+
+    return " ".join(re.sub(r"[A-Za-z]\w*", name, line).split())
+
+
+def test_a_convolution_layer_has_the_golden_lines_but_for_the_letters() -> None:
+    sizes = CONV.sizes[0]
+    assert (sizes["s"], sizes["q"]) == (2, 1)
+    golden = CONV.text.replace("s u", "2 u").replace("s v", "2 v").replace("− q", "− 1")
+    found = []
+    for text in (golden, convolution(2, 1, {**sizes, "n": 7, "c": 6, "f": 8}).unicode):
+        block = read_block(text)
+        found.append(sorted(letters_in_order(x.text, set(block.indices)) for x in block.lines))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_convolution_layer_agrees_with_jax_grad(which: int) -> None:
+    sizes, inputs, expected = drawn("conv", which)
+    block = read_block(convolution(sizes["s"], sizes["q"], sizes).unicode)
+    found = evaluate_block(block, inputs, sizes)
+    assert set(expected) <= set(found)
+    assert not wrong_lines(found, expected)
 
 
 # ------------------------------------------------------------------------ single formulas

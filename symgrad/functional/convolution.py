@@ -46,7 +46,7 @@ def _finished(made: Expr, bias: Expr | None, batched: bool, name: str) -> Expr:
                 f"{name}: expected bias to be 1-dimensional with {made.shape[1]} elements, but got "
                 f"bias of size {shape_text(bias.shape)} instead"
             )
-        made = made + unsqueeze(bias, range(1, made.ndim - 1))
+        made = unsqueeze(bias, range(1, made.ndim - 1)) + made
     return made if batched else squeeze(made, [0])
 
 
