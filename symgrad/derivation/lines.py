@@ -14,8 +14,10 @@ from itertools import count
 
 from symgrad.autodiff import depending, pull_back
 from symgrad.core.build import (
+    CONTRACTION,
     ONE,
     add,
+    contract,
     is_zero,
     linear,
     ones,
@@ -23,8 +25,8 @@ from symgrad.core.build import (
     single_term,
     zeros,
 )
-from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of, symbol
-from symgrad.core.sizes import letters_of
+from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of, symbol
+from symgrad.core.sizes import Monomial, letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.layers import (
@@ -317,12 +319,23 @@ class _Builder:
             return e
         terms = opened(e)
         turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
-        both = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
-        one, other = Normal().of(both)  # labels sorted once more, in their new order
-        if one is other:
+        one, other = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
+        if one in (other, self.renumbered(other)):
             return e
         half = [(c * Fraction(1, 2), a, ls) for c, a, ls in (*terms, *turned)]
         return self.normal.of([linear(half, e.shape, e.dtype)])[0]
+
+    def renumbered(self, e: Expr) -> Expr:
+        """The same sum with the labels of symmetric factors read in the other order."""
+        rows: list[tuple[Monomial, Expr, Labels]] = []
+        holds = self.normal.symmetry.holds
+        for c, a, ls in opened(e):
+            if a.op is CONTRACTION and len(a.args) > 1:
+                labels = [place[::-1] if holds(x) else place
+                          for x, place in zip(a.args, a.params[0], strict=True)]  # fmt: skip
+                a = contract(a.args, labels, range(a.ndim), dict(enumerate(a.shape)), a.dtype)
+            rows.append((c, a, ls))
+        return Normal().of([linear(rows, e.shape, e.dtype)])[0]
 
     def facts(self, e: Expr) -> tuple[str, ...]:
         """What is known of the value of a line."""
