@@ -449,3 +449,10 @@ def test_products_with_vectors_make_no_matrix_of_parameters() -> None:
         values = {"X": np.ones((30, 20)), "W": np.ones((25, 20)), "G": np.ones((15, 25))}
         for asked in (h.matvec(W), h.rmatvec(W), sg.hvp(loss, W, W)):
             assert _largest(Compiled([asked], [X, W, G]), values) <= 30 * 25
+
+
+def test_diagonals_beside_a_matrix_print_as_such():
+    X, w, y, a = sg.symbols("X:n,d  w:d  y:n  a:d")
+    assert str(sg.jacobian(sg.tanh(X @ w), w)).startswith("diag(1 − h ⊙ h) X   where")
+    assert str(sg.jacobian(sg.exp(X.T @ y), y)).startswith("diag(")
+    assert str(sg.jacobian(y * (X @ (a * w)), w)) == "diag(y) X diag(a)"

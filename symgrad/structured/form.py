@@ -87,7 +87,7 @@ def _term(t: Term, m: LinearMap, recogniser: Recogniser) -> Form | None:
     right: dict[int, Form] = {}
     for axes, factors in groups:
         out = sorted({name.get(x, x) for x in axes})
-        made = _value(factors, out, t, m, recogniser)
+        made = _value(factors, out, t, m, recogniser) or _between(factors, out, t, m, recogniser)
         if made is None:
             return None
         rows = sorted(x for x in axes if x < m.outputs)
@@ -148,6 +148,27 @@ def _assembled(
             factor, p = factor * p.data, p.items[0]
         inner.append(p)
     return scaled(factor, product([*scalars, Form("kron", tuple(inner))]))
+
+
+def _between(
+    factors: Sequence[Factor], out: list[int], t: Term, m: LinearMap, recogniser: Recogniser
+) -> Form | None:
+    """``diag(a) M diag(b)``: vectors over the rows and over the columns stand beside the rest."""
+    if len(out) != 2:
+        return None
+    sides = [[f for f in factors if set(f[1]) == {x}] for x in out]
+    core = [f for f in factors if f not in sides[0] and f not in sides[1]]
+    middle = _value(core, out, t, m, recogniser) if core else None
+    if middle is None:
+        return None
+    parts: list[Form] = []
+    for side, x in zip(sides, out, strict=True):
+        vector = _value(side, [x], t, m, recogniser) if side else None
+        if side and vector is None:
+            return None
+        parts.append(middle if vector is None else call("diag", vector))
+    left, right = ([p] if side else [] for p, side in zip(parts, sides, strict=True))
+    return product([*left, middle, *right])
 
 
 def _value(
