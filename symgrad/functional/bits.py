@@ -17,7 +17,10 @@ def _whole(name: str, kinds: str, *operands: Any) -> list[Expr]:
     """The operands in their common dtype, which is of one of these kinds."""
     made = promoted(*operands)
     if made[0].dtype.kind not in kinds:
-        raise NotImplementedError(f'"{name}" not implemented for {made[0].dtype}')
+        raise NotImplementedError(
+            f'"{name}" not implemented for {made[0].dtype}: bits are those of integers. Cast first, '
+            "for example with .long()."
+        )
     return made
 
 
