@@ -360,7 +360,7 @@ def reduce_graph(
                 weights.setdefault(edge.other(label), []).append(vector)
             elif len(touching) == 1:
                 edge = touching[0]
-                if edge.start != label or edge.form.kind not in ("name", "index"):
+                if edge.start != label or edge.form.kind not in ("name", "index", "sum"):
                     return None
                 edges = [x for x in edges if x is not edge]
                 slot = Slot(extents[label], 0)
