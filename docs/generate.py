@@ -1,22 +1,25 @@
-"""Writes docs/ops.md and docs/rules.md from the tables: `python docs/generate.py`.
+"""Writes docs/ops.md, docs/functions.md and docs/rules.md from the tables: `python docs/generate.py`.
 
 A test writes them again and compares, so the pages are never stale.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
 import symgrad as sg
-from symgrad.core.build import elementwise, is_zero
+from symgrad.autodiff import gradient
+from symgrad.core.build import elementwise, is_zero, reduce_sum
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
 from symgrad.derivation.formula import formula
-from symgrad.simplify import Procedure, Rule
+from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.simplify import Procedure, Rule, simplify
 from symgrad.simplify.rules import BINARY, MACHINE, STABLE
 
 DOCS = Path(__file__).parent
@@ -99,6 +102,63 @@ The derivative is the one of the row, for arguments x, y, z; "none" stands where
 """
 
 
+ROOMS = {"": sg, "nn.functional.": sg.nn.functional, "linalg.": sg.linalg, "special.": sg.special,
+         "Tensor.": sg.Tensor}  # fmt: skip
+"""Where PyTorch's functions are."""
+INNER = ("_values", "_indices", "_states", "_layer")
+"""Endings of rows that are one result of a function."""
+WIDE = 72
+"""Longer formulas are left out: the words say more."""
+SHAPES = ("A:n,n B:n,n C:n,n", "x:n y:n z:n", "A:n,n x:n y:n")
+"""Arguments on which a function is shown: the first that it takes."""
+
+
+def shown_on(row: Function, spec: str) -> tuple[str, str]:
+    """The formula of a function of symbols, and of the gradient of its sum in the first."""
+    parameters = list(inspect.signature(row.build).parameters.values())
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if not needed or any(str(p.annotation) not in ("Expr", "Any") for p in needed):
+        return "", ""
+    arguments = [t.expr() for t in sg.symbols(spec)[: len(needed)]]
+    value = row.build(*arguments)
+    text = formula(value).unicode
+    if not value.dtype.differentiable:
+        return text, ""
+    try:
+        (slope,) = gradient(reduce_sum(value, range(value.ndim)), arguments[:1])
+        return text, printed(*simplify([slope]))
+    except sg.SymgradError:
+        return text, ""
+
+
+def functions() -> list[list[str]]:
+    """A row per public function."""
+    rows = []
+    for name, row in sorted(FUNCTIONS.items()):
+        room = next((r for r, holder in ROOMS.items() if hasattr(holder, name)), None)
+        if room is None or name.endswith(INNER):
+            continue
+        text = slope = ""
+        for spec in SHAPES:
+            with contextlib.suppress(Exception):  # it takes others
+                text, slope = shown_on(row, spec)
+                break
+        words = (row.build.__doc__ or "").partition("\n")[0]
+        short = [cell(t) if len(t) <= WIDE else "" for t in (text, slope)]
+        rows.append([cell(room + name), cell(words, code=False), *short])
+    return rows
+
+
+def functions_page() -> str:
+    """docs/functions.md."""
+    return f"""# Every function under PyTorch's name
+
+Printed from the table of public functions by `docs/generate.py`: names as in `torch`, the value on symbols with the options left as they are, and the gradient of the sum of the result with respect to the first argument. Where a formula is longer than the words, the words stand alone.
+
+{table(["function", "what it is", "value", "gradient"], functions())}
+"""
+
+
 def sides(rule: Rule | Procedure) -> tuple[Expr, Expr]:
     """An example of a rule: before and after."""
     if isinstance(rule, Procedure):
@@ -139,7 +199,11 @@ Just before source is written; formulas keep the textbook's form.
 
 def pages() -> dict[Path, str]:
     """Every generated page and its text."""
-    return {DOCS / "ops.md": ops_page(), DOCS / "rules.md": rules_page()}
+    return {
+        DOCS / "ops.md": ops_page(),
+        DOCS / "functions.md": functions_page(),
+        DOCS / "rules.md": rules_page(),
+    }
 
 
 if __name__ == "__main__":

@@ -88,7 +88,7 @@ def _quotient(node: Expr, values: Mapping[Expr, Array], sizes: Mapping[str, int]
     """A product with reciprocals as one division, as programs write it: 49 / 49 is 1."""
     if node.op is not CONTRACTION or node.sums or not node.dtype.differentiable:
         return None
-    below = [_is_reciprocal(a) for a in node.args]
+    below = [_is_reciprocal(a) and a.args[0] in values for a in node.args]  # not where it is fed
     if not any(below) or all(below):
         return None
     rank = node.ndim

@@ -145,6 +145,8 @@ def _map(op: Op) -> Plan:
     domains = [domain for _, domain in ROWS[op.name].args]
     kinds = ["b" if d == "bool" else "f" for d in domains]
     function = _named(op)
+    if all(d.startswith("below ") for d in domains):
+        return _of_integers(op, function, [int(d.removeprefix("below ")) for d in domains])
 
     def plan(program: Program) -> None:
         places = [
@@ -153,6 +155,17 @@ def _map(op: Op) -> Plan:
         ]
         program.emit(op.name, lambda *e: elementwise(op, *e), function, *places,
                      clear=SMOOTH.get(op.name))  # fmt: skip
+
+    return plan
+
+
+def _of_integers(op: Op, function: Callable[..., Any], limits: Sequence[int]) -> Plan:
+    """A function of whole numbers, on new leaves."""
+
+    def plan(program: Program) -> None:
+        shape = program.shape()
+        places = [program.new(shape, dtypes.int64, below) for below in limits]
+        program.emit(op.name, lambda *e: elementwise(op, *e), function, *places)
 
     return plan
 

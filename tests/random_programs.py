@@ -270,7 +270,7 @@ def posed(program: Program) -> Question:
         along = symbol(f"v{k}", g.shape, dtypes.float64)
         feeds[along] = drawn
         parts.append(reduce_sum(product(along, cast(g, dtypes.float64)), range(g.ndim)))
-    second = gradient(add(parts), wanted)
+    second = gradient(add(parts), wanted) if parts else []
     names = ["value", *(f"gradient for %{k}" for k in program.leaves),
              *(f"second derivative for %{k}" for k in program.leaves)]  # fmt: skip
     return Question(feeds, [loss, *first, *second], names, weights, directions)

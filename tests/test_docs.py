@@ -20,6 +20,7 @@ import pytest
 
 from symgrad.core.op import OPS
 from symgrad.functional.table import FUNCTIONS
+from symgrad.nn import functional as _  # noqa: F401 - its rows are in the table from here on
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

@@ -155,7 +155,8 @@ def batch_norm(
         if running_mean is None or running_var is None:
             raise RuntimeError("running_mean and running_var must be defined in evaluation mode")
         return _batch_norm_eval(input, running_mean, running_var, weight, bias, eps)
-    if all(type(s) is int for s in input.shape) and input.numel() == input.shape[1]:
+    known = input.ndim > 1 and all(type(s) is int for s in input.shape)
+    if known and input.numel() == input.shape[1]:
         raise ValueError(
             "Expected more than 1 value per channel when training, got input size "
             f"{list(input.shape)}"

@@ -53,8 +53,8 @@ def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: st
 
 
 def _rank(s: Expr) -> tuple[int, int]:
-    """Symbols in the order of their declaration."""
-    return _declared.get(DECLARED_AS.get(s, s), 10**9), s.params[3]
+    """Symbols in the order of their declaration: the last one, under this name or another."""
+    return max(_declared.get(e, 0) for e in (s, DECLARED_AS.get(s, s))) or 10**9, s.params[3]
 
 
 def symbols(text: str, dtype: DType = dtypes.float32, *facts: str) -> Any:
