@@ -294,7 +294,8 @@ def reference(program: Program, question: Question, eager: bool = True) -> list[
     def slope(leaves: list[Any]) -> Any:
         value, first = jax.value_and_grad(loss)(leaves)
         pairs = zip(first, question.directions, strict=True)
-        return sum(jnp.sum(g.astype(jnp.float64) * v) for g, v in pairs), (value, first)
+        along = [jnp.sum(g.astype(jnp.float64) * v) for g, v in pairs]
+        return sum(along, jnp.zeros((), jnp.float64)), (value, first)
 
     with jax.enable_x64(True):
         leaves = [jnp.asarray(nodes[k].value) for k in program.leaves]
