@@ -36,7 +36,7 @@ def arrays(problem: Problem) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndar
     """Parameters by name, inputs and labels."""
     (w1, b1), (w2, b2) = problem.weights()
     x, y = problem.data()
-    return {"W1": w1, "b1": b1, "W2": w2, "b2": b2}, x, y if problem.binary else y.astype(np.int32)
+    return {"W1": w1, "b1": b1, "W2": w2, "b2": b2}, x, y if problem.binary else y.astype(np.int64)
 
 
 def hand_written(problem: Problem) -> Callable[[], Any]:
@@ -85,7 +85,7 @@ def symgrad(problem: Problem, *, with_jax: bool) -> Callable[[], Any]:
             loss,
             params={"W1": "d,h", "b1": "h", "W2": "h,k", "b2": "k"},
             x="n,d",
-            y="n,k" if problem.binary else sg.spec("n", sg.int32),
+            y="n,k" if problem.binary else sg.spec("n", sg.int64),
         )
         compiled = f.compile(
             gradients=True
