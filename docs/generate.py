@@ -113,6 +113,10 @@ SHAPES = ("A:n,n B:n,n C:n,n", "x:n y:n z:n", "A:n,n x:n y:n")
 """Arguments on which a function is shown: the first that it takes."""
 
 
+REFUSALS = (sg.SymgradError, TypeError, ValueError, IndexError, RuntimeError)
+"""How a function says that it takes other arguments."""
+
+
 def shown_on(row: Function, spec: str) -> tuple[str, str]:
     """The formula of a function of symbols, and of the gradient of its sum in the first."""
     parameters = list(inspect.signature(row.build).parameters.values())
@@ -140,7 +144,7 @@ def functions() -> list[list[str]]:
             continue
         text = slope = ""
         for spec in SHAPES:
-            with contextlib.suppress(Exception):  # it takes others
+            with contextlib.suppress(*REFUSALS):
                 text, slope = shown_on(row, spec)
                 break
         words = (row.build.__doc__ or "").partition("\n")[0]

@@ -6,6 +6,7 @@ it read as code.
 """
 
 import re
+import textwrap
 import unicodedata
 
 from symgrad_codegen.layout import WIDTH
@@ -13,6 +14,8 @@ from symgrad_codegen.layout import WIDTH
 _BLANK = frozenset(("Cc", "Zs", "Zl", "Zp"))
 _DROPPED = frozenset(("Cf", "Cs", "Co", "Cn"))
 _LONGEST = 2000
+_LINES = 3
+"""A longer note ends in an ellipsis."""
 
 
 def clean(text: str) -> str:
@@ -42,10 +45,14 @@ def shortened(text: str, room: int) -> str:
 
 
 def with_note(lines: list[str], note: str, indent: str) -> list[str]:
-    """The lines with a note as a comment: at the end where it fits, else above."""
+    """The lines with a note as a comment: at the end where it fits, else above it."""
     note = clean(note)
     if not note:
         return lines
     if len(lines) == 1 and len(lines[0]) + len("  # ") + len(note) <= WIDTH:
         return [f"{lines[0]}  # {note}"]
-    return [f"{indent}# {shortened(note, WIDTH - len(indent) - len('# '))}", *lines]
+    begin = f"{indent}# "
+    above = textwrap.wrap(
+        note, WIDTH - len(begin), max_lines=_LINES, placeholder=" …", break_on_hyphens=False
+    )
+    return [*(begin + line for line in above), *lines]

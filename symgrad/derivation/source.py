@@ -21,6 +21,7 @@ def program_of(
     extra: Sequence[Line] = (),
     derivation: Derivation | None = None,
     summary: str = "",
+    facts: Sequence[str] = (),
 ) -> Program:
     """A program of all definitions, then ``extra`` lines, returning ``outputs`` (symbols)."""
     derivation = derivation or Derivation(lines, inputs)
@@ -34,7 +35,7 @@ def program_of(
         for d in lines.definitions
         if d.kind != GIVEN
     ]
-    return lower(name, inputs, outputs, [*rows, *extra], summary=summary)
+    return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 
 
 def gradient_symbols(lines: Lines) -> dict[str, Expr]:

@@ -10,6 +10,7 @@ from symgrad.core.build import cast, constant, contract, reduce_sum
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
+from symgrad.core.sizes import whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.arrange import cat, diag, diagonal, listed, stack
 from symgrad.functional.indexing import basic_put
@@ -121,7 +122,7 @@ def diagonal_scatter(a: Expr, src: Expr, offset: int = 0, dim1: int = 0, dim2: i
     first, second = axis_of(dim1, a.ndim), axis_of(dim2, a.ndim)
     order = [k for k in range(a.ndim) if k not in (first, second)] + [first, second]
     moved = permute_axes(a, order)
-    rows, columns = moved.shape[-2:]
+    rows, columns = (whole_number(s, "diagonal_scatter") for s in moved.shape[-2:])
     wanted = diagonal(a, offset, dim1, dim2).shape
     if src.shape != wanted:
         raise ShapeError(
@@ -133,10 +134,7 @@ def diagonal_scatter(a: Expr, src: Expr, offset: int = 0, dim1: int = 0, dim2: i
         axes = list(range(values.ndim))
         square = contract([values], [axes], [*axes, values.ndim - 1])
         top, left = max(-offset, 0), max(offset, 0)
-        n = values.shape[-1]
-        assert isinstance(n, int)
-        assert isinstance(rows, int)
-        assert isinstance(columns, int)
+        n = whole_number(values.shape[-1], "diagonal_scatter")
         ends = [(top, rows - top - n), (left, columns - left - n)]
         return structure.pad(square, [(0, 0)] * (values.ndim - 1) + ends)
 

@@ -22,7 +22,7 @@ from symgrad.core.build import (
     unsqueeze,
 )
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import shape_text, whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.convolution import each
 from symgrad.functional.table import public
@@ -189,11 +189,8 @@ def _counts(a: Expr, lengths: Sequence[int], how: Window, pads: Sequence[int]) -
     rank = len(lengths)
     total: Expr | int = 1
     for k, (n, s, p) in enumerate(zip(lengths, how.strides, pads, strict=True)):
-        size = a.shape[k - rank]
-        before, after = how.padding[k]
-        assert isinstance(size, int)
-        assert isinstance(before, int)
-        assert isinstance(after, int)
+        size = whole_number(a.shape[k - rank], "pooling")
+        before, after = (whole_number(pad, "pooling") for pad in how.padding[k])
         if before - p <= 0 and after - p <= 0:
             total = n * total
             continue

@@ -19,7 +19,7 @@ from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import monomial, shape_text, size_product
+from symgrad.core.sizes import monomial, shape_text, size_product, whole_number
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.arrange import cat
 from symgrad.functional.elementwise import clamp
@@ -213,8 +213,7 @@ class AxisSizeError(ShapeError, IndexError):
 
 def _shifted(a: Expr) -> Expr:
     """Each entry's neighbour before it; the first is its own."""
-    size = a.shape[-1]
-    assert isinstance(size, int)
+    size = whole_number(a.shape[-1], "mode")
     first, rest = structure.slice_axis(a, -1, 0, 1), structure.slice_axis(a, -1, 0, size - 1)
     return cat([first, rest], -1)
 

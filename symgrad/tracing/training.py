@@ -164,7 +164,8 @@ class RowStep(TrainingStep):
             outputs,
             extra,
             derivation,
-            f"One step of {self.row.name} on {self.traced.name}: {self.row.text}",
+            f"One step of {self.row.name} on {self.traced.name}.",
+            self.row.text.split("; "),
         )
         donate = tuple(range(len(parameters) + len(states) + 1))
         return compiled(program, donate)

@@ -25,6 +25,8 @@ from programs_for_tests import (
     ranges,
     variable,
 )
+from symgrad_codegen.comment import with_note
+from symgrad_codegen.layout import WIDTH
 from symgrad_codegen.program import (
     Dtype,
     Function,
@@ -337,3 +339,18 @@ def test_tall_expressions_are_cut() -> None:
         for _ in range(1_000):
             reference = np.tanh(reference)
         np.testing.assert_allclose(got, reference if expected is None else expected)
+
+
+def test_a_long_note_stands_above_its_line_whole() -> None:
+    note = "y = " + " + ".join(f"term_{k}" for k in range(15))
+    (*above, line) = with_note(["    y = f(x)"], note, "    ")
+    assert line == "    y = f(x)"
+    assert len(above) == 2
+    assert all(row.startswith("    # ") and len(row) <= WIDTH for row in above)
+    assert " ".join(row.removeprefix("    # ") for row in above) == note
+
+
+def test_a_note_without_end_is_cut() -> None:
+    rows = with_note(["y = f(x)"], "a + " * 400, "")
+    assert len(rows) == 4
+    assert rows[2].endswith("…")
