@@ -12,8 +12,10 @@ expressions" (2018).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from symgrad import scanning
 from symgrad.core.build import (
     CONTRACTION,
     DELTA,
@@ -32,6 +34,7 @@ from symgrad.core.sizes import ONE, Size, shape_text
 from symgrad.core.traverse import many_nodes, topological
 from symgrad.errors import DerivativeError
 from symgrad.ops.outputs import PROJECT, outputs_of
+from symgrad.ops.scan import SCAN
 
 Contribution = tuple[Expr, Expr]
 CLUSTER_BUDGET = 20_000
@@ -139,9 +142,13 @@ def tuple_vjp(
     where: Callable[[Expr], str] | None = None,
 ) -> list[Contribution]:
     """What the arguments of an op with several results receive; absent adjoints stay absent."""
-    if node.op.vjp is None:
+    given = tuple(adjoints.get(k) for k in range(len(outputs_of(node))))
+    if node.op is SCAN:
+        parts = scanning.adjoint(node, given, functools.partial(pull_back, where=where))
+    elif node.op.vjp is not None:
+        parts = node.op.vjp(node, given)
+    else:
         raise _missing(node, where)
-    parts = node.op.vjp(node, tuple(adjoints.get(k) for k in range(len(outputs_of(node)))))
     return [(a, g) for a, g in zip(node.args, parts, strict=True) if g is not None and a in active]
 
 

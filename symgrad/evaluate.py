@@ -19,6 +19,7 @@ from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Shape, letter_name, shape_text
 from symgrad.core.traverse import topological
 from symgrad.errors import LoweringError, ShapeError, UnboundError
+from symgrad.ops.scan import SCAN
 
 Array = np.ndarray[Any, Any]
 
@@ -65,23 +66,50 @@ def evaluate(
     Raises UnboundError for a symbol without a value, ShapeError for one that does not fit.
     """
     bound = bind_sizes(feeds, sizes)
-    values: dict[Expr, Array] = {}
     order = topological(roots, feeds.__contains__)
     if any(node.op.body is not None for node in order):
         bodies = inlined(order, feeds)
         roots = [bodies[r] for r in roots]
         order = topological(roots, feeds.__contains__)
     with np.errstate(all="ignore"):
-        for node in order:
-            given = feeds.get(node)
-            if given is not None:
-                values[node] = np.asarray(given, dtype=node.dtype.numpy)
-                continue
-            found = _quotient(node, values, bound)
-            if found is None:
-                found = evaluate_node(node, [values[a] for a in node.args], bound)
-            values[node] = found
+        values = _values(order, feeds, bound)
     return [values[r] for r in roots]
+
+
+def _values(
+    order: Sequence[Expr], feeds: Mapping[Expr, Array], sizes: Mapping[str, int]
+) -> dict[Expr, Array]:
+    """Values of the nodes of a topological order."""
+    values: dict[Expr, Array] = {}
+    for node in order:
+        given = feeds.get(node)
+        if given is not None:
+            values[node] = np.asarray(given, dtype=node.dtype.numpy)
+            continue
+        found = _quotient(node, values, sizes)
+        if found is None:
+            found = evaluate_node(node, [values[a] for a in node.args], sizes)
+        values[node] = found
+    return values
+
+
+def _scan(node: Expr, args: Sequence[Array], sizes: Mapping[str, int]) -> tuple[Array, ...]:
+    """Last states, states after the steps, outputs of the steps: one step after the other."""
+    body, reverse = node.params
+    bodies = inlined(body.results)
+    results = [bodies[e] for e in body.results]
+    order = topological(results)
+    first, second = len(body.states), len(body.states) + len(body.inputs)
+    state, inputs, fixed = args[:first], args[first:second], args[second:]
+    count = len(inputs[0])
+    stacks = [np.empty((count, *concrete(e.shape, sizes)), e.dtype.numpy) for e in results]
+    for t in reversed(range(count)) if reverse else range(count):
+        given = (*state, *(x[t] for x in inputs), *fixed)
+        values = _values(order, dict(zip(body.symbols, given, strict=True)), sizes)
+        for stack, e in zip(stacks, results, strict=True):
+            stack[t] = values[e]
+        state = [values[e] for e in results[:first]]
+    return (*state, *stacks)
 
 
 def _quotient(node: Expr, values: Mapping[Expr, Array], sizes: Mapping[str, int]) -> Array | None:
@@ -127,6 +155,8 @@ def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Ar
         return np.asarray(total, dtype=dtype)
     if op is DELTA:
         return np.eye(shape[0], dtype=dtype)
+    if op is SCAN:
+        return cast(Array, _scan(node, args, sizes))
     if op.function is not None:
         called: Any = op.function[1](*args)
         several = isinstance(called, tuple)

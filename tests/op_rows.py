@@ -28,13 +28,14 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops import elementwise as maps
-from symgrad.ops import factor, gather, join, matrix, random, sequence, structure
+from symgrad.ops import factor, gather, join, matrix, random, scan, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.convolution import convolution, window
 from symgrad.ops.index import onehot
 from symgrad.ops.outputs import project
 from symgrad.ops.window import window_argmax, window_max, window_sum
+from symgrad.scanning import scan as recur
 
 SIZES = {"n": 3, "m": 4, "k": 2}
 Array = np.ndarray[Any, Any]
@@ -160,6 +161,33 @@ MATRIX = (("n", "m"), "real")
 RECTANGLE: Argument = ((2, 5, 3), "real")
 KEY: Argument = ((), "key")
 
+
+def _recurrences(h: Expr, x: Expr, w: Expr, going: Expr) -> list[Expr]:
+    """Scans with one state and several, selections, a counter, shared values and a scan inside."""
+
+    def plain(h: Expr, x: Expr) -> tuple[list[Expr], list[Expr]]:
+        return [elementwise("tanh", matmul(h, w) + product(x, x))], []
+
+    def held(h: Expr, c: Expr, turn: Expr, x: Expr, going: Expr) -> tuple[list[Expr], list[Expr]]:
+        new = elementwise("sigmoid", matmul(x, w) + product(h, c))
+        new = maps.where(unsqueeze(going, [1]), new, h)
+        output = product(h, matmul(new, w), cast(turn, dtypes.float64))
+        return [new, c + matmul(x, w), turn + 1], [output, x]
+
+    def nested(h: Expr, x: Expr) -> tuple[list[Expr], list[Expr]]:
+        (last,), _, (seen,) = recur(
+            lambda c, row: ([elementwise("sin", product(c, row) + h)], [product(c, row)]),
+            {"c": x}, {"w": w},
+        )  # fmt: skip
+        return [last], [seen]
+
+    turn = constant(1, dtypes.int64)
+    made = recur(plain, {"h": h}, {"x": x})
+    other = recur(held, {"h": h, "c": h, "turn": turn}, {"x": x, "going": going}, True)
+    inner = recur(nested, {"h": h}, {"x": x})
+    return [e for found in (made, other, inner) for part in found for e in part]
+
+
 ROWS: dict[str, Row] = {
     # the kinds
     "symbol": Row(lambda a: a),
@@ -278,6 +306,14 @@ ROWS: dict[str, Row] = {
         lambda a, b: [product(unsqueeze(a, [0]), onehot(b, M, a.dtype)),
                       matmul(onehot(b, M, a.dtype), unsqueeze(a, [1]))],
         ((("m",), "real"), (("n",), "below 4")),
+    ),
+    "scan": Row(
+        _recurrences,
+        ((("n", "m"), "real"), (("k", "n", "m"), "real"), (("m", "m"), "unit"), (("k", "n"), "bool")),
+    ),
+    "delay": Row(
+        lambda a, b, c: [scan.delay(a, b, -2), scan.delay(a, b, -2, True), scan.delay(a, c, -1)],
+        (MATRIX, (("m",), "real"), (("n",), "real")),
     ),
     # windows
     "convolution": Row(

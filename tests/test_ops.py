@@ -141,7 +141,7 @@ def test_the_example_of_a_row_uses_the_operation(name):
 def test_a_derivative_is_promised_exactly_where_there_is_a_rule(name):
     op = OPS[name]
     ruled = op.derivative is not None or op.vjp is not None or op.family in (
-        "leaf", "contraction", "sum", "projection",
+        "leaf", "contraction", "sum", "projection", "scan",
     )  # fmt: skip
     assert ruled or ROWS[name].gradient == "none" or name == "onehot"
 

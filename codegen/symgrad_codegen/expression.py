@@ -41,6 +41,7 @@ class Target:
     - `imports`: what a root such as `jnp` in a form's text means, as import statements.
     - `dtypes`: dtypes that are not spelled `arrays.name`.
     - `wide_context`: the context that makes 64-bit dtypes available, or nothing.
+    - `helpers`: functions by name that the source states where a form calls them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Target:
     imports: tuple[tuple[str, str], ...]
     dtypes: tuple[tuple[str, str], ...] = (("bool", "bool"),)
     wide_context: str = ""
+    helpers: tuple[tuple[str, str], ...] = ()
     true: str = "True"
     false: str = "False"
     complex_form: str = "complex({0}, {1})"
@@ -202,6 +204,7 @@ def parse(form: str) -> tuple[tuple[tuple[str, str], ...], int]:
 
 @lru_cache(maxsize=8192)
 def roots_of(text: str) -> frozenset[str]:
-    """The names before a dot that start an expression in `text`: `jnp` in `jnp.sum({0})`."""
+    """The names that an expression needs: `jnp` in `jnp.sum({0})`, `scan` in `scan({0})`."""
     without_strings = re.sub(r"'[^']*'|\"[^\"]*\"", "''", text)
-    return frozenset(re.findall(r"(?<![\w.}\])])([A-Za-z_]\w*)\s*\.", without_strings))
+    found = re.findall(r"(?<![\w.}\])])([A-Za-z_]\w*)\s*\.", without_strings)
+    return frozenset([*found, *re.findall(r"^([A-Za-z_]\w*)\(", without_strings)])

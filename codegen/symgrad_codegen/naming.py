@@ -14,11 +14,29 @@ LONGEST = 40
 """No identifier is longer than this."""
 
 MODULES = frozenset(
-    ("jax", "jnp", "lax", "np", "numpy", "math", "optax", "scipy", "special", "ml_dtypes", "jsp")
+    (
+        "jax",
+        "jnp",
+        "lax",
+        "np",
+        "numpy",
+        "functools",
+        "math",
+        "optax",
+        "scipy",
+        "special",
+        "ml_dtypes",
+        "jsp",
+    )
 )
 """Names under which generated source imports modules."""
 
-RESERVED = MODULES.union(keyword.kwlist, keyword.softkwlist, dir(builtins), ("self", "print"))
+HELPERS = frozenset(("scan",))
+"""Functions that generated source states for itself."""
+
+RESERVED = MODULES.union(
+    HELPERS, keyword.kwlist, keyword.softkwlist, dir(builtins), ("self", "print")
+)
 """Identifiers that no hint may become."""
 
 _GREEK_LETTERS = "αβγδεζηθικλμνξοπρςστυφχψω"

@@ -12,7 +12,7 @@ from typing import Any
 
 from symgrad_codegen.comment import quotable, shortened, with_note
 from symgrad_codegen.depth import shallow
-from symgrad_codegen.expression import Named, Target, render
+from symgrad_codegen.expression import Named, Target, render, roots_of
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
 from symgrad_codegen.program import (
@@ -30,6 +30,7 @@ from symgrad_codegen.program import (
 )
 
 _IMPORTS = (
+    ("functools", "import functools"),
     ("math", "import math"),
     ("jax", "import jax"),
     ("jnp", "import jax.numpy as jnp"),
@@ -41,14 +42,33 @@ _IMPORTS = (
     ("special", "from scipy import special"),
 )
 
+_SCAN = '''
+def scan(step, state, inputs, reverse=False):
+    """What `step(state, inputs)` makes at each place: the last state, and the outputs stacked."""
+    several = isinstance(inputs, tuple)
+    count = len(inputs[0] if several else inputs)
+    made = [None] * count
+    for t in reversed(range(count)) if reverse else range(count):
+        state, made[t] = step(state, tuple(x[t] for x in inputs) if several else inputs[t])
+    if isinstance(made[0], tuple):
+        return state, tuple(np.stack(row) for row in zip(*made))
+    return state, np.stack(made)
+'''
+
 TARGETS = {
     "jax": Target("jax", "JAX", "jnp", _IMPORTS, (("bool", "jnp.bool_"),), "jax.enable_x64(True)"),
     "numpy": Target(
-        "numpy", "NumPy", "np", _IMPORTS, (("bool", "np.bool_"), ("bfloat16", "ml_dtypes.bfloat16"))
+        "numpy",
+        "NumPy",
+        "np",
+        _IMPORTS,
+        (("bool", "np.bool_"), ("bfloat16", "ml_dtypes.bfloat16")),
+        helpers=(("scan", _SCAN),),
     ),
 }
 """The languages that source can be written in."""
 
+_STANDARD = ("import functools", "import math")
 _WIDE = re.compile(r"(float|u?int)64|complex128")
 _STEP = "    "
 
@@ -139,11 +159,15 @@ class _Writer:
                 f"axis of exactly that size to read it from; make it an input"
             )
         arguments = ", ".join(names[v.number] for v in program.inputs)
+        helpers = [text for name, text in target.helpers if name in self.roots]
+        for text in helpers:
+            self.roots |= roots_of(text)
         imports = self.imports()
         lines = [
             f'"""{_title(program, self.name)}"""',
             *([""] if imports else []),
             *imports,
+            *(line for text in helpers for line in f"\n{text}".splitlines()),
             "",
             "",
         ]
@@ -262,8 +286,8 @@ class _Writer:
         used = {line: None for root, line in self.target.imports if root in self.roots}
         for module in self.program.modules:
             used[f"import {module}"] = None
-        standard = [line for line in used if line == "import math"]
-        others = [line for line in used if line != "import math"]
+        standard = [line for line in used if line in _STANDARD]
+        others = [line for line in used if line not in _STANDARD]
         plain = sorted(line for line in others if line.startswith("import "))
         named = [line for line in others if not line.startswith("import ")]
         blank = [""] if standard and others else []

@@ -13,9 +13,11 @@ from symgrad_codegen.program import (
     Literal,
     Operand,
     Template,
+    Variable,
     infix,
     postfix,
     text,
+    walk,
 )
 
 from symgrad.core.expr import Expr
@@ -128,6 +130,15 @@ def with_shape(value: Operand, node: Expr, scalar: bool = False) -> Operand:
             return Apply(text(f"jnp.{word}({shape}, dtype=jnp.{name})"), tuple(sizes))
         return Apply(text(f"jnp.full({dims}, {{0}}, dtype=jnp.{name})"), (value, *sizes))
     return Apply(text(f"jnp.broadcast_to({{0}}, {dims})"), (value, *sizes))
+
+
+def typed(value: Operand, node: Expr) -> Operand:
+    """A value that is a bare number gets the node's dtype and shape."""
+    if any(isinstance(part, Variable) for part in walk(value)) or node.dtype.name == "key":
+        return value
+    if isinstance(value, Apply) and value.template.form("jax").startswith(("jnp.", "jax.")):
+        return value
+    return with_shape(value, node)
 
 
 def _has_array(value: Operand) -> bool:

@@ -32,12 +32,22 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
-from symgrad.lower.align import aligned, readable_template, size_operands, spans, with_shape
+from symgrad.lower.align import (
+    aligned,
+    readable_template,
+    size_operands,
+    spans,
+    typed,
+    with_shape,
+)
+from symgrad.lower.loops import lower_scan
 from symgrad.lower.network import Orders
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
 from symgrad.lower.written import written_power, written_product, written_reshape, written_sum
+from symgrad.ops.outputs import PROJECT
+from symgrad.ops.scan import SCAN
 
 EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
@@ -105,7 +115,7 @@ def _lowered(
             state.values[line.symbol] = value
         else:
             target = state.emit(
-                line.symbol, _typed(value, line.expr), name_of(line.symbol), line.note
+                line.symbol, typed(value, line.expr), name_of(line.symbol), line.note
             )
             if line.expr.op is not SYMBOL and not isinstance(value, Variable):
                 state.values[line.expr] = target
@@ -116,7 +126,7 @@ def _lowered(
         _lower_nodes(state, e, done, names)
         value = state.value(e)
         if not isinstance(value, Variable) or value.number in taken or value in parameters:
-            value = state.emit(e, _typed(value, e), hint)
+            value = state.emit(e, typed(value, e), hint)
         taken.add(value.number)
         results.append(value)
     return Program(
@@ -138,12 +148,12 @@ def _lower_nodes(state: Lowering, root: Expr, done: set[Expr], names: Mapping[Ex
         if value is None:
             continue
         state.values[node] = value
-        if node is root:
+        if node is root or isinstance(value, Variable):
             continue
         hint = names.get(node)
         shared = state.uses.get(node, 0) > 1 and not _trivial(node)
         if hint or shared or _operations(value) > EXPRESSION_LIMIT:
-            state.emit(node, _typed(value, node), hint or "t")
+            state.emit(node, typed(value, node), hint or "t")
 
 
 def _trivial(node: Expr) -> bool:
@@ -155,15 +165,6 @@ def _trivial(node: Expr) -> bool:
 
 def _operations(value: Operand) -> int:
     return sum(isinstance(part, Apply) for part in walk(value))
-
-
-def _typed(value: Operand, node: Expr) -> Operand:
-    """A value that is a bare number gets the node's dtype and shape."""
-    if any(isinstance(part, Variable) for part in walk(value)) or node.dtype.name == "key":
-        return value
-    if isinstance(value, Apply) and value.template.form("jax").startswith(("jnp.", "jax.")):
-        return value
-    return with_shape(value, node)
 
 
 WRITTEN = {
@@ -180,6 +181,10 @@ def lower_node(state: Lowering, node: Expr) -> Operand | None:
     op = node.op
     if op is SYMBOL:
         raise UnboundError(f"{name_of(node)} is not defined here")
+    if op is PROJECT and node in state.values:
+        return state.values[node]
+    if op is SCAN:
+        return lower_scan(state, node, lower)
     if state.readable:
         written = WRITTEN.get(op.name)
         if written is not None:
@@ -198,7 +203,7 @@ def lower_node(state: Lowering, node: Expr) -> Operand | None:
     if op.family == "map":
         return _lower_map(state, node)
     if op.function is not None:
-        operands = [_typed(state.value(a), a) for a in node.args]
+        operands = [typed(state.value(a), a) for a in node.args]
         return Apply(op.template, (Foreign(*op.function), *operands))
     return state.dense(node)
 

@@ -8,7 +8,7 @@ from symgrad_codegen.program import Apply, Instruction, Operand, Template, Varia
 
 from symgrad.core.expr import Expr
 from symgrad.errors import LoweringError
-from symgrad.lower.align import program_shape, readable_template, size_operands
+from symgrad.lower.align import program_shape, readable_template, size_operands, typed
 from symgrad.lower.network import Orders
 
 
@@ -34,10 +34,15 @@ class Lowering:
 
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""
-        self.count += 1
         if node.op.outputs is not None:
-            return Variable(self.count, hint, (), "tuple")
+            return self.together(hint)
+        self.count += 1
         return Variable(self.count, hint, program_shape(node.shape), node.dtype.name)
+
+    def together(self, hint: str) -> Variable:
+        """A new variable for several values as one tuple."""
+        self.count += 1
+        return Variable(self.count, hint, (), "tuple")
 
     def emit(self, node: Expr, value: Operand, hint: str = "t", note: str = "") -> Variable:
         """Assign ``value`` to a new variable; it now stands for ``node``."""
@@ -52,6 +57,10 @@ class Lowering:
         if found is None:
             found = self.values[node] = self.dense(node)
         return found
+
+    def array(self, node: Expr) -> Operand:
+        """The operand of a node as an array of its dtype and shape, where it is a bare number."""
+        return typed(self.value(node), node)
 
     def once(self, node: Expr) -> bool:
         """Is the node used once, and not a variable?"""

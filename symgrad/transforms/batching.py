@@ -8,14 +8,16 @@ have to agree in front, the one without a batch is repeated.  No loop over examp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from symgrad.core.build import apply_map, broadcast_to, contract, linear, permute
-from symgrad.core.expr import Expr, Labels, apply
+from symgrad.core.expr import Expr, Labels, apply, name_of, symbol
 from symgrad.core.sizes import Size, size_product
 from symgrad.core.traverse import topological
 from symgrad.errors import SymgradError
 from symgrad.ops.gather import gather, scatter_add, take
+from symgrad.ops.scan import SCAN
 from symgrad.ops.structure import reshape
 
 Part = tuple[Expr, bool]
@@ -175,6 +177,40 @@ def _convolution(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     return permute(found, [1, 0, *range(2, found.ndim)])
 
 
+def _scan(node: Expr, args: Sequence[Part], size: Size) -> Expr:
+    """The body over a batch; of inputs and results the steps stay the first axis."""
+    body, reverse = node.params
+    n, m = len(body.states), len(body.inputs)
+    whole: list[Expr] = [repeated(p, size) for p in args[:n]]
+    whole += [permute(e, [1, 0, *range(2, e.ndim)]) if yes else e for e, yes in args[n : n + m]]
+    whole += [e for e, _ in args[n + m :]]
+    inside = [True] * n + [yes for _, yes in args[n:]]
+    symbols = [
+        symbol(name_of(s), (size, *s.shape) if yes else s.shape, s.dtype, number=s.params[3])
+        for s, yes in zip(body.symbols, inside, strict=True)
+    ]
+    table = list(zip(body.symbols, symbols, inside, strict=True))
+    fronts = {old: new for old, new, yes in table if yes}
+    others = {old: new for old, new, yes in table if not yes}
+    results = [repeated(p, size) for p in batched(body.results, fronts, others, size)]
+    batch = replace(
+        body,
+        states=tuple(symbols[:n]),
+        inputs=tuple(symbols[n : n + m]),
+        fixed=tuple(symbols[n + m :]),
+    ).over(results)
+    return apply(node.op, tuple(whole), (batch, reverse))
+
+
+def _projection(node: Expr, args: Sequence[Part], size: Size) -> Expr:
+    """One result; the results of all steps of a scan have the steps first."""
+    found = node.func(args[0][0])
+    source = node.args[0]
+    if source.op is SCAN and node.params[0] >= len(source.params[0].states):
+        return permute(found, [1, 0, *range(2, found.ndim)])
+    return found
+
+
 def _call(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     """A function by the user: its first parameter knows how to be called on a batch."""
     whole = tuple(repeated(p, size) for p in args)
@@ -188,17 +224,19 @@ FAMILIES: Mapping[str, Rule] = {
     "axis": _same,
     "sequence": _same,
     "index": _same,
-    "projection": _same,
+    "projection": _projection,
     "matrix": _same,
     "structure": _same,
     "window": _same,
     "call": _call,
+    "scan": _scan,
 }
 """Rules of whole families."""
 
 RULES: Mapping[str, Rule] = {
     "reshape": _reshape,
     "concatenate": _all_repeated,
+    "delay": _all_repeated,
     "gather": _all_repeated,
     "scatter_add": _all_repeated,
     "scatter_amax": _all_repeated,
