@@ -27,7 +27,8 @@ def flat(options):
     flat_options = {}
     for key, value in options.items():
         names = {"betas": ("beta1", "beta2"), "etas": ("etaminus", "etaplus"),
-                 "step_sizes": ("smallest", "largest")}.get(key)  # fmt: skip
+                 "step_sizes": ("smallest", "largest"), "ns_coefficients": ("a", "b", "c"),
+                 "eps": ("eps1", "eps2") if isinstance(value, tuple) else None}.get(key)  # fmt: skip
         flat_options.update(zip(names, value, strict=True) if names else {key: value})
     return flat_options
 
@@ -79,6 +80,12 @@ CASES = [
     ("Adam", {"lr": 0.1, "amsgrad": True, "maximize": True}),
     ("Adam", {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     ("Adam", {"lr": 0.1, "betas": (0.0, 0.9)}),
+    ("Adafactor", {}),
+    ("Adafactor", {"lr": 0.9, "beta2_decay": -0.5, "eps": (0.5, 0.1), "weight_decay": 0.1}),
+    ("Adafactor", {"lr": 0.3, "d": 2.0, "maximize": True}),
+    ("Muon", {}),
+    ("Muon", {"lr": 0.1, "nesterov": False, "weight_decay": 0.0, "ns_steps": 2}),
+    ("Muon", {"lr": 0.1, "momentum": 0.5, "adjust_lr_fn": "match_rms_adamw"}),
     ("AdamW", {"lr": 0.1}),
     ("AdamW", {"lr": 0.1, "weight_decay": 0.2, "amsgrad": True, "maximize": True}),
     ("ASGD", {"lr": 0.1}),
@@ -129,7 +136,7 @@ def test_hyper_parameters_may_be_inputs(name, options):
     row = ROWS[name]
     moving = [
         k for k, v in row.defaults.items()
-        if not isinstance(v, bool) and k not in row.switches and k != "initial_accumulator_value"
+        if not isinstance(v, bool | None) and k not in (*row.switches, *row.choices, "initial_accumulator_value")
     ]  # fmt: skip
     fixed, _ = row_trajectory(row, options)
     given, _ = row_trajectory(row, options, symbolic=moving)

@@ -3,6 +3,7 @@
 from symgrad.optim import lr_scheduler
 from symgrad.optim.foreign import Optax
 from symgrad.optim.lbfgs import LBFGS
+from symgrad.optim.matrix_optimizers import Adafactor, Muon
 from symgrad.optim.optimizer import Optimizer
 from symgrad.optim.optimizers import (
     ASGD,
@@ -25,10 +26,12 @@ __all__ = [
     "LBFGS",
     "SGD",
     "Adadelta",
+    "Adafactor",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Muon",
     "NAdam",
     "Optax",
     "Optimizer",

@@ -26,11 +26,14 @@ from symgrad.tensors.creation import full, tensor
 from symgrad.tensors.tensor import Tensor
 
 Group = dict[str, Any]
-_PAIRS = {
+_SEVERAL = {
     "betas": ("beta1", "beta2"),
     "etas": ("etaminus", "etaplus"),
     "step_sizes": ("smallest", "largest"),
+    "eps": ("eps1", "eps2"),
+    "ns_coefficients": ("a", "b", "c"),
 }
+"""Options that are several numbers; ``eps`` only in rows that have two."""
 
 
 class _Options:
@@ -42,7 +45,6 @@ class _Options:
         self.values = list(group.values())
         self.fixed = not any(isinstance(v, Tensor) for v in self.values)
         self.hyper = optimizer.hyper(group)
-        self.slots = tuple([slot.name for slot in self.row.slots_of(self.hyper)])
         self.switches = self.row.switches_of(self.hyper)
         self._last: tuple[Any, ...] = (-1, None, (), None)
 
@@ -54,6 +56,10 @@ class _Options:
             and len(group) == len(self.values)
             and list(group) == self.names
         )
+
+    def slots(self, p: Tensor) -> tuple[str, ...]:
+        """Names of the states of a parameter."""
+        return self.row.names(p.shape, self.hyper)
 
     def scalars(self, step: int, like: Any) -> tuple[tuple[str, ...], Leaf]:
         """Names and values of the numbers of a step, for parameters like this node."""
@@ -153,10 +159,10 @@ class Optimizer:
         """The hyper-parameters of the row out of a parameter group; tensors become numbers."""
         flat: dict[str, Any] = {}
         for name, value in group.items():
-            if name in _PAIRS:
-                flat.update(zip(_PAIRS[name], value, strict=True))
-            elif name in cls.row.defaults:
+            if name in cls.row.defaults:
                 flat[name] = value
+            elif name in _SEVERAL:
+                flat.update(zip(_SEVERAL[name], value, strict=True))
         known = {**cls.row.defaults, **flat}
         return {k: v.item() if isinstance(v, Tensor) else v for k, v in known.items()}
 
@@ -270,7 +276,7 @@ class Optimizer:
     def _coming_step(self, p: Tensor, options: _Options) -> int:
         """The number of the next step of a parameter; 2 for every later one where none counts."""
         counts, known = self.row.counts, self._cohorts.get(p)
-        if not (counts or options.slots):
+        if not (counts or options.slots(p)):
             return 2
         own = self.state[p]
         if not counts:
@@ -282,7 +288,7 @@ class Optimizer:
     def _cohort(self, options: _Options, params: Sequence[Tensor], step: int) -> Cohort:
         """Parameters that go together from now on, each with an entry in the state."""
         owns: list[dict[str, Any]] = []
-        if self.row.counts or options.slots:
+        if self.row.counts or options.slots(params[0]):
             owns = [self.state[p] for p in params]
             for p, own in zip(params, owns, strict=True):
                 self._begin(p, own, options.hyper)
@@ -305,22 +311,17 @@ class Optimizer:
                     held = tensor(0.0)
                 step = step if step is not None else held
                 state["step"] = step
-        slots = [slot.name for slot in self.row.slots_of(hyper)]
-        captured_update(
-            self.row, self, group, hyper, params,
-            [[self.state[p][name] for name in slots] for p in params], slots, step,
-        )  # fmt: skip
+        states = [self.state[p][name] for p in params for name in self.row.names(p.shape, hyper)]
+        captured_update(self.row, self, group, hyper, params, states, step)
 
     def _begin(self, p: Tensor, state: dict[str, Any], hyper: dict[str, Any]) -> None:
         """Make the slots that do not exist yet."""
-        for slot in self.row.slots_of(hyper):
-            if slot.name in state:
+        for name, (shape, first) in self.row.init(tuple(p.shape), hyper).items():
+            if name in state:
                 continue
-            first = hyper[slot.initial] if isinstance(slot.initial, str) else slot.initial
-            shape = () if slot.scalar else tuple(p.shape)
-            made = full(shape, float(first), dtype=p.dtype, device=p.device)
-            made._name = made._storage.node.name = f"{slot.name}.{p._name}".rstrip(".")
-            state[slot.name] = made
+            made = full(shape, first, dtype=p.dtype, device=p.device)
+            made._name = made._storage.node.name = f"{name}.{p._name}".rstrip(".")
+            state[name] = made
 
     # -------------------------------------------------------------- hooks and state
 

@@ -12,7 +12,7 @@ it is given expressions.  ``equation(param, grad, state, s, hyper)`` uses them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -29,21 +29,28 @@ Scalar: TypeAlias = "float | Expr"
 Hyper: TypeAlias = Mapping[str, Any]
 State: TypeAlias = Mapping[str, Expr]
 Scalars: TypeAlias = Mapping[str, Any]
-Equation: TypeAlias = Callable[[Expr, Expr, State, Scalars, Hyper], tuple[Expr, dict[str, Expr]]]
+Updated: TypeAlias = tuple[Expr, dict[str, Expr]]
+Equation: TypeAlias = Callable[[Expr, Expr, State, Scalars, Hyper], Updated]
+
+
+def scalar(shape: Shape) -> Shape:
+    """The shape of a slot that is one number per parameter."""
+    del shape
+    return ()
 
 
 @dataclass(frozen=True)
 class Slot:
     """One tensor of the state of one parameter.
 
-    ``initial`` is a number or the name of the hyper-parameter that gives it; ``scalar`` slots have
-    shape ``()``, others the parameter's; ``when`` names the switch without which the slot does not
-    exist.
+    ``initial`` is a number or the name of the hyper-parameter that gives it; ``shape`` gives its
+    shape for a parameter's, None for parameters that do not have it; ``when`` names the switch
+    without which the slot does not exist.
     """
 
     name: str
     initial: float | str = 0.0
-    scalar: bool = False
+    shape: Callable[[Shape], Shape | None] = tuple
     when: str = ""
 
 
@@ -53,8 +60,9 @@ class Row:
 
     ``defaults``: the flat hyper-parameters (``betas`` is ``beta1`` and ``beta2``).
     ``switches``: those that shape the equation by being on or off (also ``momentum`` and
-    ``weight_decay``: at 0 their terms do not exist); every other one may change between steps
-    without a new program.  ``counts``: the state has a ``step``.  ``text``: the textbook's lines.
+    ``weight_decay``: at 0 their terms do not exist), ``choices``: by their value; every other one
+    may change between steps without a new program.  ``counts``: the state has a ``step``.
+    ``text``: the textbook's lines.
 
     >>> from symgrad.optim import SGD
     >>> SGD.row.switches_of(SGD.hyper_of(lr=0.1, momentum=0.9))
@@ -69,17 +77,15 @@ class Row:
     equation: Equation
     text: str
     counts: bool = True
+    choices: tuple[str, ...] = ()
 
-    def slots_of(self, hyper: Hyper) -> tuple[Slot, ...]:
-        """The slots that exist under these hyper-parameters."""
-        return tuple(s for s in self.slots if not s.when or bool(hyper[s.when]))
-
-    def switches_of(self, hyper: Hyper) -> tuple[tuple[str, bool], ...]:
+    def switches_of(self, hyper: Hyper) -> tuple[tuple[str, Any], ...]:
         """What shapes the equation: two equal results share one program."""
-        return tuple((name, bool(hyper[name])) for name in self.switches)
+        switches = [(name, bool(hyper[name])) for name in self.switches]
+        return (*switches, *((name, hyper[name]) for name in self.choices))
 
     def init(self, shape: Shape, hyper: Hyper | None = None) -> dict[str, tuple[Shape, float]]:
-        """Shape and initial value of every slot for a parameter of this shape.
+        """Shape and initial value of every slot that a parameter of this shape has.
 
         >>> from symgrad.optim import Adam
         >>> Adam.row.init((3,))
@@ -87,12 +93,19 @@ class Row:
         """
         known = {**self.defaults, **(hyper or {})}
         return {
-            s.name: (
-                () if s.scalar else shape,
-                float(known[s.initial]) if isinstance(s.initial, str) else s.initial,
-            )
-            for s in self.slots_of(known)
+            s.name: (form, float(known[s.initial]) if isinstance(s.initial, str) else s.initial)
+            for s, form in self._slots_of(shape, known)
         }
+
+    def names(self, shape: Shape, hyper: Hyper) -> tuple[str, ...]:
+        """Names of the slots that a parameter of this shape has."""
+        return tuple(s.name for s, _ in self._slots_of(shape, hyper))
+
+    def _slots_of(self, shape: Shape, hyper: Hyper) -> Iterator[tuple[Slot, Shape]]:
+        for s in self.slots:
+            form = s.shape(shape)
+            if form is not None and (not s.when or hyper[s.when]):
+                yield s, form
 
     def update(
         self,
@@ -101,7 +114,7 @@ class Row:
         state: State,
         hyper: Hyper | None = None,
         step: Scalar = 1,
-    ) -> tuple[Expr, dict[str, Expr]]:
+    ) -> Updated:
         """One step as expressions: the new parameter and the new state.
 
         **Arguments:** ``param``, ``grad`` of shape ``(…)``; ``state`` by slot name; ``hyper``
@@ -125,7 +138,7 @@ class Row:
             for k, v in self.scalars(widened, count).items()
         }
         new, new_state = self.equation(param, grad, state, scalars, known)
-        return new, {s.name: new_state[s.name] for s in self.slots_of(known)}
+        return new, {name: new_state[name] for name in self.names(param.shape, known)}
 
 
 def accumulation_dtype(dtype: DType) -> DType:
@@ -184,6 +197,15 @@ def one_minus_power(base: Scalar, exponent: Scalar) -> Any:
             return 1.0
         return -elementwise("expm1", exponent * math.log(base))
     return 1 - raised(base, exponent)
+
+
+def smaller(x: Scalar, y: Scalar) -> Any:
+    """The smaller of two numbers or expressions."""
+    if not (isinstance(x, Expr) or isinstance(y, Expr)):
+        return min(x, y)
+    dtype = next(e.dtype for e in (x, y) if isinstance(e, Expr))
+    first, second = (e if isinstance(e, Expr) else constant(e, dtype) for e in (x, y))
+    return elementwise("minimum", first, second)
 
 
 def compared(op: str, x: Scalar, bound: float) -> Any:

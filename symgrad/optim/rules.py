@@ -10,6 +10,7 @@ from typing import Any
 
 from symgrad.core.build import constant, elementwise
 from symgrad.core.expr import Expr
+from symgrad.optim.matrix_rules import ADAFACTOR, MUON
 from symgrad.optim.row import (
     Hyper,
     Row,
@@ -17,16 +18,16 @@ from symgrad.optim.row import (
     Scalars,
     Slot,
     State,
+    Updated,
     chosen,
     compared,
     complement,
     decayed,
     one_minus_power,
     raised,
+    scalar,
     sqrt,
 )
-
-Updated = tuple[Expr, dict[str, Expr]]
 
 
 def _average(old: Expr, new: Expr, s: Scalars, number: str) -> Expr:
@@ -319,7 +320,7 @@ NADAM = Row(
         "maximize": False,
     },
     ("weight_decay", "decoupled_weight_decay", "maximize"),
-    (Slot("mu_product", 1.0, scalar=True), Slot("exp_avg"), Slot("exp_avg_sq")),
+    (Slot("mu_product", 1.0, shape=scalar), Slot("exp_avg"), Slot("exp_avg_sq")),
     _nadam_scalars,
     _nadam,
     "μₜ = β₁ (1 − ½ 0.96^(t ψ));  M ← M μₜ;  m, v as Adam;  "
@@ -456,7 +457,7 @@ ASGD = Row(
         "maximize": False,
     },
     ("weight_decay", "maximize"),
-    (Slot("eta", "lr", scalar=True), Slot("mu", 1.0, scalar=True), Slot("ax")),
+    (Slot("eta", "lr", shape=scalar), Slot("mu", 1.0, shape=scalar), Slot("ax")),
     _asgd_scalars,
     _asgd,
     "p ← (1 − Λ ηₜ) p − ηₜ g;  a ← a + μₜ (p − a);  ηₜ₊₁ = η (1 + Λ η t)^(−α);  "
@@ -464,5 +465,6 @@ ASGD = Row(
 )
 
 ROWS: tuple[Row, ...] = (
-    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, ADADELTA, ADAMAX, NADAM, RADAM, RPROP, ASGD,
+    SGD, ADAM, ADAMW, RMSPROP, ADAGRAD, ADADELTA, ADAMAX, NADAM, RADAM, RPROP, ASGD, ADAFACTOR,
+    MUON,
 )  # fmt: skip

@@ -59,7 +59,7 @@ class Cohort:
                 own.clear()
                 own.update({"step": self.count}, **slots)
         self.held = [value for own in owns for value in own.values()]
-        states = [own[name] for own in owns for name in options.slots]
+        states = [own[k] for p, own in zip(params, owns) for k in options.slots(p)]  # noqa: B905
         small = [t for t in states if _may_be_pooled(t, params[0])]
         chosen = set(map(id, small))
         self.tensors = [*params, *[t for t in states if id(t) not in chosen]]
@@ -84,7 +84,7 @@ class Cohort:
         """Is it still all parameters of its group, each with a gradient and the state it had?"""
         owns = self.owns
         return (
-            options.slots == self.options.slots
+            options.switches == self.options.switches
             and len(params) == len(self.params)
             and all(map(is_, params, self.params))
             and not [p for p in params if p._grad is None]
@@ -122,7 +122,7 @@ class Cohort:
             nodes.append(self.pool)
         names, numbers = options.scalars(self.step, params[0]._storage.node)
         nodes.append(numbers)
-        step = Step(count, options.switches, options.slots, names, False, bundle, pool)
+        step = Step(count, options.switches, names, False, bundle, pool)
         return Update(options.row, step, tuple(nodes))
 
     def let_go(self) -> None:
@@ -230,8 +230,7 @@ def captured_update(
     group: dict[str, Any],
     hyper: Mapping[str, Any],
     params: Sequence[Tensor],
-    states: Sequence[Sequence[Tensor]],
-    slots: Sequence[str],
+    states: Sequence[Tensor],
     step: Tensor | None,
 ) -> None:
     """The update of a step under capture: step count and learning rate are inputs of the program."""
@@ -242,18 +241,18 @@ def captured_update(
     rate.name = "lr"
     capture.rates[id(rate)] = (optimizer, group, rate)
     capture.keep.append(rate)
-    held = [*params, *(s for g in states for s in g), *([step] if step is not None else [])]
+    held = [*params, *states, *([step] if step is not None else [])]
     for t in held:
         capture.reads(t)
         capture.rebinds(t._storage)
     counted = [step._storage.node] if step is not None else []
     options = tuple((k, v) for k, v in hyper.items() if k != "lr")
     names = ("lr", "step") if counted else ("lr",)
-    captured = Step(len(params), options, tuple(slots), names, captured=True)
+    captured = Step(len(params), options, names, captured=True)
     operands = (
         *(p._storage.node for p in params),
         *(p.grad.node() for p in params if p.grad is not None),
-        *(s._storage.node for g in states for s in g),
+        *(s._storage.node for s in states),
         rate,
         *counted,
     )

@@ -105,11 +105,10 @@ class Expansion:
         return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, slots, names, captured, bundle, pool = node.statics
+        count, hyper, names, captured, bundle, pool = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
         if bundle is not None:
             given[count : count + 1] = [given[count][k] for k in bundle]
-        width = len(slots)
         params, gradients = given[:count], given[count : 2 * count]
         states = given[2 * count :]
         if pool:
@@ -117,16 +116,18 @@ class Expansion:
             supply, whole = iter(states[:alone]), states[alone]
             apart = [next(supply) if p is None else piece(whole, p) for p in pool]
             states = [*apart, *states[alone + 1 :]]
-        numbers = states[count * width :]
+        options = {**node.row.defaults, **dict(hyper)}
+        slots = [node.row.names(p.shape, options) for p in params]
+        rest = iter(states)
+        states = [{name: next(rest) for name in each} for each in slots]
+        numbers = list(rest)
         if not captured:
             numbers = [select(numbers[0], 0, k) for k in range(len(names))]
         scalars = dict(zip(names, numbers, strict=True))
-        options = {**node.row.defaults, **dict(hyper)}
         following: Any = scalars["step"] + 1 if "step" in scalars else 2
         new_params: list[Expr] = []
         new_states: list[Expr] = []
-        for k, (p, g) in enumerate(zip(params, gradients, strict=True)):
-            state = dict(zip(slots, states[k * width : (k + 1) * width], strict=True))
+        for p, g, state in zip(params, gradients, states, strict=True):
             if captured:
                 made, changed = node.row.update(
                     p, g, state, {**options, "lr": scalars["lr"]}, step=following
@@ -134,7 +135,7 @@ class Expansion:
             else:
                 made, changed = node.row.equation(p, g, state, scalars, options)
             new_params.append(made)
-            new_states += [changed[s] for s in slots]
+            new_states += [changed[s] for s in state]
         if pool:
             inside = [s for s, p in zip(new_states, pool, strict=True) if p is not None]
             new_states = [s for s, p in zip(new_states, pool, strict=True) if p is None]

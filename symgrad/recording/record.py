@@ -247,15 +247,14 @@ class Gradient(Node):
 class Step(NamedTuple):
     """What an Update is apart from its operands.
 
-    ``parameters``: how many; ``switches``: what shapes the equation; ``slots``, ``names``: of the states of a parameter and
-    of the numbers of the step; ``bundle``: the numbers of the gradients in one Gradient that stands
-    for all; ``pool``: where each state lies in one array that holds all of these, None where it is
-    an operand.
+    ``parameters``: how many; ``switches``: what shapes the equation; ``names``: of the numbers of
+    the step; ``bundle``: the numbers of the gradients in one Gradient that stands for all;
+    ``pool``: where each state lies in one array that holds all of these, None where it is an
+    operand.
     """
 
     parameters: int
     switches: tuple[tuple[str, Any], ...]
-    slots: tuple[str, ...]
     names: tuple[str, ...]
     captured: bool = False
     bundle: tuple[int, ...] | None = None
@@ -288,8 +287,8 @@ class Update(Node):
         step = self.statics
         count = step.parameters
         states = count + (count if step.bundle is None else 1)
-        width = step.pool.count(None) + 1 if step.pool else len(step.slots) * count
-        return self.operands[:count] + self.operands[states : states + width]
+        numbers = len(step.names) if step.captured else 1
+        return self.operands[:count] + self.operands[states:-numbers]
 
 
 class Part(Node):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -110,6 +111,10 @@ class TrainingStep:
         ]
 
 
+_ABSENT = (0,), 0.0
+"""Shape and value of a slot that a parameter does not have: JAX's trees need an array there."""
+
+
 class RowStep(TrainingStep):
     """A step whose optimizer is a row of ``optim``."""
 
@@ -177,11 +182,16 @@ class RowStep(TrainingStep):
         return Line(leaf, e, f"{word} = {Printer(letters).text(form)}")
 
     def init(self, params: Any) -> tuple[Any, dict[str, Any]]:
-        """Copies of the parameters on the device, and the first state."""
+        """Copies of the parameters on the device, and the first state.
+
+        A slot that a parameter does not have is an empty array.
+        """
         leaves = self.placed(params)
         state: dict[str, Any] = {}
-        for p, leaf in zip(self.parameter_symbols(), leaves, strict=True):
-            for name, (shape, first) in self.row.init(leaf.shape, self.hyper).items():
+        initial = [self.row.init(leaf.shape, self.hyper) for leaf in leaves]
+        for name in dict.fromkeys(chain.from_iterable(initial)):
+            for p, slots in zip(self.parameter_symbols(), initial, strict=True):
+                shape, first = slots.get(name, _ABSENT)
                 filled = np.full(shape, first, dtype=p.dtype.numpy)
                 state.setdefault(name, []).append(arrays.to_device(filled, self.device))
         slots = {name: self.parameter_tree(found) for name, found in state.items()}
@@ -197,14 +207,14 @@ class RowStep(TrainingStep):
         leaves, given = self.checked(params, data)
         names = [k for k in state if k != COUNT]
         by_slot = {name: self.parameter_leaves(state[name]) for name in names}
-        flat = [by_slot[name][k] for k in range(len(leaves)) for name in names]
+        hyper = self.hyper
+        slots = [(k, s) for k, p in enumerate(leaves) for s in self.row.names(p.shape, hyper)]
+        flat = [by_slot[name][k] for k, name in slots]
         out = self.executable.function(*leaves, *flat, state[COUNT], rate, *given)
         count = len(leaves)
-        new_state: dict[str, Any] = {}
-        for j, name in enumerate(names):
-            new_state[name] = self.parameter_tree(
-                out[count + j : count + len(names) * count : len(names)]
-            )
+        for (k, name), new in zip(slots, out[count:-2], strict=True):
+            by_slot[name][k] = new
+        new_state = {name: self.parameter_tree(found) for name, found in by_slot.items()}
         new_state[COUNT] = out[-2]
         return self.parameter_tree(out[:count]), new_state, out[-1]
 
