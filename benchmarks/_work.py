@@ -1,8 +1,8 @@
-"""Work and memory of a formula's text: floating-point operations, and the most that is alive at once.
+"""Work and memory of a formula's text, as polynomials in the size letters.
 
 The text is read as a graph (equal parts computed once, in order of first need) over the shapes of
-its names.  Views cost nothing; inputs are not counted as memory.  Sizes are numbers here: with
-large ones the figures are those of the leading terms of the polynomials.
+its names.  Counted are floating-point operations, and at each moment the numbers that are alive.
+Views cost nothing; inputs are not counted as memory.
 """
 
 from __future__ import annotations
@@ -12,9 +12,14 @@ from collections.abc import Mapping, Sequence
 from math import prod
 from typing import Any
 
-Shape = tuple[int, ...]
+import sympy
+
+Shape = tuple[Any, ...]
+"""Sizes: numbers, or polynomials of SymPy."""
 VIEWS = {"reshape", "transpose", "vec", "diagonal", "swapaxes", "broadcast_to"}
-CUBIC = {"inv": 2.0, "det": 2 / 3, "logdet": 2 / 3, "cholesky": 1 / 3}
+CUBIC = {"inv": 2, "det": sympy.Rational(2, 3), "logdet": sympy.Rational(2, 3),
+         "cholesky": sympy.Rational(1, 3)}  # fmt: skip
+TRIANGULAR = {"tril", "triu", "cholesky"}
 REDUCE = {"sum": 1, "mean": 1, "norm": 2, "logsumexp": 3, "prod": 1}
 
 
@@ -22,36 +27,56 @@ def broadcast(shapes: Sequence[Shape]) -> Shape:
     """NumPy's common shape."""
     rank = max(map(len, shapes), default=0)
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
-    return tuple(max(column) for column in zip(*padded, strict=True))
+    return tuple(next((s for s in column if s != 1), 1) for column in zip(*padded, strict=True))
+
+
+def letters(words: Sequence[str]) -> dict[str, sympy.Symbol]:
+    """The symbols of size letters."""
+    return {word: sympy.Symbol(word, positive=True, integer=True) for word in words}
+
+
+def _word(node: ast.expr) -> str:
+    """The last name of a function, or of the function of a call."""
+    function = node.func if isinstance(node, ast.Call) else node
+    return function.attr if isinstance(function, ast.Attribute) else function.id  # type: ignore[attr-defined]
 
 
 class Work:
-    """Reads one expression; ``flops`` and ``peak`` are the totals."""
+    """Reads one expression; ``flops`` is a polynomial, ``moments`` those of what is alive."""
 
-    def __init__(self, text: str, names: Mapping[str, Shape], sizes: Mapping[str, int]) -> None:
+    def __init__(self, text: str, names: Mapping[str, Shape], sizes: Mapping[str, Any]) -> None:
         self.names, self.sizes = names, sizes
-        self.flops = 0.0
+        self.flops: Any = sympy.Integer(0)
         self.order: list[str] = []
-        self.made: dict[str, tuple[Shape, int]] = {}  # key: shape, bytes owned
+        self.made: dict[str, tuple[Shape, Any]] = {}  # key: shape, numbers owned
         self.reads: dict[str, list[str]] = {}
         tree = ast.parse(text.strip(), mode="eval").body
         last = self.visit(tree)
-        self.peak = self._peak(last)
+        self.flops = sympy.expand(self.flops)
+        self.moments = self._moments(last)
 
-    def _peak(self, last: str) -> int:
+    def at(self, sizes: Mapping[str, int]) -> tuple[float, float]:
+        """(operations, numbers alive at once) for sizes of the letters."""
+        table = {self.sizes[word]: size for word, size in sizes.items()}
+        most = max((m.subs(table) for m in self.moments), default=0)
+        return float(self.flops.subs(table)), float(most)
+
+    def _moments(self, last: str) -> set[Any]:
         ends: dict[str, int] = {}
         for at, key in enumerate(self.order):
             for read in self._owners(key):
                 ends[read] = at
         ends[last] = len(self.order)
-        alive = peak = 0
+        alive: Any = sympy.Integer(0)
+        found: set[Any] = set()
+        dying: dict[int, list[str]] = {}
+        for key, at in ends.items():
+            dying.setdefault(at, []).append(key)
         for at, key in enumerate(self.order):
-            alive += self.made[key][1]
-            peak = max(peak, alive)
-            alive -= sum(
-                self.made[k][1] for k in self.made if ends.get(k) == at and k in self.order
-            )
-        return peak
+            alive = sympy.expand(alive + self.made[key][1])
+            found.add(alive)
+            alive -= sum(self.made[k][1] for k in dying.get(at, ()))
+        return found
 
     def _owners(self, key: str) -> list[str]:
         """What a node keeps alive: its operands, through views."""
@@ -80,11 +105,11 @@ class Work:
         self.order.append(key)
         return key
 
-    def _number(self, node: ast.expr) -> int:
+    def _number(self, node: ast.expr) -> Any:
         code = compile(ast.Expression(node), "<size>", "eval")
-        return int(eval(code, {}, dict(self.sizes)))  # noqa: S307
+        return eval(code, {}, dict(self.sizes))  # noqa: S307
 
-    def _rule(self, node: ast.expr, below: list[str]) -> tuple[Shape, float, int]:
+    def _rule(self, node: ast.expr, below: list[str]) -> tuple[Shape, Any, Any]:
         def go(part: ast.expr) -> Shape:
             below.append(self.visit(part))
             return self.shape(below[-1])
@@ -111,7 +136,7 @@ class Work:
             case _:
                 raise ValueError(ast.dump(node)[:60])
 
-    def _matmul(self, a: Shape, b: Shape) -> tuple[Shape, float, int]:
+    def _matmul(self, a: Shape, b: Shape) -> tuple[Shape, Any, Any]:
         batch = broadcast([a[:-2], b[:-2]])
         shape = (*batch, *a[-2:-1], *((b[-1],) if len(b) > 1 else ()))
         return shape, 2 * prod(shape) * a[-1], prod(shape)
@@ -131,9 +156,9 @@ class Work:
 
     def _call(
         self, function: ast.expr, args: list[ast.expr], keywords: list[ast.keyword], go: Any
-    ) -> tuple[Shape, float, int]:
+    ) -> tuple[Shape, Any, Any]:
         named = {str(k.arg): k.value for k in keywords}
-        word = function.attr if isinstance(function, ast.Attribute) else function.id  # type: ignore[attr-defined]
+        word = _word(function)
         method = isinstance(function, ast.Attribute) and not (
             isinstance(function.value, (ast.Name, ast.Attribute))
             and ast.unparse(function.value).split(".")[0] in ("np", "special")
@@ -181,7 +206,10 @@ class Work:
         if word == "solve":
             right = shapes[1]
             columns = right[-1] if len(right) > 1 else 1
-            return right, 2 / 3 * first[-1] ** 3 + 2 * first[-1] ** 2 * columns, prod(right)
+            if isinstance(args[0], ast.Call) and _word(args[0]) in TRIANGULAR:
+                return right, first[-1] ** 2 * columns, prod(right)
+            factors = CUBIC["det"] * first[-1] ** 3
+            return right, factors + 2 * first[-1] ** 2 * columns, prod(right)
         if word in ("outer", "kron"):
             pairs = zip(*((1,) * (2 - len(s)) + s for s in shapes), strict=True)
             shape = (
@@ -207,7 +235,7 @@ class Work:
 
     def _reduced(
         self, word: str, first: Shape, args: list[ast.expr], named: Mapping[str, ast.expr]
-    ) -> tuple[Shape, float, int]:
+    ) -> tuple[Shape, Any, Any]:
         spelled = named.get("axis", args[1] if len(args) > 1 else None)
         shape: Shape = ()
         if spelled is not None and ast.unparse(spelled) != "None":
@@ -218,9 +246,3 @@ class Work:
                 1 if k in gone else s for k, s in enumerate(first) if keep or k not in gone
             )
         return shape, REDUCE[word] * prod(first), prod(shape)
-
-
-def work(text: str, names: Mapping[str, Shape], sizes: Mapping[str, int]) -> tuple[float, int]:
-    """(floating-point operations, most memory alive in numbers) of an expression."""
-    done = Work(text, names, sizes)
-    return done.flops, done.peak

@@ -17,7 +17,7 @@ from symgrad.core.build import elementwise, is_zero, reduce_sum
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
-from symgrad.derivation.formula import formula
+from symgrad.derivation.formula import Formula, form_of, formula
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.simplify import Procedure, Rule, simplify
 from symgrad.simplify.rules import BINARY, MACHINE, STABLE
@@ -44,8 +44,8 @@ def scalar(name: str) -> Expr:
 
 
 def printed(e: Expr) -> str:
-    """The formula of an expression, in Unicode."""
-    return formula(e).unicode
+    """An expression as it was built, in Unicode."""
+    return Formula(e, lambda: form_of(e)).unicode
 
 
 PARAMETERS = {"power": (Fraction(3),), "polygamma": (1,), "cast": (sg.float64,)}
@@ -125,12 +125,12 @@ def shown_on(row: Function, spec: str) -> tuple[str, str]:
         return "", ""
     arguments = [t.expr() for t in sg.symbols(spec)[: len(needed)]]
     value = row.build(*arguments)
-    text = formula(value).unicode
+    text = printed(value)
     if not value.dtype.differentiable:
         return text, ""
     try:
         (slope,) = gradient(reduce_sum(value, range(value.ndim)), arguments[:1])
-        return text, printed(*simplify([slope]))
+        return text, formula(*simplify([slope])).unicode
     except sg.SymgradError:
         return text, ""
 

@@ -21,6 +21,7 @@ from symgrad.derivation.opaque import check_numpy, remark
 from symgrad.derivation.order import Written
 from symgrad.derivation.python_form import python_of
 from symgrad.derivation.stream import fits_stdout
+from symgrad.errors import NotationError
 
 
 class Formula:
@@ -133,19 +134,37 @@ def form_of(
     recogniser = Recogniser(named, written)
     whole = None if entries and e.shape else recogniser.form(e)
     if whole is not None:
-        return whole, ()
+        return notation.unshadowed(whole), ()
     counts: dict[Size, int] = {}
     at: list[Form] = []
     for size in e.shape:
         number = counts.get(size, 0)
         counts[size] = number + 1
         at.append(Form("slot", (), Slot(size, number)))
-    return Indexer(named, written, recogniser).form(e, tuple(at)), tuple(at)
+    made = Indexer(named, written, recogniser).form(e, tuple(at))
+    return notation.unshadowed(made, [slot.data for slot in at]), tuple(at)
 
 
 def formula(e: Expr, written: Written | None = None) -> Formula:
     """The formula of an expression over its symbols."""
-    return Formula(e, lambda: form_of(e, written))
+    return Formula(e, lambda: shortest_form(e, written))
+
+
+def shortest_form(e: Expr, written: Written | None = None) -> tuple[Form, tuple[Form, ...]]:
+    """The form of an expression as it was made, or of the concise one where that is shorter.
+
+    A form without indices is shorter than any with.  Raises NotationError where neither has a form.
+    """
+    found: list[tuple[Form, tuple[Form, ...]]] = []
+    problem: NotationError | None = None
+    for x in dict.fromkeys((e, concise(e))):
+        try:
+            found.append(form_of(x, written))
+        except NotationError as error:
+            problem = problem or error
+    if problem is not None and not found:
+        raise problem
+    return min(found, key=lambda made: (len(made[1]), notation.extent(made[0])))
 
 
 def function_formula(e: Expr, written: Written) -> Formula:
@@ -186,6 +205,7 @@ __all__ = [
     "form_of",
     "formula",
     "function_formula",
+    "shortest_form",
     "sizes_of",
     "symbol_name",
     "topological",

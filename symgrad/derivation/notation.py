@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from symgrad.core.sizes import Monomial, Size, number_text
+from symgrad.core.sizes import Monomial, Size, monomial, number_text
 
 SUPERSCRIPT_T = "ᵀ"
 _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
@@ -65,9 +65,19 @@ def transposed(form: Form) -> Form:
         return Form("product", tuple(transposed(f) for f in reversed(form.items)))
     if form.kind == "scale":
         return Form("scale", (transposed(form.items[0]),), form.data)
+    if form.kind == "inverse" and transposed(form.items[0]) == form.items[0]:
+        return form
+    if form.kind == "sum" and _same_terms(form, [transposed(item) for item in form.items]):
+        return form
     if form.kind in ("identity", "number") or (form.kind == "call" and form.data == "diag"):
         return form
     return Form("transpose", (form,))
+
+
+def _same_terms(form: Form, others: Sequence[Form]) -> bool:
+    """Has a sum the same terms when ``others`` stand in place of its items?"""
+    terms = list(zip(form.data, form.items, strict=True))
+    return all(term in terms for term in zip(form.data, others, strict=True))
 
 
 _CHAIN = {"name", "transpose", "inverse", "call", "identity", "sum", "hadamard", "quotient",
@@ -156,7 +166,7 @@ class Printer:
         if kind == "number":
             return number_form(form.data), ATOM if form.data.number >= 0 else ADD
         if kind == "identity":
-            return f"I({form.data})", ATOM
+            return f"I({number_form(monomial(form.data))})", ATOM
         if kind in ("transpose", "inverse", "power"):
             base = yield self._wrapped(form.items[0], ATOM)
             mark = {"transpose": "ᵀ", "inverse": "⁻¹"}.get(kind) or superscript(form.data)
@@ -319,6 +329,47 @@ def slots_of(forms: Iterable[Form]) -> list[Slot]:
                 found.setdefault(slot)
         stack.extend(reversed(form.items))
     return list(found)
+
+
+def extent(form: Form) -> int:
+    """How many parts a formula shows."""
+    known: dict[int, int] = {}
+    stack: list[tuple[Form, bool]] = [(form, False)]
+    while stack:
+        part, ready = stack.pop()
+        if ready:
+            known[id(part)] = 1 + sum(known[id(x)] for x in part.items)
+        elif id(part) not in known:
+            stack.append((part, True))
+            stack += [(x, False) for x in part.items]
+    return known[id(form)]
+
+
+def unshadowed(form: Form, live: Sequence[Slot] = ()) -> Form:
+    """The formula with another letter for every Σ over an index that is in use where it stands."""
+    return run(_unshadowed(form, frozenset(live), {}))
+
+
+def _unshadowed(form: Form, live: frozenset[Slot], moved: Mapping[Slot, Slot]) -> Step:
+    if form.kind == "slot":
+        return Form("slot", (), moved[form.data]) if form.data in moved else form
+    bound = form.data if form.kind == "total" else ()
+    if bound:
+        inner = set(slots_of(form.items)) - {*bound}
+        table = dict(moved)
+        for slot in bound:
+            number, used = slot.number, live | inner
+            while (other := Slot(slot.size, number)) in used:
+                number += 1
+            table[slot] = other
+            live |= {other}
+        moved = table
+        bound = tuple(moved[s] for s in bound)
+    items: list[Form] = []
+    for item in form.items:
+        items.append((yield _unshadowed(item, live, moved)))
+    same = all(a is b for a, b in zip(items, form.items, strict=True)) and bound in ((), form.data)
+    return form if same else Form(form.kind, tuple(items), bound or form.data)
 
 
 POOL = "ijkalrtuv"

@@ -207,16 +207,22 @@ class Law:
 
 
 def _sign_of_absolute(net: Network) -> bool:
-    """|x| sign(x) = x, |x|² = x²."""
+    """|x| sign(x) = x, x sign(x) = |x|, |x|² = x²."""
     for k, (e, p, ls) in enumerate(net.factors):
+        if e.op.name == "sign" and p == 1:
+            x = e.args[0]
+            for j, (other, q, row) in enumerate(net.factors):
+                bare = other.op.name == "abs" and other.args[0] is x and q == 1
+                odd = isinstance(q, Fraction) and q.denominator == 1 and q > 0
+                if row != ls or not (bare or (other is x and odd)):
+                    continue
+                net.factors[k] = (x if bare else elementwise("abs", x), Fraction(1), ls)
+                rest = Fraction(0) if bare else q - 1
+                net.factors[j : j + 1] = [(x, rest, row)] if rest else []
+                return True
         if e.op.name != "abs":
             continue
         x = e.args[0]
-        for j, (other, q, row) in enumerate(net.factors):
-            if other.op.name == "sign" and other.args[0] is x and row == ls and p == q == 1:
-                net.factors[k] = (x, Fraction(1), ls)
-                del net.factors[j]
-                return True
         same = [j for j, f in enumerate(net.factors) if f[0] is e and f[2] == ls and f[1] == 1]
         if isinstance(p, Fraction) and p.denominator == 1 and p.numerator % 2 == 0:
             net.factors[k] = (x, p, ls)
