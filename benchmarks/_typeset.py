@@ -47,7 +47,9 @@ def pdflatex(texts: Sequence[str]) -> list[str] | None:
             capture_output=True, check=False,
         )  # fmt: skip
     found = [""] * len(texts)
-    for problem, line in re.findall(r"^! (.*?)$.*?^l\.(\d+)", done.stdout, re.MULTILINE | re.DOTALL):
+    for problem, line in re.findall(
+        r"^! (.*?)$.*?^l\.(\d+)", done.stdout, re.MULTILINE | re.DOTALL
+    ):
         at = min((int(line) - start) // 2, len(texts) - 1)
         found[at] = found[at] or problem
     if done.returncode and not any(found):

@@ -130,7 +130,7 @@ def shown_on(row: Function, spec: str) -> tuple[str, str]:
         return text, ""
     try:
         (slope,) = gradient(reduce_sum(value, range(value.ndim)), arguments[:1])
-        return text, formula(*simplify([slope])).unicode
+        return text, formula(simplify([slope])[0]).unicode
     except sg.SymgradError:
         return text, ""
 
