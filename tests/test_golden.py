@@ -7,6 +7,7 @@ independent reader, agree with `jax.grad`; and does that comparison notice a pla
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,14 +25,17 @@ from symgrad import nn
 from symgrad.derivation.ascii import SUBSCRIPTS, to_ascii
 from tests.golden_cases import (
     ATTENTION,
+    BATCHNORM,
     BLOCK,
     CASES,
     CONV,
+    GAUSSIAN,
     LAYERNORM,
     MATFAC,
     MLP,
     NEWTON,
     README,
+    VAE,
     Arrays,
     Case,
     gradients,
@@ -104,6 +108,32 @@ def layer_norm(by_hand: bool) -> Any:
     return sg.derive(Y, [bias, weight, X])
 
 
+def batch_norm(training: bool) -> Any:
+    X, weight, bias, mean, variance = sg.symbols("X:n,d  γ:d  β:d  m:d  v:d")
+    small = sg.symbol("ε")
+    buffers = (None, None) if training else (mean, variance)
+    Y = F.batch_norm(X, *buffers, weight, bias, training=training, eps=small)
+    return sg.derive(Y, [bias, weight, X])
+
+
+def gaussian(*facts: str) -> tuple[Any, list[Any]]:
+    X, mean = sg.symbols("X:n,d  μ:d")
+    S = sg.symbol("S", "d,d", sg.float32, *facts)
+    n, d = X.shape
+    D = sg.name(X - mean, "D")
+    C = sg.name(D.T @ D, "C")
+    quadratic = sg.trace(sg.linalg.inv(S) @ C)
+    return -(n * d * math.log(2 * math.pi) + n * sg.logdet(S) + quadratic) / 2, [mean, S]
+
+
+def autoencoder() -> Any:
+    X, M, s, E, W, bias = sg.symbols("X:n,d  M:n,q  s:n,q  E:n,q  W:d,q  β:d")
+    A = sg.name(sg.name(M + sg.exp(s / 2) * E, "Z") @ W.T + bias, "A")
+    likelihood = (F.softplus(A) - X * A).sum(1)
+    divergence = (M**2 + sg.exp(s) - s - 1).sum(1) / 2
+    return sg.derive((likelihood + divergence).mean(), [M, s])
+
+
 def attention() -> Any:
     Q, K, V = sg.symbols("Q:n,d  K:m,d  V:m,p")
     return sg.derive(sg.name(F.scaled_dot_product_attention(Q, K, V), "O"), [V, Q, K])
@@ -137,6 +167,9 @@ PRINTED = {
     "matfac": Printed(MATFAC, lambda: newton(*factorisation())),
     "layer norm": Printed(LAYERNORM, lambda: layer_norm(by_hand=False)),
     "layer norm by hand": Printed(LAYERNORM, lambda: layer_norm(by_hand=True)),
+    "batch norm": Printed(BATCHNORM, lambda: batch_norm(training=True)),
+    "gaussian": Printed(GAUSSIAN, lambda: sg.derive(*gaussian("spd")), later=("μ⁺", "S⁺")),
+    "autoencoder": Printed(VAE, autoencoder),
     "attention": Printed(ATTENTION, attention),
     "block": Printed(BLOCK, block, ordered=False),
     **{word: Printed(case, derive) for word, (case, derive) in OWN.items()},
@@ -391,6 +424,21 @@ def test_every_gradient_of_a_traced_function_has_its_formula() -> None:
 
 
 # ------------------------------------------------------------------------ under "Also"
+
+
+def test_the_mean_and_covariance_of_largest_likelihood() -> None:
+    found = str(sg.stationary(*gaussian("spd"))).split("\n")
+    assert found == ["μ⁺ = (1/n) Σᵢ X[i,:]", "S⁺ = (1/n) (X − μ⁺)ᵀ (X − μ⁺)"]
+
+
+def test_a_covariance_that_is_not_declared_symmetric_keeps_its_transposes() -> None:
+    text = sg.derive(*gaussian()).unicode
+    assert "∂L/∂S = ½ S⁻ᵀ (C − n Sᵀ) S⁻ᵀ" in text
+    assert "symmetric" not in text
+
+
+def test_batch_norm_in_eval_mode_has_its_statistics_as_numbers() -> None:
+    assert "∂L/∂X[i,j] = (γ[j]/√(v[j] + ε)) δY[i,j]" in batch_norm(training=False).unicode
 
 
 def products(source: str) -> int:

@@ -79,7 +79,7 @@ def test_a_stationary_value_is_a_tensor_like_any_other():
     solve = sg.compile([found[w]])
     rows, target = RNG.normal(size=(9, 3)), RNG.normal(size=9)
     expected = np.linalg.lstsq(rows, target, rcond=None)[0]
-    np.testing.assert_allclose(solve(rows, target), expected, 1e-8)
+    np.testing.assert_allclose(solve(X=rows, y=target), expected, 1e-8)
     assert "inv(" not in solve.source
 
 

@@ -1,5 +1,7 @@
 """How single things are written: powers, fractions, coefficients of optimizers."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -122,3 +124,24 @@ def test_python_needs_no_matrix_notation():
     inverse = np.linalg.inv(values["M"])
     found = eval(slope.python(), {**namespace(), **values})
     np.testing.assert_allclose(found, (inverse + inverse.T) @ values["x"])
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (math.log(2 * math.pi), "log(2 π) x"),
+        (-math.log(2 * math.pi) / 2, "−½ log(2 π) x"),
+        (1 / math.sqrt(2 * math.pi), "(1/√(2 π)) x"),
+        (math.sqrt(2 / math.pi), "√(2 / π) x"),
+        (3.14, "3.14 x"),
+        (1.8378, "1.8378 x"),
+    ],
+)
+def test_constants_are_written_by_name(number: float, text: str) -> None:
+    x = sg.symbols("x:n")
+    formula = (number * x).formula()
+    assert formula.unicode == text
+    again = sg.parse_formula(formula.unicode, [x])
+    run = sg.compile([number * x, again])
+    one, other = (np.asarray(a) for a in run(x=np.ones(3, np.float32)))
+    np.testing.assert_allclose(one, other, rtol=1e-6)

@@ -20,7 +20,7 @@ from symgrad.derivation.notation import Form, Step, run
 from symgrad.derivation.order import Written
 from symgrad.derivation.repeated import Repeated, repetition
 from symgrad.derivation.steps import Steps, steps_of
-from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, replaced
+from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced
 
 SHORTEST = 8
 """Lines of a layer that is stated once when there are only two of it."""
@@ -88,8 +88,12 @@ def derivation_of(
     inputs: Sequence[Expr],
     written: Written,
     chosen: Mapping[Expr, str],
+    asked: bool = False,
 ) -> Derivation:
-    """The derivation of ``e``; repeated layers are stated once."""
+    """The derivation of ``e``; repeated layers are stated once.
+
+    ``asked``: the order of ``wanted`` is the user's, for gradients that stand together.
+    """
     held = set(wanted)
     data = [x for x in inputs if x not in held] or list(inputs)[:1]
     found = repetition(e, data[:4], inputs, written)
@@ -98,7 +102,10 @@ def derivation_of(
         made = chain(label, e, wanted, inputs, written, chosen, found)
     if made is not None:
         return made
-    return Derivation(derive_lines([(label, e)], wanted, inputs, written, chosen), inputs)
+    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
+    if asked:
+        in_order(lines, wanted)
+    return Derivation(lines, inputs)
 
 
 def _free(letters: str, inputs: Sequence[Expr], weights: Sequence[Expr]) -> str:

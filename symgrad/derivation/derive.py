@@ -185,7 +185,7 @@ class Derivation:
     @property
     def unicode(self) -> str:
         """The block in Unicode."""
-        printer = Printer(self.letters)
+        printer = Printer(self.letters, self.sizes)
         rows = [f"{word:<8} {text}" for word, text in self.header()]
         texts = [
             (printer.text(x.left), "   ".join(filter(None, [printer.text(x.right), x.remark])))
@@ -218,7 +218,7 @@ class Derivation:
         for x in self.lines:
             said = rf" \quad\text{{{x.remark}}}" if x.remark else ""
             left = self._latex_left(x, letters, ranks)
-            rows.append(f"{left} &= {latex_of(x.right, letters, ranks)}{said}")
+            rows.append(f"{left} &= {latex_of(x.right, letters, ranks, self.sizes)}{said}")
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
     def _latex_left(self, x: Line, letters: dict[Slot, str], ranks: dict[str, int]) -> str:

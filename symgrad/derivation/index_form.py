@@ -180,7 +180,7 @@ class Indexer:
         over.sort(key=precedence)
         body = product(over) if over else Form("number", (), ONE)
         if under:
-            body = Form("quotient", (body, product(under)))
+            body = fraction(over, under)
         if bound:
             if body.kind == "scale":
                 coefficient = coefficient * body.data
@@ -189,12 +189,29 @@ class Indexer:
         return scaled(coefficient, body)
 
 
-def precedence(form: Form) -> tuple[bool, bool, int, bool]:
-    """Factors of an entry: few indices first, adjoints before values, then sums, 1[i = j] last."""
+def precedence(form: Form) -> tuple[bool, bool, bool, int, bool]:
+    """Few indices first, adjoints before values, then gradients, sums, and 1[i = j] last."""
     plain = form.kind == "index" and form.items[0].kind == "name"
     adjoint = plain and form.items[0].data.startswith("δ")
+    gradient = plain and form.items[0].data.startswith("∂")
     rank = len(form.items) - 1 if plain else 9
-    return _is_delta(form), form.kind in ("sum", "total"), rank, not adjoint
+    return _is_delta(form), form.kind in ("sum", "total"), gradient, rank, not adjoint
+
+
+def fraction(over: Sequence[Form], under: Sequence[Form]) -> Form:
+    """``(γ[j]/s[j]) (…)``: what has no more indices than the denominator goes in front."""
+    below = {x for f in under for x in _inside(f)}
+    front = [f for f in over if f.kind == "index" and _inside(f) <= below]
+    rest = [f for f in over if f not in front]
+    if not front or not rest or not below:
+        whole = product(over) if over else Form("number", (), ONE)
+        return Form("quotient", (whole, product(under)))
+    return product([Form("fraction", (product(front), product(under))), *rest])
+
+
+def _inside(form: Form) -> set[Slot]:
+    """The letters that a factor is read at."""
+    return set(_live((form,)))
 
 
 def unnamed(word: str, *parts: Expr) -> NotationError:

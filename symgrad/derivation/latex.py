@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from symgrad.core.op import OPS
-from symgrad.core.sizes import Monomial, number_text
+from symgrad.core.sizes import Monomial, Size, number_text
+from symgrad.derivation.constants import recognised
 from symgrad.derivation.notation import (
     ADD,
     ATOM,
@@ -18,6 +19,7 @@ from symgrad.derivation.notation import (
     Form,
     Slot,
     Step,
+    declared,
     run,
     scaled,
 )
@@ -29,6 +31,7 @@ _GREEK = {
     "χ": "chi", "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta", "Θ": "Theta",
     "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
+_MARKS = {"transpose": r"\top", "inverse": "-1"}
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 
 
@@ -83,16 +86,22 @@ def escaped(text: str) -> str:
 
 
 def latex_of(
-    form: Form, letters: Mapping[Slot, str], ranks: Mapping[str, int] | None = None
+    form: Form,
+    letters: Mapping[Slot, str],
+    ranks: Mapping[str, int] | None = None,
+    sizes: Sequence[Size] = (),
 ) -> str:
     """The LaTeX text of a form."""
-    return run(_Latex(letters, ranks or {}).spell(form))[0]
+    return run(_Latex(letters, ranks or {}, sizes).spell(form))[0]
 
 
 class _Latex:
-    def __init__(self, letters: Mapping[Slot, str], ranks: Mapping[str, int]) -> None:
+    def __init__(
+        self, letters: Mapping[Slot, str], ranks: Mapping[str, int], sizes: Sequence[Size]
+    ) -> None:
         self.letters = letters
         self.ranks = ranks
+        self.sizes = sizes
         self.functions = {op.text: op.latex for op in OPS.values() if op.latex}
 
     def wrapped(self, form: Form, least: int) -> Step:
@@ -108,14 +117,15 @@ class _Latex:
         if kind == "all":
             return ":", ATOM
         if kind == "number":
-            return coefficient(form.data), ATOM if form.data.number >= 0 else ADD
+            return coefficient(form.data, self.sizes), ATOM if form.data.number >= 0 else ADD
         if kind == "identity":
             return rf"\mathbf{{I}}_{{{form.data}}}", ATOM
         if kind in ("transpose", "inverse", "power"):
-            base = yield self.wrapped(form.items[0], ATOM)
+            both = kind == "transpose" and form.items[0].kind == "inverse"
+            base = yield self.wrapped(form.items[0].items[0] if both else form.items[0], ATOM)
             if base.endswith("}") and "^{" in base[-12:]:
                 base = rf"\left({base}\right)"
-            mark = {"transpose": r"\top", "inverse": "-1"}.get(kind) or number_text(form.data)
+            mark = r"-\top" if both else _MARKS.get(kind) or number_text(form.data)
             return f"{base}^{{{mark}}}", POSTFIX
         if kind == "product":
             parts: list[str] = []
@@ -129,7 +139,7 @@ class _Latex:
             for item in form.items:
                 parts.append((yield self.wrapped(item, POSTFIX)))
             return (r" \odot " if kind == "hadamard" else r" \otimes ").join(parts), PRODUCT
-        if kind == "quotient":
+        if kind in ("quotient", "fraction"):
             if form.data:
                 top = yield self.wrapped(form.items[0], POSTFIX)
                 bottom = yield self.wrapped(form.items[1], POSTFIX)
@@ -182,7 +192,7 @@ class _Latex:
             return "-" + (text if level >= TOTAL else rf"\left({text}\right)"), ADD
         fine = level >= POSTFIX or body.kind in ("product", "total", "kron")
         inner = text if fine else rf"\left({text}\right)"
-        return f"{coefficient(c)} {inner}", ADD if c.number < 0 else PRODUCT
+        return f"{coefficient(c, self.sizes)} {inner}", ADD if c.number < 0 else PRODUCT
 
     def sum(self, form: Form) -> Step:
         parts: list[str] = []
@@ -196,12 +206,17 @@ class _Latex:
         return " ".join(parts), ADD
 
 
-def coefficient(c: Monomial) -> str:
-    """A coefficient as a fraction."""
+def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
+    """A coefficient as a fraction, its letters in the order of ``sizes``."""
     number = abs(c.number)
     sign = "-" if c.number < 0 else ""
-    over = [_letter(n, p) for n, p in c.powers if p > 0]
-    under = [_letter(n, -p) for n, p in c.powers if p < 0]
+    powers = declared(c, sizes)
+    over = [_letter(n, p) for n, p in powers if p > 0]
+    under = [_letter(n, -p) for n, p in powers if p < 0]
+    found = recognised(number)
+    if found is not None:
+        number = found[0]
+        (under if found[2] else over).append(found[1].latex)
     if isinstance(number, Fraction) and "/" in number_text(number):
         if number.numerator != 1 or not over:
             over.insert(0, str(number.numerator))

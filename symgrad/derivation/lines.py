@@ -28,6 +28,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of, symbol
 from symgrad.core.sizes import Monomial, letters_of
 from symgrad.core.traverse import topological
+from symgrad.derivation.factors import factored, sandwiched
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.layers import (
     Layer,
@@ -40,6 +41,7 @@ from symgrad.derivation.layers import (
 from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
 from symgrad.derivation.notation import Form, call
 from symgrad.derivation.order import Written
+from symgrad.derivation.reuse import named_products, reuse
 from symgrad.derivation.tidy import (
     ADJOINT,
     FORWARD,
@@ -53,7 +55,6 @@ from symgrad.derivation.tidy import (
     inline,
     opened,
     replaced,
-    reuse,
 )
 from symgrad.errors import NotationError
 from symgrad.simplify.algebra import Normal
@@ -83,11 +84,13 @@ def derive_lines(
     chosen: Mapping[Expr, str] | None = None,
     gradients_of: int | None = 0,
     taken: Iterable[str] = (),
+    further: bool = False,
 ) -> Lines:
     """The lines of ``outputs``, and of the gradient of one of them for every ``wanted`` symbol.
 
     ``gradients_of`` is the position of the differentiated output (None: forward lines only).  A
     differentiated tensor that is no scalar gets a symbolic incoming adjoint ``δY``, an input.
+    ``further`` says that lines to come, of second derivatives, read the values named here.
     """
     builder = _Builder(
         list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
@@ -97,7 +100,12 @@ def derive_lines(
     if gradients_of is not None:
         builder.backward(gradients_of)
         reuse(builder.lines)
-        inline(builder.lines, builder.symmetric)
+        made = [] if further else [s for e, s in builder.made.items() if e.op.name == "sigmoid"]
+        inline(builder.lines, builder.symmetric, made)
+        named_products(builder.lines, builder.symmetric)
+        for line in builder.lines.definitions:
+            if line.kind in (ADJOINT, GRADIENT):
+                line.expr = builder.tidied(line.expr)
     builder.settle()
     return builder.lines
 
@@ -312,6 +320,11 @@ class _Builder:
         if not any(facts_of(x) and SYMMETRIC & {*facts_of(x)} for x in topological([e])):
             return e
         return self.normal.of([e])[0]
+
+    def tidied(self, e: Expr) -> Expr:
+        """An adjoint or a gradient with what its terms share in front."""
+        made = sandwiched(e, self.normal.symmetry.holds)
+        return factored(made, self.lines.written)
 
     def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
         """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""

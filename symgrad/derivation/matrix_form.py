@@ -7,6 +7,7 @@ parallel reduction of that graph gives the textbook's products, whatever way the
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -344,7 +345,10 @@ def reduce_graph(
             break
         if changed:
             continue
-        for label in sorted(labels, reverse=True):
+        rows = {x.start for x in edges if x.form.kind in ("name", "index", "sum")}
+        ends = Counter(x for edge in edges for x in (edge.start, edge.end))
+        summed = [x for x in labels if x in rows and ends[x] == 1 and not weights.get(x)]
+        for label in sorted(labels, key=lambda x: (x in summed, x), reverse=True):
             if label < rank:
                 continue
             touching = [x for x in edges if label in (x.start, x.end)]

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from symgrad.core.sizes import Monomial, Size, monomial, number_text
+from symgrad.derivation.constants import recognised
 
 SUPERSCRIPT_T = "ᵀ"
 _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
@@ -31,7 +32,7 @@ class Form:
 
     Kinds: ``name`` (data: text), ``number`` (Monomial), ``slot`` (Slot), ``all`` (the ``:``),
     ``transpose``, ``inverse``, ``power`` (exponent), ``product``, ``hadamard``, ``quotient``
-    (elementwise if data is true), ``kron``, ``scale`` (Monomial), ``sum`` (one Monomial per term),
+    (elementwise if data is true), ``fraction`` (a quotient in front), ``kron``, ``scale`` (Monomial), ``sum`` (one Monomial per term),
     ``call`` (function name), ``parameter`` (text, last in a call), ``index``, ``total`` (Slots), ``indicator``, ``compare`` (sign),
     ``identity`` (size).
     """
@@ -92,6 +93,14 @@ def scaled(c: Monomial, form: Form) -> Form:
         return scaled(c * form.data, form.items[0])
     if form.kind == "number":
         return Form("number", (), c * form.data)
+    if form.kind == "product" and form.items[0].kind == "fraction":
+        front, *rest = form.items
+        top, bottom = front.items
+        below = Monomial(Fraction(1), tuple((x, -p) for x, p in c.powers if p < 0))
+        front = Form("fraction", (top, scaled(below, bottom)))
+        c, form = c * below, Form("product", (front, *rest))
+        if c.is_one:
+            return form
     return Form("scale", (form,), c)
 
 
@@ -141,11 +150,18 @@ def run(step: Step) -> Any:
 ATOM, POSTFIX, PRODUCT, TOTAL, ADD, COMPARE = 6, 5, 3, 2, 1, 0
 
 
+_MARKS = {"transpose": "ᵀ", "inverse": "⁻¹"}
+
+
 @dataclass(slots=True)
 class Printer:
-    """Text of forms under the notation contract; ``letters`` names the index slots."""
+    """Text of forms under the notation contract; ``letters`` names the index slots.
+
+    ``sizes`` are the letters of sizes in declared order.
+    """
 
     letters: Mapping[Slot, str]
+    sizes: Sequence[Size] = ()
 
     def text(self, form: Form) -> str:
         """The text of a formula."""
@@ -164,12 +180,13 @@ class Printer:
         if kind == "all":
             return ":", ATOM
         if kind == "number":
-            return number_form(form.data), ATOM if form.data.number >= 0 else ADD
+            return number_form(form.data, self.sizes), ATOM if form.data.number >= 0 else ADD
         if kind == "identity":
             return f"I({number_form(monomial(form.data))})", ATOM
         if kind in ("transpose", "inverse", "power"):
-            base = yield self._wrapped(form.items[0], ATOM)
-            mark = {"transpose": "ᵀ", "inverse": "⁻¹"}.get(kind) or superscript(form.data)
+            both = kind == "transpose" and form.items[0].kind == "inverse"
+            base = yield self._wrapped(form.items[0].items[0] if both else form.items[0], ATOM)
+            mark = "⁻ᵀ" if both else _MARKS.get(kind) or superscript(form.data)
             if base.endswith(("ᵀ", "⁻¹")):
                 base = f"({base})"
             return base + mark, POSTFIX
@@ -178,7 +195,7 @@ class Printer:
             for k, item in enumerate(form.items):
                 last = k == len(form.items) - 1
                 text, level = yield self._text(item)
-                fine = level >= POSTFIX or (last and item.kind == "total")
+                fine = level >= POSTFIX or (last and item.kind == "total" and not _sums_rows(item))
                 parts.append(text if fine else f"({text})")
             return " ".join(parts), PRODUCT
         if kind == "hadamard":
@@ -192,6 +209,10 @@ class Printer:
             top = top if simple and not form.data else (top if level >= POSTFIX else f"({top})")
             bottom = yield self._wrapped(form.items[1], POSTFIX)
             return f"{top} {'⊘' if form.data else '/'} {bottom}", PRODUCT
+        if kind == "fraction":
+            top = yield self._wrapped(form.items[0], PRODUCT)
+            bottom = yield self._wrapped(form.items[1], POSTFIX)
+            return f"({top}/{bottom})", ATOM
         if kind == "kron":
             parts = []
             for item in form.items:
@@ -243,7 +264,7 @@ class Printer:
         text, level = yield self._text(body)
         fine = level >= POSTFIX or body.kind in ("product", "total", "kron")
         level = ADD if c.number < 0 else PRODUCT
-        return f"{number_form(c)} {text if fine else f'({text})'}", level
+        return f"{number_form(c, self.sizes)} {text if fine else f'({text})'}", level
 
     def _sum(self, form: Form) -> Step:
         parts: list[str] = []
@@ -258,6 +279,12 @@ class Printer:
             else:
                 parts.append(f"{'−' if negative else '+'} {text}")
         return " ".join(parts), ADD
+
+
+def _sums_rows(form: Form) -> bool:
+    """``Σᵢ D[i,:]``, a vector of its own."""
+    inner = form.items[0]
+    return inner.kind == "index" and any(x.kind == "all" for x in inner.items)
 
 
 def superscript(power: Any) -> str:
@@ -279,13 +306,21 @@ def subscript(number: int) -> str:
     return str(number).translate(_SUBSCRIPTS)
 
 
-def number_form(c: Monomial) -> str:
-    """A coefficient: ``2``, ``½``, ``(2/n)``, ``(1/√d)``, ``n d``; negative ones with ``−``."""
+def number_form(c: Monomial, sizes: Sequence[Size] = ()) -> str:
+    """A coefficient: ``2``, ``½``, ``(2/n)``, ``(1/√d)``, ``n d log(2 π)``; negative with ``−``.
+
+    The letters stand in the order of ``sizes``, then of the alphabet.
+    """
     number = c.number
     sign = "−" if number < 0 or (number == 0 and str(number).startswith("-")) else ""
+    powers = declared(c, sizes)
+    over = [_letter(n, p) for n, p in powers if p > 0]
+    under = [_letter(n, -p) for n, p in powers if p < 0]
+    found = recognised(number)
+    if found is not None:
+        number = found[0]
+        (under if found[2] else over).append(found[1].text)
     number = abs(number)
-    over = [_letter(n, p) for n, p in c.powers if p > 0]
-    under = [_letter(n, -p) for n, p in c.powers if p < 0]
     if isinstance(number, Fraction):
         top, bottom = number.numerator, number.denominator
         if not under and number == Fraction(1, 2):
@@ -306,6 +341,12 @@ def number_form(c: Monomial) -> str:
     tail = under[0] if len(under) == 1 else f"({' '.join(under)})"
     head = head if len(over) == 1 else f"({head})"
     return f"{sign}({head}/{tail})"
+
+
+def declared(c: Monomial, sizes: Sequence[Size]) -> list[tuple[str, Fraction]]:
+    """The letters of a coefficient with their exponents, in the order of ``sizes``."""
+    rank = {str(s): k for k, s in enumerate(sizes)}
+    return sorted(c.powers, key=lambda pair: rank.get(pair[0], len(rank)))
 
 
 def _letter(name: str, power: Fraction) -> str:

@@ -66,7 +66,9 @@ _RANK = {"product": 0, "transpose": 1, "name": 1, "index": 1, "call": 2, "indica
 
 
 def weight(form: Form) -> int:
-    """Products, then names, calls, sums."""
+    """Products, then adjoints, names, calls, sums."""
+    if form.kind == "name" and form.data.startswith("δ"):
+        return 0
     return _RANK.get(form.kind, 2)
 
 

@@ -140,22 +140,51 @@ def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
     flat: list[tuple[Monomial, Form]] = []
     for c, form in rows:
         if form.kind == "scale":
-            flat.append((c * form.data, form.items[0]))
-        elif form.kind == "number":
+            c, form = c * form.data, form.items[0]
+        if form.kind == "number":
             flat.append((c * form.data, Form("number", (), ONE)))
+        elif form.kind == "sum" and c.is_one:
+            flat += [_split(k, f) for k, f in zip(form.data, form.items, strict=True)]
         else:
             flat.append((c, form))
     if len(flat) == 1:
         return scaled(*flat[0])
     common = content([c for c, _ in flat])
-    inner = Form(
-        "sum",
-        tuple(
-            Form("number", (), absolute(c / common)) if f.kind == "number" else f for c, f in flat
-        ),
-        tuple(sign_of(c) if f.kind == "number" else c / common for c, f in flat),
-    )
-    return scaled(common, inner)
+    if common.is_one:
+        flat = _grouped(flat)
+    return scaled(common, _sum([(c / common, f) for c, f in flat]))
+
+
+def _split(c: Monomial, form: Form) -> tuple[Monomial, Form]:
+    """A term of a finished sum with the whole coefficient in front."""
+    return (c * form.data, Form("number", (), ONE)) if form.kind == "number" else (c, form)
+
+
+def _sum(terms: list[tuple[Monomial, Form]]) -> Form:
+    """The sum of terms: a number carries its size, the coefficient its sign."""
+    forms = [Form("number", (), absolute(c)) if f.kind == "number" else f for c, f in terms]
+    signs = [sign_of(c) if f.kind == "number" else c for c, f in terms]
+    return Form("sum", tuple(forms), tuple(signs))
+
+
+def _grouped(terms: list[tuple[Monomial, Form]]) -> list[tuple[Monomial, Form]]:
+    """Terms over one size, ``exp(s) / (2 n) − 1 / (2 n)``, as one: ``(1/(2 n)) (exp(s) − 1)``."""
+    groups: list[tuple[Monomial, list[tuple[Monomial, Form]]]] = []
+    for c, form in terms:
+        size = absolute(c)
+        over = any(p < 0 for _, p in c.powers)
+        for common, group in groups if over else ():
+            if common == size:
+                group.append((c, form))
+                break
+        else:
+            groups.append((size, [(c, form)]))
+    found: list[tuple[Monomial, Form]] = []
+    for common, group in groups:
+        sign = common if any(c == common for c, _ in group) else -common
+        whole = (sign, _sum([(c / sign, f) for c, f in group]))
+        found.append(whole if len(group) > 1 else group[0])
+    return found
 
 
 def sign_of(c: Monomial) -> Monomial:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 from symgrad.core.build import (
     CONTRACTION,
     SUM,
     constant_value,
-    contract,
     linear,
-    permute,
     relabelling,
-    scale,
     single_term,
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of
-from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import topological
 from symgrad.derivation.matrix_form import Recogniser
 from symgrad.derivation.notation import Form, name
@@ -132,10 +130,11 @@ def opened(e: Expr) -> list[tuple[Monomial, Expr, Labels]]:
     return found
 
 
-def inline(lines: Lines, finish: Callable[[Expr], Expr]) -> None:
+def inline(lines: Lines, finish: Callable[[Expr], Expr], made: Collection[Expr] = ()) -> None:
     """From the last adjoint to the first: drop the unused, dissolve what one line reads.
 
-    ``finish`` is applied to every line that something was put into.
+    ``finish`` is applied to every line that something was put into.  The values ``made`` by the
+    sweep are dissolved as adjoints are.
     """
     definitions = lines.definitions
     lines.before = list(definitions)
@@ -146,7 +145,7 @@ def inline(lines: Lines, finish: Callable[[Expr], Expr]) -> None:
     gone: set[int] = set()
     for k in range(len(definitions) - 1, -1, -1):
         line = definitions[k]
-        if line.kind != ADJOINT:
+        if line.kind != ADJOINT and line.symbol not in made:
             continue
         uses = readers.get(line.symbol, {})
         total = sum(uses.values())
@@ -175,6 +174,19 @@ def inline(lines: Lines, finish: Callable[[Expr], Expr]) -> None:
         gone.add(k)
         _unread(readers, k, line.expr)
     lines.definitions = [d for k, d in enumerate(definitions) if k not in gone]
+
+
+def in_order(lines: Lines, wanted: Sequence[Expr]) -> None:
+    """Gradients that stand together, in the order asked for, where none of them reads another."""
+    rank = {x: k for k, x in enumerate(wanted)}
+    found: list[Definition] = []
+    for gradient, run in groupby(lines.definitions, lambda d: d.kind == GRADIENT):
+        rows = list(run)
+        made = {d.symbol for d in rows}
+        if gradient and not any(made & _reads(d.expr).keys() for d in rows):
+            rows.sort(key=lambda d: rank[d.of] if d.of is not None else 0)
+        found += rows
+    lines.definitions = found
 
 
 def _unread(readers: dict[Expr, dict[int, int]], k: int, expr: Expr) -> None:
@@ -234,112 +246,20 @@ def _trivial(e: Expr) -> bool:
     )
 
 
-# ------------------------------------------------------------------ reuse
-
-Factor = tuple[Expr, Labels]
-
-
-def reuse(lines: Lines) -> None:
-    """Sums that an earlier line has computed under another name, found and replaced.
-
-    Σⱼ P[i,j] δP[i,j] with δP = δO Vᵀ contains Σⱼ P[i,j] V[j,k], which is O: the sum becomes
-    Σₖ δO[i,k] O[i,k].
-    """
-    known: dict[Expr, Expr] = {}
-    opened: dict[Expr, Expr] = {}
-    for line in lines.definitions:
-        if line.kind in (ADJOINT, WITHIN):
-            found = _reused(line.expr, opened, known)
-            if found is not None and found[0] is not line.expr:
-                new, why, cost = found
-                lines.changes.append(
-                    Change("a sum that has a name", line, line.expr, new, why, cost)
-                )
-                line.expr = new
-            opened[line.symbol] = line.expr
-        if line.kind != GIVEN:
-            known.setdefault(line.expr, line.symbol)
-
-
-Found = tuple[Expr, tuple[tuple[Expr, Expr], ...], str]
-
-
-def _reused(e: Expr, opened: Mapping[Expr, Expr], known: Mapping[Expr, Expr]) -> Found | None:
-    term = single_term(e)
-    c, body = (term[0], term[1]) if term is not None else (ONE, e)
-    if body.op is not CONTRACTION or not body.sums or len(body.args) != 2:
-        return None
-    if term is not None and term[2] != tuple(range(e.ndim)):
-        return None
-    for k in (0, 1):
-        inner = opened.get(body.args[k])
-        if inner is None or inner.op is not CONTRACTION or not inner.sums:
-            continue
-        new = _regrouped(body, k, inner, known)
-        if new is not None:
-            made, hit, cost = new
-            why = ((body.args[k], inner), hit)
-            return (made if c.is_one else scale(c, made)), why, cost
-    return None
-
-
-def _regrouped(
-    body: Expr, k: int, inner: Expr, known: Mapping[Expr, Expr]
-) -> tuple[Expr, tuple[Expr, Expr], str] | None:
-    """``body`` with its factor ``k`` opened, where a group of factors has a name."""
-    table: dict[int, int] = dict(enumerate(body.params[0][k]))
-    fresh = 1 + max(x for ls in body.params[0] for x in ls)
-    factors: list[Factor] = [(body.args[1 - k], body.params[0][1 - k])]
-    for a, ls in zip(inner.args, inner.params[0], strict=True):
-        row: list[int] = []
-        for x in ls:
-            if x >= 0 and x not in table:
-                table[x] = fresh
-                fresh += 1
-            row.append(table[x] if x >= 0 else -1)
-        factors.append((a, tuple(row)))
-    rank = body.ndim
-    sizes: dict[int, Size] = {x: a.shape[j] for a, ls in factors for j, x in enumerate(ls)}
-    for label in sorted({x for _, ls in factors for x in ls if x >= rank}):
-        group = [f for f in factors if label in f[1]]
-        rest = [f for f in factors if label not in f[1]]
-        if len(group) < 2 or not rest:
-            continue
-        outside = {x for _, ls in rest for x in ls} | set(range(rank))
-        kept = sorted({x for _, ls in group for x in ls if x in outside and x >= 0})
-        hit = _named(group, kept, known)
-        if hit is None:
-            continue
-        whole = [*rest, hit]
-        new = contract([a for a, _ in whole], [ls for _, ls in whole], range(rank))
-        counts = _counts(whole, sizes)
-        before = _counts(list(zip(body.args, body.params[0], strict=True)), {})
-        letters = counts.powers or before.powers
-        if new is not body and (letters or counts.number <= before.number):
-            expr = next(e for e, s in known.items() if s is hit[0])
-            return new, (hit[0], expr), f"{before} → {counts}"
-    return None
-
-
-def _named(group: list[Factor], kept: list[int], known: Mapping[Expr, Expr]) -> Factor | None:
-    made = contract([a for a, _ in group], [ls for _, ls in group], kept)
-    if made in known:
-        return known[made], tuple(kept)
-    if len(kept) == 2 and (turned := permute(made, (1, 0))) in known:
-        return known[turned], (kept[1], kept[0])
-    return None
-
-
-def _counts(factors: list[Factor], sizes: Mapping[int, Size]) -> Monomial:
-    """How many products a sum takes; where letters cannot tell, a value that exists is worth it."""
-    extents = dict(sizes) or {x: a.shape[j] for a, ls in factors for j, x in enumerate(ls)}
-    total = Monomial(ONE.number)
-    for x in {x for _, ls in factors for x in ls if x >= 0}:
-        total = total * extents[x]
-    return total
-
-
 __all__ = [
-    "ADJOINT", "FORWARD", "GIVEN", "GRADIENT", "WITHIN", "Definition", "Lines", "Use", "flat",
-    "inline", "is_symmetric", "opened", "replaced", "reuse",
-]  # fmt: skip
+    "ADJOINT",
+    "FORWARD",
+    "GIVEN",
+    "GRADIENT",
+    "WITHIN",
+    "Change",
+    "Definition",
+    "Lines",
+    "Use",
+    "flat",
+    "in_order",
+    "inline",
+    "is_symmetric",
+    "opened",
+    "replaced",
+]

@@ -96,7 +96,7 @@ def _inverses_named(value: Expr, x: Expr) -> tuple[Expr, dict[Expr, Expr]]:
         if not (node.op.name == "inv" or reciprocal) or x in leaves([node]):
             return node
         inner = node.args[0]
-        facts = tuple(f for f in facts_of(inner) if f == "symmetric")
+        facts = ("symmetric",) if _is_symmetric(inner) else ()
         number = NAMED - len(back)
         made = symbol(f"P{len(back)}", node.shape, node.dtype, number=number, facts=facts)
         back[made] = node
@@ -122,7 +122,11 @@ def _symmetric(e: Expr) -> Expr:
 
 
 def _ascending(a: Expr, labels: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(labels)) if "symmetric" in facts_of(a) else labels
+    return tuple(sorted(labels)) if _is_symmetric(a) else labels
+
+
+def _is_symmetric(a: Expr) -> bool:
+    return bool({"symmetric", "spd"} & {*facts_of(a)})
 
 
 def _cancelled(m: LinearMap, g: Expr) -> Solution | None:
@@ -163,7 +167,7 @@ def _moved(
     if labels == (0, 1) and outputs == 1 and 0 in at:
         if at[0] == 0:
             return {0: at[1]}
-        return {0: at[0]} if "symmetric" in facts_of(p) else None
+        return {0: at[0]} if _is_symmetric(p) else None
     return None
 
 

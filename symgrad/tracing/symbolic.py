@@ -143,10 +143,10 @@ def derive(
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
     if not hessian and not steps:
-        made = derivation_of(label, e, wanted, inputs, written, chosen)
+        made = derivation_of(label, e, wanted, inputs, written, chosen, asked=wrt is not None)
         made.rewrites = rewrites
         return made
-    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
+    lines = derive_lines([(label, e)], wanted, inputs, written, chosen, further=True)
     moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
     return _second.SecondOrder(lines, inputs, e, wanted, moving)
 
