@@ -28,7 +28,7 @@ CASES = {
     "several outputs": (((X @ W - Y) ** 2).sum(), [W], "W⁺ = (Xᵀ X)⁻¹ Xᵀ Y"),
     "ridge": (((X @ w - y) ** 2).sum() + lam * (w @ w), [w], "w⁺ = (λ I(d) + Xᵀ X)⁻¹ Xᵀ y"),
     "weights": ((x * (X @ w - y) ** 2).sum(), [w], "w⁺ = (Xᵀ diag(x) X)⁻¹ Xᵀ (x ⊙ y)"),
-    "an intercept": (((X @ w + b - y) ** 2).sum(), [w, b], "w⁺ = −(Xᵀ X)⁻¹ Xᵀ (b⁺ − y)"),
+    "an intercept": (((X @ w + b - y) ** 2).sum(), [w, b], "w⁺ = (Xᵀ X)⁻¹ Xᵀ (y − b⁺)"),
     "the intercept first": (((X @ w + b - y) ** 2).sum(), [b, w],
                             "b⁺ = −(1/n) Σᵢ ((X w⁺)[i] − y[i])"),
     "one factor": (FACTORS, [U], "U⁺ = M V (Vᵀ V)⁻¹"),
