@@ -94,14 +94,14 @@ def apply_map(
     """An elementwise op on arguments placed at ``labels`` of the result.
 
     Moves of axes are absorbed by the labels; of a single argument they are pulled outside, so that
-    the function is computed once per value.
+    the function is computed once per value (a diagonal stays inside: it has fewer).
     """
     rows: list[Labels] = []
     inner_args: list[Expr] = []
     for e, ls in zip(args, labels, strict=True):
         labels_here = tuple(-1 if e.shape[k] == 1 else x for k, x in enumerate(ls))
         moved = relabelling(e)
-        if moved is not None:
+        if moved is not None and (len(args) > 1 or _once_each(moved)):
             labels_here = tuple(labels_here[x] if x >= 0 else -1 for x in moved)
             e = e.args[0]
         number = constant_value(e)
@@ -119,6 +119,12 @@ def apply_map(
             return node
         return contract([node], [rows[0]], range(len(shape)), dict(enumerate(shape)), dtype)
     return intern(op, tuple(inner_args), (tuple(rows), shape, statics), shape, dtype)
+
+
+def _once_each(labels: Labels) -> bool:
+    """Does every axis stand once?"""
+    kept = [x for x in labels if x >= 0]
+    return len(kept) == len(set(kept))
 
 
 def _map_dtype(op: Op, args: Sequence[Expr], statics: tuple[Any, ...]) -> DType:

@@ -13,6 +13,7 @@ from functools import lru_cache
 from symgrad_codegen.lazy import lazy
 
 from symgrad.core.build import CONTRACTION, DELTA, contract
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
@@ -40,30 +41,49 @@ def paired(e: Expr, sizes: Mapping[str, int]) -> Expr:
     widest = max(len({x for x in ls if x >= 0}) for ls in labels)
     if len({x for ls in labels for x in ls if x >= 0}) == widest:
         return e
+    factors = list(zip(e.args, labels, strict=True))
+    return in_pairs(factors, range(e.ndim), extents_of(e), e.dtype, sizes)
+
+
+def extents_of(e: Expr) -> dict[int, Size]:
+    """The size of every label of a contraction, the summed ones too."""
     extents: dict[int, Size] = dict(enumerate(e.shape))
-    for a, ls in zip(e.args, labels, strict=True):
+    for a, ls in zip(e.args, e.params[0], strict=True):
         extents.update({x: a.shape[k] for k, x in enumerate(ls) if x >= 0})
-    numbers = tuple(sorted((x, extent_of(s, sizes)) for x, s in extents.items()))
-    path, _ = path_of(labels, range(len(e.shape)), numbers)
-    operands: list[tuple[Expr, Labels]] = list(zip(e.args, labels, strict=True))
+    return extents
+
+
+def in_pairs(
+    factors: Sequence[tuple[Expr, Labels]],
+    out: Sequence[int],
+    extents: Mapping[int, Size],
+    dtype: DType,
+    sizes: Mapping[str, int],
+) -> Expr:
+    """``Σ Π factors`` with its axes at ``out``, two factors at a time in the cheapest order."""
+    operands = list(factors)
+    labels = tuple(ls for _, ls in factors)
+    path, _ = path_of(labels, tuple(out), numbered(extents, sizes))
     for step in path:
         chosen = [operands[k] for k in step]
         operands = [o for k, o in enumerate(operands) if k not in step]
-        if not operands:
-            out = tuple(range(len(e.shape)))
-        else:
-            needed = set(range(len(e.shape))) | {x for _, ls in operands for x in ls}
+        if operands:
+            needed = {*out, *(x for _, ls in operands for x in ls)}
             seen = dict.fromkeys(x for _, ls in chosen for x in ls if x >= 0)
-            out = tuple(x for x in seen if x in needed)
-        part = contract(
-            [a for a, _ in chosen],
-            [ls for _, ls in chosen],
-            out,
-            {x: extents[x] for x in out},
-            e.dtype,
-        )
-        operands.append((part, out))
+            kept: Sequence[int] = tuple(x for x in seen if x in needed)
+        else:
+            kept = out
+        shape = {x: extents[x] for x in kept}
+        part = contract([a for a, _ in chosen], [ls for _, ls in chosen], kept, shape, dtype)
+        operands.append((part, tuple(kept)))
     return operands[0][0]
+
+
+def numbered(
+    extents: Mapping[int, Size], sizes: Mapping[str, int]
+) -> tuple[tuple[int, int], ...]:
+    """(label, extent as a number) of all labels."""
+    return tuple(sorted((x, extent_of(s, sizes)) for x, s in extents.items()))
 
 
 def extent_of(size: Size, sizes: Mapping[str, int]) -> int:

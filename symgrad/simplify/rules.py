@@ -11,6 +11,7 @@ from symgrad.core.build import (
     CONTRACTION,
     ONE,
     SUM,
+    cast,
     constant_value,
     contract,
     elementwise,
@@ -21,9 +22,11 @@ from symgrad.core.build import (
     scale,
     terms_of,
 )
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels, symbol
 from symgrad.core.sizes import Monomial, letter
 from symgrad.ops.axis import along, expanded
+from symgrad.ops.index import ONEHOT, onehot
 from symgrad.simplify.engine import Procedure, Rule
 
 
@@ -78,8 +81,22 @@ def _ratio_example() -> tuple[Expr, Expr]:
     return product(y, _f("exp", x), _f("sigmoid", -x)), product(y, _f("sigmoid", x))
 
 
-def _sample(name: str) -> Expr:
-    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
+def onehot_cast(node: Expr) -> Expr | None:
+    """One-hot rows in another type are one-hot rows of that type."""
+    if node.op.name != "cast" or node.args[0].op is not ONEHOT:
+        return None
+    inner = node.args[0]
+    return onehot(inner.args[0], inner.params[0], node.dtype)
+
+
+def _onehot_example() -> tuple[Expr, Expr]:
+    y, size = _sample("y", dtypes.int64), letter("k")
+    left = cast(onehot(y, size, dtypes.int64), dtypes.float64)
+    return left, onehot(y, size, dtypes.float64)
+
+
+def _sample(name: str, dtype: DType = dtypes.float64) -> Expr:
+    return symbol(name, (letter("n"),), dtype, number=-1)
 
 
 STABLE: tuple[Rule | Procedure, ...] = (
@@ -129,6 +146,7 @@ STABLE: tuple[Rule | Procedure, ...] = (
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
+    Procedure("one-hot rows in another type", onehot_cast, _onehot_example),
     Rule(
         "log of the logistic function",
         lambda x: _f("log", _f("sigmoid", x)),

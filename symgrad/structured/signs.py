@@ -5,6 +5,7 @@ from __future__ import annotations
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, terms_of
 from symgrad.core.expr import SYMBOL, Expr, facts_of
 from symgrad.core.traverse import topological
+from symgrad.structured.kernels import semidefinite
 from symgrad.structured.terms import Term
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh"})
@@ -96,10 +97,11 @@ def _bounded_leaf(e: Expr) -> bool:
     return e.op.name in UNIT or e.op.name in SIGNED
 
 
-def term_definite(t: Term, outputs: int) -> int:
+def term_definite(t: Term, outputs: int, kernels: bool = True) -> int:
     """ABOVE if a term is a positive definite matrix, ZERO if semidefinite, else NEVER.
 
-    ``Σ w a aᵀ`` with w ≥ 0 is semidefinite; so is what mirrors itself from rows to columns.
+    ``Σ w a aᵀ`` with w ≥ 0 is semidefinite; so is what mirrors itself from rows to columns, and so
+    are ``kernels``, functions of the entries of such matrices.
     """
     if t.coefficient.number <= 0:
         return NEVER
@@ -109,6 +111,7 @@ def term_definite(t: Term, outputs: int) -> int:
         return NEVER
     rows: list[tuple[Expr, tuple[int, ...]]] = []
     columns: list[tuple[Expr, tuple[int, ...]]] = []
+    weights: dict[tuple[Expr, tuple[int, ...]], int] = {}
     sign = ABOVE
     shared = set(name.values())
     for e, ls in t.others():
@@ -116,15 +119,22 @@ def term_definite(t: Term, outputs: int) -> int:
         out = any(0 <= x < outputs and x not in shared for x in ls)
         into = any(outputs <= x < rank for x in ls)
         if out and into:
-            if {"spd"} & set(facts_of(e)) and ls[0] + outputs == ls[1] and len(ls) == 2:
+            if len(ls) != 2 or abs(ls[1] - ls[0]) != outputs:
+                return NEVER
+            if {"spd"} & set(facts_of(e)):
                 continue
-            return NEVER
+            if not kernels or not semidefinite(e, _bare):
+                return NEVER
+            sign = ZERO
+            continue
         if out:
             rows.append((e, ls))
         elif into:
             columns.append((e, tuple(x - outputs if outputs <= x < rank else x for x in ls)))
         else:
-            sign = min(sign, sign_of(e))
+            weights[(e, ls)] = weights.get((e, ls), 0) + 1
+    for (e, _), times in weights.items():
+        sign = min(sign, sign_of(e) if times % 2 else max(sign_of(e), ZERO))
     rows.sort(key=lambda f: (f[0].digest, f[1]))
     columns.sort(key=lambda f: (f[0].digest, f[1]))
     if rows != columns or not sign:
@@ -133,6 +143,11 @@ def term_definite(t: Term, outputs: int) -> int:
     covered = shared | {x for e, ls in t.others() if {"spd"} & set(facts_of(e)) for x in ls}
     whole = whole and set(range(outputs)) <= covered
     return sign if whole else ZERO
+
+
+def _bare(t: Term) -> int:
+    """The same of a term in the exponent of a kernel."""
+    return term_definite(t, 1, kernels=False)
 
 
 def definite(terms: list[Term], outputs: int) -> int:

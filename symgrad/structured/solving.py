@@ -28,11 +28,12 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, shape_text, size_product
 from symgrad.errors import ShapeError
+from symgrad.ops.matrix import diagonal
 from symgrad.ops.structure import reshape
 from symgrad.structured.groups import Group, entries, system_of
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.products import product_of
-from symgrad.structured.systems import log_of
+from symgrad.structured.systems import Woodbury, log_of
 from symgrad.structured.terms import Factor, Term
 
 
@@ -45,9 +46,9 @@ class Plan:
     front: Expr | None
 
     def solve(self, b: Expr) -> Expr:
-        """x with map x = b, in the shape of the columns."""
+        """x with map x = b, in the shape of the columns; further axes of ``b`` stay behind."""
         m = self.map
-        if b.shape != m.out_shape:
+        if b.shape[: m.outputs] != m.out_shape:
             raise ShapeError(
                 f"solve: the right-hand side is {shape_text(b.shape)}, but the rows are "
                 f"{shape_text(m.out_shape)}"
@@ -55,6 +56,23 @@ class Plan:
         for group in self.groups:
             b = _along(group, b)
         return b if self.front is None else product(b, power(self.front, -1))
+
+    def inverse(self) -> Expr | None:
+        """The inverse of a map over one axis, where it is a diagonal and few columns."""
+        if self.map.outputs != 1 or len(self.groups) > 1:
+            return None
+        if not self.groups:
+            eye = delta(self.map.out_shape[0], self.map.expr.dtype)
+            return eye if self.front is None else product(power(self.front, -1), eye)
+        (group,) = self.groups
+        if not group.core:
+            found = diagonal(power(group.diagonal(group.batch), -1))
+        else:
+            system = system_of(group)
+            if not isinstance(system, Woodbury):
+                return None
+            found = system.inverse()
+        return found if self.front is None else product(power(self.front, -1), found)
 
     def text(self) -> str:
         """What is solved, group by group."""
@@ -69,6 +87,11 @@ class Plan:
 
     def logdet(self) -> Expr:
         """log det; NaN where the determinant is negative."""
+        total, sign = self.log()
+        return total if sign is None else total + elementwise("log", sign)
+
+    def log(self) -> tuple[Expr, Expr | None]:
+        """log |det| and the sign of det; None for a sign that is + for certain."""
         m = self.map
         found = [system_of(g).log() if g.core else log_of(g.diagonal(g.batch)) for g in self.groups]
         times = [_copies(g) for g in self.groups]
@@ -78,10 +101,10 @@ class Plan:
         total = _sum([scale(ONE * t, log) for t, (log, _) in zip(times, found, strict=True)], m)
         signs = [(t, odd) for t, (_, odd) in zip(times, found, strict=True) if odd is not None]
         if not signs:
-            return total
+            return total, None
         negative = _sum([scale(ONE * t, odd) for t, odd in signs], m)
         odd = elementwise("remainder", negative, constant(2, m.expr.dtype))
-        return total + elementwise("log", 1 - scale(2, odd))
+        return total, 1 - scale(2, odd)
 
 
 def _copies(g: Group) -> Size:

@@ -25,7 +25,7 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS
 from symgrad.core.sizes import size_product
 from symgrad.ops.banded import tridiagonal_solve
-from symgrad.ops.matrix import cholesky, identity, slogdet, transposed
+from symgrad.ops.matrix import cholesky, diagonal, identity, slogdet, transposed
 from symgrad.structured.signs import sign_of
 
 Log = tuple[Expr, "Expr | None"]
@@ -101,6 +101,13 @@ class Woodbury:
             small = inner.solve(middle)
         return start - product(inverse, matmul(self.left, small))
 
+    def inverse(self) -> Expr:
+        """``D⁻¹ − (D⁻¹ U) (I + V D⁻¹ U)⁻¹ (V D⁻¹)``."""
+        inverse = power(self.d, -1)
+        left = product(unsqueeze(inverse, [inverse.ndim]), self.left)
+        right = product(self.right, unsqueeze(inverse, [inverse.ndim - 1]))
+        return diagonal(inverse) - matmul(left, self._inner().solve(right))
+
     def log(self) -> Log:
         """By the determinant lemma."""
         outer, odd = log_of(self.d)
@@ -134,9 +141,9 @@ class Tridiagonal:
 def log_of(d: Expr) -> Log:
     """Of a diagonal."""
     every = range(d.ndim)
-    size = reduce_sum(elementwise("log", elementwise("abs", d)), every)
     if sign_of(d):
-        return size, None
+        return reduce_sum(elementwise("log", d), every), None
+    size = reduce_sum(elementwise("log", elementwise("abs", d)), every)
     if constant_value(d) is not None:
         return size, constant(size_product(d.shape), d.dtype)
     below = cast(elementwise("lt", d, constant(0, d.dtype)), d.dtype)

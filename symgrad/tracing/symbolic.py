@@ -31,6 +31,8 @@ from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
 from symgrad.simplify import GROUPS, rewrite, simplify
+from symgrad.simplify.cheaper import cheaper
+from symgrad.structured.matrices import by_structure
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
@@ -183,7 +185,7 @@ class Compiled:
         written = Written()
         with listening(written.note):
             exprs = [t.expr() for t in outputs]
-        exprs = simplify(exprs)
+        exprs = cheaper(by_structure(simplify(exprs)))
         found = leaves(exprs)
         found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found

@@ -1,0 +1,260 @@
+"""Products opened into one another where the whole is much less work, for what runs.
+
+``A B C v`` goes from the right, ``tr(A B)`` is a sum of entrywise products, ``Σₐᵦ (uₐ vᵦ)²`` is
+``‖u‖² ‖v‖²``; a product distributes over a sum whose terms have fewer axes or a δ,
+``Σⱼ (xᵢ − xⱼ) = n xᵢ − Σⱼ xⱼ``, if it is linear in that sum: squares are never opened, so nothing
+cancels that did not cancel before.  All are identities of real numbers; the order of rounding
+changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from symgrad.core.build import CONTRACTION, DELTA, ONE, SUM, Term, contract, linear, scale, terms_of
+from symgrad.core.dtypes import DType
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import Monomial, Size
+from symgrad.core.traverse import topological, users
+from symgrad.lower.pairs import extent_of, extents_of, in_pairs, numbered, path_of
+
+LESS = 0.5
+"""A form is taken if it needs less than this share of the work."""
+WIDEST = 8
+"""Factors up to which a product is opened."""
+MOST = 8
+"""Terms up to which a product is distributed over a sum."""
+
+
+@dataclass(slots=True)
+class Product:
+    """``coefficient · Σ Π factors`` over every label that is not in ``out``."""
+
+    factors: list[tuple[Expr, Labels]]
+    out: tuple[int, ...]
+    extents: dict[int, Size]
+    dtype: DType
+
+    def fresh(self, size: Size) -> int:
+        """A new label of this size."""
+        label = 1 + max(self.extents, default=-1)
+        self.extents[label] = size
+        return label
+
+
+@dataclass(slots=True)
+class Form:
+    """A way to compute a product: what it costs, what it makes superfluous, how it is built."""
+
+    cost: float
+    saved: float
+    products: list[tuple[Monomial, Product]]
+
+
+@dataclass(slots=True)
+class Cheaper:
+    """One pass over the graph below some roots; ``sizes`` gives letters a value."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    uses: dict[Expr, int] = field(default_factory=dict[Expr, int])
+    sums: set[Expr] = field(default_factory=set[Expr])  # made by distributing
+
+    def of(self, roots: Sequence[Expr]) -> list[Expr]:
+        """``roots`` with products opened where that is less work, jointly."""
+        order = topological(roots)
+        counts = users(order)
+        new: dict[Expr, Expr] = {}
+        for node in order:
+            args = tuple(new[a] for a in node.args)
+            same = all(a is b for a, b in zip(args, node.args, strict=True))
+            made = new[node] = self.node(node if same else node.func(*args))
+            self.uses[made] = self.uses.get(made, 0) + max(counts[node], 1)
+        return [new[r] for r in roots]
+
+    def node(self, e: Expr) -> Expr:
+        """A product in its cheapest form, the terms of opened sums side by side."""
+        if e.op is SUM and any(a in self.sums for a in e.args):
+            return self.flat(e)
+        if e.op.name == "detach":  # nothing is differentiated any more
+            return e.args[0]
+        if e.op is not CONTRACTION or not any(a.op in (CONTRACTION, SUM) for a in e.args):
+            return e
+        factors = list(zip(e.args, e.params[0], strict=True))
+        start = Product(factors, tuple(range(e.ndim)), extents_of(e), e.dtype)
+        before = self.cost(start)
+        best: Form | None = None
+        for form in self.forms(start, 2):
+            less = form.cost < LESS * (before + form.saved)
+            if less and (best is None or form.cost - form.saved < best.cost - best.saved):
+                best = form
+        return e if best is None else self.built(best, e)
+
+    def forms(self, p: Product, depth: int) -> list[Form]:
+        """The ways to compute a product: opened, and distributed over a sum."""
+        found: list[Form] = []
+        for shared in (False, True):
+            q, saved = self.opened(p, shared)
+            found.append(Form(self.cost(q), saved, [(ONE, q)]))
+            if depth:
+                found += [
+                    self.distributed(q, k, saved, depth)
+                    for k, (e, _) in enumerate(q.factors)
+                    if self.distributes(q, e)
+                ]
+        return found
+
+    def opened(self, p: Product, shared: bool) -> tuple[Product, float]:
+        """The products inside a product dissolved in it, and the work that is superfluous then."""
+        q = Product([], p.out, dict(p.extents), p.dtype)
+        saved = 0.0
+        queue = list(p.factors[::-1])
+        while queue:
+            e, ls = queue.pop()
+            room = len(queue) + len(q.factors) + len(e.args) <= WIDEST
+            uses = self.uses.get(e, 1)
+            if e.op is not CONTRACTION or not e.args or not room or (uses > 1 and not shared):
+                q.factors.append((e, ls))
+                continue
+            saved += self.work(e) / uses
+            queue += self.entered(q, e, ls)[::-1]
+        return _renamed(q), saved
+
+    def entered(self, q: Product, e: Expr, labels: Labels) -> list[tuple[Expr, Labels]]:
+        """The factors of a product that stands at these labels."""
+        table = dict(enumerate(labels))
+        rows: list[tuple[Expr, Labels]] = []
+        for a, ls in zip(e.args, e.params[0], strict=True):
+            for axis, x in enumerate(ls):
+                if x >= 0 and x not in table:
+                    table[x] = q.fresh(a.shape[axis])
+            rows.append((a, tuple(table[x] if x >= 0 else -1 for x in ls)))
+        return rows
+
+    def distributes(self, q: Product, e: Expr) -> bool:
+        """Is it a sum of terms that are simpler than itself, of which the product has one?"""
+        if e.op is not SUM or not 2 <= len(e.args) <= MOST:
+            return False
+        if sum(f is e for f, _ in q.factors) > 1:
+            return False
+        return any(
+            len(set(ls) - {-1}) < e.ndim or (a.op is CONTRACTION and _thin(a, self.sizes))
+            for _, a, ls in terms_of(e)
+        )
+
+    def distributed(self, q: Product, k: int, saved: float, depth: int) -> Form:
+        """Term by term, each in its cheapest form."""
+        e, place = q.factors[k]
+        entries = self.extent(e.shape)
+        saved += entries * len(e.args) / self.uses.get(e, 1)
+        cost = self.extent(tuple(q.extents[x] for x in q.out)) * (len(e.args) - 1)
+        products: list[tuple[Monomial, Product]] = []
+        for c, a, ls in terms_of(e):
+            row = tuple(place[x] if x >= 0 else -1 for x in ls)
+            factors = [*q.factors[:k], (a, row), *q.factors[k + 1 :]]
+            term = Product(factors, q.out, dict(q.extents), q.dtype)
+            best = min(self.forms(term, depth - 1), key=lambda form: form.cost - form.saved)
+            cost += best.cost
+            saved += best.saved
+            products += [(c * d, x) for d, x in best.products]
+        return Form(cost, saved, products)
+
+    def built(self, form: Form, e: Expr) -> Expr:
+        """The expression of a form."""
+        parts = [(c, self.paired(x), tuple(range(e.ndim))) for c, x in form.products]
+        made = linear(parts, e.shape, e.dtype)
+        if made.op is SUM and len(made.args) > 1:
+            self.sums.add(made)
+        return made
+
+    def flat(self, e: Expr) -> Expr:
+        """A sum with the opened sums in it dissolved: like terms meet."""
+        rows: list[Term] = []
+        for c, a, ls in terms_of(e):
+            if a not in self.sums or self.uses.get(a, 1) > 1:
+                rows.append((c, a, ls))
+                continue
+            for d, b, inner in terms_of(a):
+                rows.append((c * d, b, tuple(ls[x] if x >= 0 else -1 for x in inner)))
+        return linear(rows, e.shape, e.dtype)
+
+    def paired(self, p: Product) -> Expr:
+        """A product two factors at a time; a label that nothing carries counts its size."""
+        eyes = [f for f in p.factors if f[0].op is DELTA]
+        rest = [f for f in p.factors if f[0].op is not DELTA]
+        carried = {x for _, ls in p.factors for x in ls}
+        coefficient = ONE
+        for x, size in p.extents.items():
+            if x not in carried and x not in p.out:
+                coefficient = coefficient * size
+        extents = {x: s for x, s in p.extents.items() if x in carried or x in p.out}
+        if not eyes and rest:
+            return scale(coefficient, in_pairs(rest, p.out, extents, p.dtype, self.sizes))
+        inner = tuple(x for x in p.out if any(x in ls for _, ls in rest))
+        parts = [(e, ls) for e, ls in eyes]
+        if rest:
+            held = {x: s for x, s in extents.items() if any(x in ls for _, ls in rest)}
+            parts.append((in_pairs(rest, inner, held, p.dtype, self.sizes), inner))
+        shape = {x: extents[x] for x in p.out}
+        whole = contract([e for e, _ in parts], [ls for _, ls in parts], p.out, shape, p.dtype)
+        return scale(coefficient, whole)
+
+    # ------------------------------------------------------------------ work
+
+    def extent(self, shape: Sequence[Size]) -> float:
+        """How many entries."""
+        return float(prod(extent_of(s, self.sizes) for s in shape))
+
+    def cost(self, p: Product) -> float:
+        """Operations of a product in its cheapest order; δ costs nothing."""
+        factors = [f for f in p.factors if f[0].op is not DELTA]
+        labels = tuple(ls for _, ls in factors)
+        if len(labels) < 2:
+            summed = {x for ls in labels for x in ls} - {*p.out, -1}
+            return self.extent(factors[0][0].shape) if summed else 0.0
+        return path_of(labels, p.out, numbered(p.extents, self.sizes))[1]
+
+    def work(self, e: Expr) -> float:
+        """Operations of one product as it stands."""
+        factors = list(zip(e.args, e.params[0], strict=True))
+        return self.cost(Product(factors, tuple(range(e.ndim)), extents_of(e), e.dtype))
+
+
+def _renamed(p: Product) -> Product:
+    """A δ with a summed label renames it; those between two axes of the result stay."""
+    factors = list(p.factors)
+    changed = True
+    while changed:
+        changed = False
+        for k, (e, ls) in enumerate(factors):
+            if e.op is not DELTA or -1 in ls:
+                continue
+            gone, stays = ls if ls[1] in p.out else ls[::-1]
+            if gone in p.out and gone != stays:
+                continue
+            del factors[k]
+            table = {gone: stays}
+            factors = [(f, tuple(table.get(x, x) for x in row)) for f, row in factors]
+            if gone != stays:
+                del p.extents[gone]
+            changed = True
+            break
+    p.factors = factors
+    return p
+
+
+def _thin(e: Expr, sizes: Mapping[str, int]) -> bool:
+    """Has a product a δ, or fewer entries in its factors than in itself?"""
+    if any(a.op is DELTA for a in e.args):
+        return True
+    total = prod(extent_of(s, sizes) for s in e.shape)
+    return sum(prod(extent_of(s, sizes) for s in a.shape) for a in e.args) < LESS * total
+
+
+def cheaper(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
+    """``roots`` with products opened into one another where that is much less work, jointly."""
+    return Cheaper(dict(sizes or {})).of(roots)
+
+
+__all__ = ["cheaper"]

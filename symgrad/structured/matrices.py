@@ -1,0 +1,168 @@
+"""solve, inverse and determinant of a matrix by its structure, for what runs.
+
+``A⁻¹ b`` is a solve; a matrix that is positive definite for certain is factored by Cholesky, once
+for all that is asked of it; ``D + U V`` with a positive diagonal goes by Woodbury, its determinant
+by Sylvester's theorem, where U has fewer columns than rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+from symgrad.core.build import CONTRACTION, SUM, constant, contract, permute
+from symgrad.core.expr import Expr, Labels, apply
+from symgrad.core.op import OPS
+from symgrad.core.traverse import topological, transform, users
+from symgrad.lower.pairs import extent_of, extents_of
+from symgrad.ops.outputs import PROJECT
+from symgrad.ops.structure import reshape
+from symgrad.structured.groups import system_of
+from symgrad.structured.operator import LinearMap
+from symgrad.structured.signs import ABOVE, sign_of
+from symgrad.structured.solving import Plan, plan
+from symgrad.structured.systems import Dense, Woodbury
+
+
+@dataclass(slots=True)
+class ByStructure:
+    """One pass over the graph below some roots; ``sizes`` gives letters a value."""
+
+    sizes: Mapping[str, int] = field(default_factory=dict[str, int])
+    plans: dict[Expr, Plan | None] = field(default_factory=dict[Expr, "Plan | None"])
+    thin: set[Expr] = field(default_factory=set[Expr])
+
+    def of(self, roots: Sequence[Expr]) -> list[Expr]:
+        """``roots`` with their systems solved by structure, jointly."""
+        order = topological(roots)
+        if not any(e.op.family == "matrix" for e in order):
+            return list(roots)
+        self.thin = self._thin(order)
+        new = transform(roots, self.product)
+        roots = [new[r] for r in roots]
+        new = transform(roots, self.node)
+        return [new[r] for r in roots]
+
+    # ------------------------------------------------------------------ inverses in products
+
+    def _thin(self, order: Sequence[Expr]) -> set[Expr]:
+        """The matrices whose inverse is only multiplied with what has fewer columns."""
+        count = users(order)
+        found = {e: 0 for e in order if e.op.name == "inv" and e.ndim == 2}
+        for e in order:
+            for k, a in enumerate(e.args):
+                if a in found and self._column(e, k) is not None:
+                    found[a] += 1
+        return {e.args[0] for e, times in found.items() if times == count[e]}
+
+    def _column(self, e: Expr, k: int) -> tuple[int, int] | None:
+        """(side of the inverse, the factor beside it) where a product has A⁻¹ times few columns."""
+        if e.op is not CONTRACTION:
+            return None
+        labels = e.params[0]
+        for side in (1, 0):
+            x = labels[k][side]
+            at = [j for j, ls in enumerate(labels) if x in ls]
+            others = [j for j in at if j != k]
+            if x < e.ndim or labels[k].count(x) > 1 or len(others) != 1:
+                continue
+            (j,) = others
+            rest = [y for y in labels[j] if y != x]
+            if labels[j].count(x) > 1 or labels[k][1 - side] in rest or -1 in rest:
+                continue
+            size = extents_of(e)[x]
+            columns = prod(extent_of(extents_of(e)[y], self.sizes) for y in rest)
+            if columns < extent_of(size, self.sizes):
+                return side, j
+        return None
+
+    def product(self, e: Expr) -> Expr:
+        """``A⁻¹ b`` as a solve."""
+        for k, a in enumerate(e.args):
+            if a.op.name != "inv" or a.ndim != 2:
+                continue
+            found = self._column(e, k)
+            if found is None:
+                continue
+            matrix = a.args[0]
+            if matrix not in self.thin and not self._certain(matrix):
+                continue
+            side, j = found
+            return self.product(self._solved(e, k, side, j))
+        return e
+
+    def _solved(self, e: Expr, k: int, side: int, j: int) -> Expr:
+        """A product with A⁻¹ and the factor beside it as one solve."""
+        labels: Sequence[Labels] = e.params[0]
+        matrix, b = e.args[k].args[0], e.args[j]
+        x, y = labels[k][side], labels[k][1 - side]
+        if side == 0 and not self._symmetric(matrix):
+            matrix = permute(matrix, (1, 0))
+        at = labels[j].index(x)
+        order = [at, *(axis for axis in range(b.ndim) if axis != at)]
+        moved = permute(b, order)
+        flat = reshape(moved, (b.shape[at], -1 if b.ndim > 1 else 1))
+        solved = reshape(apply(OPS["solve"], (matrix, flat)), moved.shape)
+        row = (y, *(labels[j][axis] for axis in order[1:]))
+        rest = [i for i in range(len(e.args)) if i not in (j, k)]
+        args = [*(e.args[i] for i in rest), solved]
+        rows = [*(labels[i] for i in rest), row]
+        return contract(args, rows, range(e.ndim), dict(enumerate(e.shape)), e.dtype)
+
+    # ------------------------------------------------------------------ systems
+
+    def _certain(self, matrix: Expr) -> bool:
+        return self.plan(matrix) is not None
+
+    def _symmetric(self, matrix: Expr) -> bool:
+        found = self.plan(matrix)
+        return found is not None and all(g.definite() for g in found.groups)
+
+    def plan(self, matrix: Expr) -> Plan | None:
+        """How a matrix is solved, if there is a better way than LU that is safe for certain."""
+        if matrix not in self.plans:
+            self.plans[matrix] = self._planned(matrix)
+        return self.plans[matrix]
+
+    def _planned(self, matrix: Expr) -> Plan | None:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+            return None
+        if matrix.op not in (CONTRACTION, SUM) and not matrix.op.name == "symbol":
+            return None
+        found = plan(LinearMap(matrix, 1), self.sizes)
+        for group in found.groups:
+            if not group.core:
+                continue
+            system = system_of(group)
+            if isinstance(system, Dense) and not system.positive:
+                return None
+            if isinstance(system, Woodbury) and sign_of(system.d) != ABOVE:
+                return None
+        return found
+
+    def node(self, e: Expr) -> Expr:
+        """A solve, an inverse or a determinant by the structure of its matrix."""
+        found = None
+        if e.op is PROJECT and e.args[0].op.name == "slogdet":
+            found = self.plan(e.args[0].args[0])
+            if found is not None:
+                sign, size = found.log()[::-1]
+                return size if e.params[0] == 1 else sign or constant(1, e.dtype)
+        elif e.op.name in ("solve", "inv", "logdet"):
+            found = self.plan(e.args[0])
+        if found is None:
+            return e
+        if e.op.name == "logdet":
+            return found.logdet()
+        if e.op.name == "inv":
+            return found.inverse() or e
+        return found.solve(e.args[1])
+
+
+def by_structure(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
+    """``roots`` with systems, inverses and determinants by the structure of their matrices."""
+    return ByStructure(dict(sizes or {})).of(roots)
+
+
+__all__ = ["by_structure"]
