@@ -79,9 +79,7 @@ def in_pairs(
     return operands[0][0]
 
 
-def numbered(
-    extents: Mapping[int, Size], sizes: Mapping[str, int]
-) -> tuple[tuple[int, int], ...]:
+def numbered(extents: Mapping[int, Size], sizes: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
     """(label, extent as a number) of all labels."""
     return tuple(sorted((x, extent_of(s, sizes)) for x, s in extents.items()))
 

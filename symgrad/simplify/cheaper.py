@@ -207,13 +207,17 @@ class Cheaper:
         return float(prod(extent_of(s, self.sizes) for s in shape))
 
     def cost(self, p: Product) -> float:
-        """Operations of a product in its cheapest order; δ costs nothing."""
-        factors = [f for f in p.factors if f[0].op is not DELTA]
-        labels = tuple(ls for _, ls in factors)
-        if len(labels) < 2:
-            summed = {x for ls in labels for x in ls} - {*p.out, -1}
-            return self.extent(factors[0][0].shape) if summed else 0.0
-        return path_of(labels, p.out, numbered(p.extents, self.sizes))[1]
+        """Operations in the cheapest order: first what one factor alone carries is summed; δ is free."""
+        rows = [tuple(x for x in ls if x >= 0) for e, ls in p.factors if e.op is not DELTA]
+        total = 0.0
+        for k, ls in enumerate(rows):
+            needed = {*p.out, *(x for j, row in enumerate(rows) if j != k for x in row)}
+            if not needed.issuperset(ls):
+                total += self.extent(tuple(p.extents[x] for x in dict.fromkeys(ls)))
+                rows[k] = tuple(x for x in ls if x in needed)
+        if len(rows) < 2:
+            return total
+        return total + path_of(tuple(rows), p.out, numbered(p.extents, self.sizes))[1]
 
     def work(self, e: Expr) -> float:
         """Operations of one product as it stands."""

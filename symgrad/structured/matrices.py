@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from symgrad.core.build import CONTRACTION, SUM, constant, contract, permute
-from symgrad.core.expr import Expr, Labels, apply
+from symgrad.core.expr import SYMBOL, Expr, Labels, apply
 from symgrad.core.op import OPS
 from symgrad.core.traverse import topological, transform, users
 from symgrad.lower.pairs import extent_of, extents_of
@@ -38,7 +38,7 @@ class ByStructure:
         order = topological(roots)
         if not any(e.op.family == "matrix" for e in order):
             return list(roots)
-        self.thin = self._thin(order)
+        self.thin = self._thin(order) - {e.args[0] for e in roots if e.op.name == "inv"}
         new = transform(roots, self.product)
         roots = [new[r] for r in roots]
         new = transform(roots, self.node)
@@ -128,7 +128,7 @@ class ByStructure:
     def _planned(self, matrix: Expr) -> Plan | None:
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             return None
-        if matrix.op not in (CONTRACTION, SUM) and not matrix.op.name == "symbol":
+        if matrix.op not in (CONTRACTION, SUM, SYMBOL):
             return None
         found = plan(LinearMap(matrix, 1), self.sizes)
         for group in found.groups:
@@ -147,8 +147,8 @@ class ByStructure:
         if e.op is PROJECT and e.args[0].op.name == "slogdet":
             found = self.plan(e.args[0].args[0])
             if found is not None:
-                sign, size = found.log()[::-1]
-                return size if e.params[0] == 1 else sign or constant(1, e.dtype)
+                size, sign = found.log()
+                return size if e.params[0] == 1 else constant(1, e.dtype) if sign is None else sign
         elif e.op.name in ("solve", "inv", "logdet"):
             found = self.plan(e.args[0])
         if found is None:
@@ -156,7 +156,8 @@ class ByStructure:
         if e.op.name == "logdet":
             return found.logdet()
         if e.op.name == "inv":
-            return found.inverse() or e
+            inverse = found.inverse()
+            return e if inverse is None else inverse
         return found.solve(e.args[1])
 
 

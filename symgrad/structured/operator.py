@@ -14,6 +14,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.sizes import Shape, Size, shape_text, size_product
 from symgrad.errors import ShapeError
 from symgrad.ops.structure import reshape
+from symgrad.structured.common import collected
 from symgrad.structured.products import product_of
 from symgrad.structured.terms import Factor, Term, opened
 from symgrad.structured.work import work_of
@@ -68,7 +69,7 @@ class LinearMap:
         mirror = dict(zip(self.rows, self.columns, strict=False))
         parts = [
             product_of(t.coefficient, t.factors, t.sizes, out, self.expr.dtype, mirror)
-            for t in self.terms
+            for t in collected(self.terms, self.rank, self.expr.dtype, mirror)
         ]
         return self._sum(parts, self.expr.shape)
 

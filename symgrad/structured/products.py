@@ -185,25 +185,42 @@ def _ordered(
     if halves is not None:
         left, middle, renamed = halves
         outside = {x for _, ls in middle for x in ls} | keep
-        images = {renamed.get(x, x) for _, ls in left for x in ls}
-        labels = [
-            x
-            for x in dict.fromkeys(x for _, ls in left for x in ls if x >= 0)
-            if x in outside | images or renamed.get(x, x) in outside
-        ]
-        half = _multiplied(_ordered(left, sizes, {*labels}, {}), labels, sizes)
-        other = half[0], tuple(renamed.get(x, x) for x in half[1])
-        rest = [half, *middle, other]
+        rest, spent = list(middle), 0.0
+        for part in _joined(left, renamed):
+            half, inner = _half(part, renamed, outside, sizes)
+            rest += [half, (half[0], tuple(renamed.get(x, x) for x in half[1]))]
+            spent += inner
         if len(rest) < 3:
             return rest
         turned, rest_cost = _path(rest, sizes, keep)
-        if _path(left, sizes, {*labels})[1] + rest_cost <= cost:
+        if spent + rest_cost <= cost:
             factors, path = rest, turned
     for step in path:
         inside = [factors[k] for k in step]
         factors = [f for k, f in enumerate(factors) if k not in step]
         factors.append(_multiplied(inside, _outer(inside, factors, keep), sizes))
     return factors
+
+
+def _half(
+    part: list[Factor], renamed: Mapping[int, int], outside: set[int], sizes: dict[int, Size]
+) -> tuple[Factor, float]:
+    """The product of the factors of one side, and what it costs."""
+    every = dict.fromkeys(x for _, ls in part for x in ls if x >= 0)
+    images = {renamed.get(x, x) for x in every}
+    labels = [x for x in every if x in outside | images or renamed.get(x, x) in outside]
+    cost = _path(part, sizes, {*labels})[1] if len(part) > 1 else 0.0
+    return _multiplied(_ordered(part, sizes, {*labels}, {}), labels, sizes), cost
+
+
+def _joined(left: Sequence[Factor], renamed: Mapping[int, int]) -> list[list[Factor]]:
+    """The factors of one side in groups that share a label of that side."""
+    groups: list[list[Factor]] = []
+    for f in left:
+        mine = {x for x in f[1] if x in renamed}
+        near = [g for g in groups if any(mine & set(ls) for _, ls in g)]
+        groups = [g for g in groups if g not in near] + [[*(h for g in near for h in g), f]]
+    return groups
 
 
 def _path(
