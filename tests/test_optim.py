@@ -387,12 +387,46 @@ def _flat(value):
     return [] if value is None else [value]
 
 
-def test_small_states_lie_in_one_array():
+def test_small_parameters_and_states_lie_in_one_array():
     layer = sg.nn.Linear(2, 2)
     optimizer = sg.optim.Adam(layer.parameters())
     layer(sg.ones(1, 2)).sum().backward()
     optimizer.step()
-    held = [optimizer.state[p][name]._storage.node.value for p in layer.parameters()
-            for name in ("exp_avg", "exp_avg_sq")]  # fmt: skip
-    assert [v[1] for v in held] == [(0, 4, (2, 2)), (4, 8, (2, 2)), (8, 10, (2,)), (10, 12, (2,))]
+    states = [optimizer.state[p][name] for p in layer.parameters()
+              for name in ("exp_avg", "exp_avg_sq")]  # fmt: skip
+    held = [t._storage.node.value for t in (*layer.parameters(), *states)]
+    assert [v[1] for v in held] == [(0, 4, (2, 2)), (4, 6, (2,)), (6, 10, (2, 2)),
+                                    (10, 14, (2, 2)), (14, 16, (2,)), (16, 18, (2,))]  # fmt: skip
     assert len({id(v[0]) for v in held}) == 1
+
+
+def test_a_compiled_step_renews_the_same_array():
+    layer = sg.nn.Linear(2, 2)
+    optimizer = sg.optim.Adam(layer.parameters(), lr=0.1)
+    twin = sg.nn.Linear(2, 2)
+    twin.load_state_dict(layer.state_dict())
+    other = sg.optim.Adam(twin.parameters(), lr=0.1)
+    x = sg.arange(6.0).reshape(3, 2)
+
+    @sg.compile
+    def step(x):
+        optimizer.zero_grad()
+        layer(x).square().sum().backward()
+        optimizer.step()
+
+    for k in range(6):
+        step(x)
+        other.zero_grad()
+        twin(x).square().sum().backward()
+        other.step()
+        if k == 3:  # a value from elsewhere, and one that the user holds
+            with sg.no_grad():
+                for m in (layer, twin):
+                    m.bias.copy_(sg.tensor([1.0, 2.0]))
+            kept = layer.weight.detach().clone()
+            shown = kept.tolist()
+    whole = {id(p._storage.node.value[0]) for p in layer.parameters()}
+    assert len(whole) == 1
+    assert kept.tolist() == shown
+    for p, q in zip(layer.parameters(), twin.parameters(), strict=True):
+        assert sg.allclose(p, q, atol=1e-6)

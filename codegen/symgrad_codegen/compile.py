@@ -12,12 +12,13 @@ import linecache
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from types import ModuleType
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 from symgrad_codegen.program import Program
 from symgrad_codegen.source import foreign_functions, function_name, is_wide, source
 
@@ -26,6 +27,9 @@ CACHE_SIZE = 256
 
 Function = Callable[..., Any]
 """A Python function of arrays."""
+
+Place = tuple[int, int, tuple[int, ...]]
+"""Where a value lies in a flat array: from, to, and in which shape."""
 
 # JAX annotates `jit` with classes that no type checker can see.
 _jax: Any = jax
@@ -110,23 +114,23 @@ class PytreeFunction:
     A `wide` one runs inside the context that 64-bit dtypes need.
     """
 
-    __slots__ = ("_jitted", "_wide")
+    __slots__ = ("_wide", "jitted")
 
     def __init__(self, function: Function, wide: bool, donate: tuple[int, ...] = ()) -> None:
-        self._jitted: Any = _jax.jit(function, donate_argnums=donate)
+        self.jitted: Any = _jax.jit(function, donate_argnums=donate)
         self._wide = wide
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it."""
         if self._wide:
             with jax.enable_x64(True):
-                return self._jitted(*args, **kwargs)
-        return self._jitted(*args, **kwargs)
+                return self.jitted(*args, **kwargs)
+        return self.jitted(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """JAX's lowered form for arrays or `jax.ShapeDtypeStruct`s like these arguments."""
         with jax.enable_x64(True) if self._wide else nullcontext():
-            return self._jitted.lower(*args, **kwargs)
+            return self.jitted.lower(*args, **kwargs)
 
 
 class Executable:
@@ -184,6 +188,45 @@ class Executable:
         """
         made = PytreeFunction(function, self.wide, donate)
         return made if key is None else self._functions.setdefault((key, donate), made)
+
+    def packed(
+        self,
+        taken: Sequence[tuple[int, Place]],
+        groups: Sequence[Sequence[int]],
+        donate: tuple[int, ...] = (),
+    ) -> "PytreeFunction":
+        """The program with some arguments in one array, and some results in others.
+
+        **Arguments:**
+
+        - `taken`: number and place (from, to, shape) of the arguments in the last array; the other
+          arguments come before it, in their order.
+        - `groups`: numbers of the outputs that are one flat array each. The other outputs come
+          before these, in their order; one result alone is no tuple.
+        - `donate`: positions of arguments whose buffers the results may take over.
+        """
+        function, count = self.function, len(self.program.inputs)
+        places = dict(taken)
+        grouped = {k for group in groups for k in group}
+
+        def packed(*arrays: Any) -> Any:
+            rest = iter(arrays)
+            whole = arrays[-1]
+            found = function(
+                *(
+                    whole[slice(*places[n][:2])].reshape(places[n][2])
+                    if n in places
+                    else next(rest)
+                    for n in range(count)
+                )
+            )
+            results = found if isinstance(found, tuple) else (found,)
+            made = [result for k, result in enumerate(results) if k not in grouped]
+            for group in groups:
+                made.append(jnp.concatenate([results[k].ravel() for k in group]))
+            return tuple(made) if len(made) > 1 else made[0]
+
+        return self.over(packed, ("packed", tuple(taken), tuple(map(tuple, groups))), donate)
 
     def source_for(self, target: str) -> str:
         """The same program written for another target, such as `"numpy"`."""

@@ -10,18 +10,16 @@ from __future__ import annotations
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
-from operator import attrgetter, is_
+from operator import is_
 from sys import getrefcount
 from typing import Any
 
 import numpy as np
-from symgrad_codegen import arrays
 
-from symgrad.recording.execute import HELD, execute, held, lock, value
-from symgrad.recording.pieces import is_small, places
+from symgrad.recording.execute import execute, lock
+from symgrad.recording.pieces import unpacked
 from symgrad.recording.record import Leaf, Part, Step, Update, leaf_like, modes
 from symgrad.tensors.creation import tensor
-from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Tensor
 
 
@@ -32,12 +30,10 @@ class Cohort:
     2 for ever where the row only tells the first from others; ``count``: the tensor that says so in
     the entries of rows that count.
 
-    ``tensors``: the parameters, and the states that are not in the ``pool``: small states lie in
-    one array, the value of that leaf, at ``places``; their storages hold ``leaves``.
+    ``tensors``: the parameters and their states, which get new values.
     """
 
-    __slots__ = ("count", "held", "leaves", "options", "owns", "params", "places", "pool", "step",
-                 "storages", "tensors", "version")  # fmt: skip
+    __slots__ = ("count", "held", "options", "owns", "params", "step", "tensors", "version")
 
     def __init__(
         self,
@@ -60,18 +56,7 @@ class Cohort:
                 own.update({"step": self.count}, **slots)
         self.held = [value for own in owns for value in own.values()]
         states = [own[k] for p, own in zip(params, owns) for k in options.slots(p)]  # noqa: B905
-        small = [t for t in states if _may_be_pooled(t, params[0])]
-        chosen = set(map(id, small))
-        self.tensors = [*params, *[t for t in states if id(t) not in chosen]]
-        self.storages = [t._storage for t in small]
-        self.leaves: list[Leaf] = [_leaf_of(s) for s in self.storages]
-        where = iter(places([leaf.shape for leaf in self.leaves]))
-        self.places = tuple([next(where) if id(t) in chosen else None for t in states])
-        self.pool: Leaf | None = None
-        if small:
-            whole = np.concatenate([arrays.to_numpy(t.array()).ravel() for t in small])
-            self.pool = Leaf(whole, whole.shape, small[0].dtype)
-            self.pool.name = "states"
+        self.tensors = [*params, *states]
 
     def counts(self, own: Mapping[str, Any]) -> bool:
         """Is ``step`` still what an entry of the state says?"""
@@ -98,7 +83,6 @@ class Cohort:
             and sum(map(len, owns)) == len(self.held)
             and all(map(is_, chain.from_iterable(map(dict.values, owns)), self.held))
             and self.counts(owns[0])
-            and all(map(is_, map(_node, self.storages), self.leaves))
         )
 
     def record(self) -> Update:
@@ -116,32 +100,15 @@ class Cohort:
         else:
             bundle = None
             nodes[count:count] = [_gradient(p) for p in params]
-        pool: tuple[Any, ...] = ()
-        if self.pool is not None:
-            pool = self.places
-            nodes.append(self.pool)
         names, numbers = options.scalars(self.step, params[0]._storage.node)
         nodes.append(numbers)
-        step = Step(count, options.switches, names, False, bundle, pool)
+        step = Step(count, options.switches, names, False, bundle)
         return Update(options.row, step, tuple(nodes))
 
     def let_go(self) -> None:
-        """Make what holds the values before the step independent of it.
-
-        Leaves of states that something else holds keep their values: the states get new ones.
-        """
+        """Forget by which leaves the pending step knew the parameters."""
         for p in self.params:
             p._leaf = None
-        leaves = self.leaves
-        if max(map(getrefcount, leaves), default=0) <= HELD + 1:
-            return
-        for k, storage in enumerate(self.storages):
-            if getrefcount(leaves[k]) > ALONE:
-                old = leaves[k]
-                held(old)
-                leaves[k] = leaf_like(old, None)
-                leaves[k].name = old.name
-                storage.rebind(leaves[k])
 
     def take(self, found: Iterator[Any]) -> None:
         """Rebind every parameter and state to its value after the step."""
@@ -149,7 +116,7 @@ class Cohort:
             storage = target._storage
             old = storage.node
             if storage.shared is not None:
-                np.copyto(storage.shared, np.asarray(new))
+                np.copyto(storage.shared, np.asarray(unpacked(new)))
             if getrefcount(old) == ALONE:
                 old.value = new
                 storage.version += 1
@@ -164,12 +131,6 @@ class Cohort:
                 storage.version += 1
             else:
                 storage.rebind(made)
-        if self.pool is not None:
-            whole = self.pool.value = next(found)
-            inside = [p for p in self.places if p is not None]
-            for storage, leaf, place in zip(self.storages, self.leaves, inside, strict=True):
-                leaf.value = whole, place
-                storage.version += 1
         if self.count is None:
             self.step = 2
             return
@@ -180,29 +141,6 @@ class Cohort:
 
 
 _TUPLE = {tuple}
-
-
-_node = attrgetter("node")
-
-
-def _may_be_pooled(state: Tensor, like: Tensor) -> bool:
-    """Is a state small, nobody else's memory, and of the kind of its parameter?"""
-    node = state._storage.node
-    return (
-        not node.tracked
-        and state._view is None
-        and state._storage.shared is None
-        and node.device == "cpu"
-        and node.dtype is like.dtype
-        and is_small(node.shape)
-    )
-
-
-def _leaf_of(storage: Storage) -> Leaf:
-    """The leaf of a state; what was pending (a copy that was loaded) is computed."""
-    if type(storage.node) is not Leaf:
-        storage.node = leaf_like(storage.node, value(storage.node))
-    return storage.node
 
 
 def _gradient(p: Tensor) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -25,8 +26,8 @@ from symgrad.evaluate import evaluate
 from symgrad.lower import lower
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
-from symgrad.recording.pieces import Place, is_small, joined, places
-from symgrad.recording.record import Gradient, Leaf, Record, forget
+from symgrad.recording.pieces import Place, is_small, joined, places, unpacked, whole_of
+from symgrad.recording.record import Gradient, Leaf, Record, Update, forget
 from symgrad.simplify import simplify
 
 COLD_NODES = 200
@@ -54,20 +55,85 @@ _recent: dict[Any, list[Pattern]] = {}
 class Plan:
     """What to do for one graph and some of its nodes: expressions over the symbols of the ends.
 
-    ``returned``: how many outputs come before those that are computed along the way; ``places``:
-    the number of the output of each of these, or where it lies in the last one.
+    ``returned``: how many outputs come before those that are computed along the way.
+
+    Once it is packed, small inputs that an output renews come in one array, the last argument, at
+    the places ``taken``, and the others, ``alone``, before it.  Their new values come in one array
+    with the same places, and other small ``outputs`` in another: ``groups``.  ``given`` says of each
+    output the number of the result, and the place in that where it is one of several.
     """
 
     def __init__(
-        self, inputs: list[Expr], exprs: list[Expr], returned: int, pack: bool, title: str
-    ) -> None:
+        self, inputs: list[Expr], outputs: list[Expr], renewed: dict[int, int], title: str,
+        returned: int = 0,
+    ) -> None:  # fmt: skip
         self.inputs = inputs
+        self.outputs = outputs
+        self.renewed = renewed
         self.returned = returned
-        self.places: list[int | Place] = list(range(returned, len(exprs)))
-        self.outputs = _packed(exprs, returned, self.places) if pack else exprs
         self.title = title
+        self.taken: list[tuple[int, Place]] = []
+        self.alone = range(len(inputs))
+        self.size = 0
+        self.groups: list[list[int]] = []
+        self.given: list[tuple[int, Place | None]] = [(k, None) for k in range(len(outputs))]
         self.executables: dict[tuple[int, ...], Executable] = {}
         self.seen = 0
+
+    def pack(self, kept: Container[int] = ()) -> None:
+        """Put small values in arrays with others, but for the outputs to be ``kept`` by themselves."""
+        outputs, numbers = self.outputs, range(len(self.outputs))
+        small = [k for k in numbers if is_small(outputs[k].shape) and k not in kept]
+        small = [k for k in small if outputs[k].dtype is outputs[small[0]].dtype]
+        again = {k: n for n, k in self.renewed.items() if k in small}
+        parts = [[k for k in small if (k in again) is renews] for renews in (True, False)]
+        self.groups = [part for part in parts if len(part) > 1]
+        grouped = {k for part in self.groups for k in part}
+        apart = [k for k in numbers if k not in grouped]
+        for number, k in enumerate(apart):
+            self.given[k] = number, None
+        for number, part in enumerate(self.groups, len(apart)):
+            found = places([outputs[k].shape for k in part])
+            for k, place in zip(part, found, strict=True):
+                self.given[k] = number, place
+            if part[0] in again:
+                self.taken = [(again[k], p) for k, p in zip(part, found, strict=True)]
+                self.size = found[-1][1]
+        inside = {n for n, _ in self.taken}
+        self.alone = [n for n in range(len(self.inputs)) if n not in inside]
+
+    def arguments(self, values: Sequence[Any], known: Callable[[int], Any]) -> Sequence[Any]:
+        """What the program is called with; ``known`` gives the array of an input."""
+        if not self.taken:
+            return values
+        whole = whole_of(values, self.size, self.taken)
+        if whole is None:
+            whole = joined([known(n) for n, _ in self.taken])
+        return [*[values[n] for n in self.alone], whole]
+
+    def results(self, found: Any) -> list[Any]:
+        """The outputs in what the program returned; a piece is an array and the place in it."""
+        if type(found) is not tuple:
+            found = (found,)
+        return [found[k] if p is None else (found[k], p) for k, p in self.given]
+
+    def evaluated(self, values: Sequence[Any]) -> list[Any]:
+        """The outputs by NumPy."""
+        feeds = dict(zip(self.inputs, map(arrays.to_numpy, values), strict=True))
+        found = list(evaluate(self.outputs, feeds))
+        wholes = [joined([found[k] for k in part]) for part in self.groups]
+        first = len(found) - sum(map(len, self.groups))
+        return [e if p is None else (wholes[k - first], p)
+                for e, (k, p) in zip(found, self.given, strict=True)]  # fmt: skip
+
+    def runner(self, donate: tuple[int, ...]) -> Callable[..., Any]:
+        """What is called with the arguments, by the quickest way."""
+        executable = self.executable(donate)
+        if not self.groups:
+            return executable if executable.wide else executable.jitted
+        position = {n: k for k, n in enumerate(self.alone)}
+        found = executable.packed(self.taken, self.groups, tuple(position[n] for n in donate))
+        return found if executable.wide else found.jitted
 
     def executable(self, donate: tuple[int, ...]) -> Executable:
         """The compiled program, with these inputs donated."""
@@ -79,20 +145,6 @@ class Plan:
             program = lower("graph", self.inputs, hints, names=names)
             found = self.executables[donate] = compiled(program, donate, title=self.title)
         return found
-
-
-def _packed(exprs: list[Expr], returned: int, found: list[int | Place]) -> list[Expr]:
-    """The outputs with small ones, from ``returned`` on, in one; where they are goes to ``found``."""
-    small = [k for k, e in enumerate(exprs) if k >= returned and is_small(e.shape)]
-    small = [k for k in small if exprs[k].dtype is exprs[small[0]].dtype]
-    if len(small) < 2:
-        return exprs
-    alone = [k for k in range(len(exprs)) if k not in set(small)]
-    for number, k in enumerate(alone[returned:], returned):
-        found[k - returned] = number
-    for k, place in zip(small, places([exprs[k].shape for k in small]), strict=True):
-        found[k - returned] = place
-    return [*(exprs[k] for k in alone), joined([exprs[k] for k in small])]
 
 
 class Choice:
@@ -132,8 +184,19 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
     derived = [k for k in wanted if pattern.wholes.get(k) in pattern.widths.keys() & set(wanted)]
     wanted = [k for k in wanted if k not in derived]
     roots = [k for k in pattern.roots if k not in wanted and k not in derived]
+    widths = [pattern.widths.get(k, 0) for k in wanted]
+    pack = using and not pattern.cuda
+    key = (pack, *roots, *wanted)
+    plan = pattern.plans.get(key)
+    if plan is None:
+        if len(pattern.plans) > CHOICES:
+            pattern.plans.clear()
+        plan = pattern.plans[key] = _plan(nodes, pattern.ends, roots, wanted)
+        if pack:
+            plan.pack()
     donate: list[int] = []
     if using and not pattern.keeps:
+        inside = {n for n, _ in plan.taken}
         shared = {
             step[-1][0]
             for step in pattern.steps
@@ -142,16 +205,11 @@ def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bo
         donate = [
             number
             for number, k in enumerate(pattern.ends)
-            if k in pattern.rebound and k not in shared and counts[k] == pattern.inner[k] + HELD + 1
+            if k in pattern.rebound
+            and k not in shared
+            and number not in inside
+            and counts[k] == pattern.inner[k] + HELD + 1
         ]
-    widths = [pattern.widths.get(k, 0) for k in wanted]
-    pack = using and not pattern.cuda
-    key = (pack, *roots, *wanted)
-    plan = pattern.plans.get(key)
-    if plan is None:
-        if len(pattern.plans) > CHOICES:
-            pattern.plans.clear()
-        plan = pattern.plans[key] = _plan(nodes, pattern.ends, roots, wanted, pack)
     sizes = {k: _bytes(nodes[k]) for k in wanted if type(nodes[k]) is Record}
     bulky = [(k, b) for k, b in sizes.items() if b >= BULKY and not nodes[k].tracked]
     return Choice(plan, list(zip(wanted, widths, strict=True)), derived, tuple(donate), bulky)
@@ -221,26 +279,23 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
             choice = _choose(pattern, nodes, counts, using)
             pattern.choices[using, counts] = choice
         values = [nodes[k].value for k in pattern.ends]
+        plan = choice.plan
         if choice.run is None:
             found = _first_runs(pattern, nodes, choice, values)
         else:
-            if not _ELSEWHERE.isdisjoint(map(type, values)):
-                _place(pattern, nodes, values, choice.donate)
-            found = choice.run(*values)
-        if type(found) is not tuple:
-            found = tuple(found) if isinstance(found, list) else (found,)
+            if not _ELSEWHERE.isdisjoint([type(values[n]) for n in plan.alone]):
+                _place(pattern, nodes, values, choice)
+            known = partial(_held_at, nodes, pattern.ends)
+            found = plan.results(choice.run(*plan.arguments(values, known)))
         for n in choice.donate:
             nodes[pattern.ends[n]].value = None
-        plan = choice.plan
-        whole = found[-1]
-        along = [found[p] if type(p) is int else (whole, p) for p in plan.places]
-        at = 0
+        at = plan.returned
         for k, width in choice.wanted:
             if width:
-                nodes[k].value = along[at : at + width]
+                nodes[k].value = found[at : at + width]
                 at += width
             else:
-                nodes[k].value = along[at]
+                nodes[k].value = found[at]
                 at += 1
         for k in choice.derived:
             part = nodes[k]
@@ -256,33 +311,36 @@ def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: 
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
     plan.seen += 1
-    values[:] = [held(nodes[k]) for k in pattern.ends]
     big = pattern.size > COLD_NODES or pattern.cuda
-    if plan.seen == 1 and not big and sum(v.size for v in values) <= COLD_ELEMENTS:
-        feeds = dict(zip(plan.inputs, (arrays.to_numpy(v) for v in values), strict=True))
-        return evaluate(plan.outputs, feeds)
-    executable = plan.executable(choice.donate)
-    choice.run = executable if executable.wide else executable.jitted
-    _place(pattern, nodes, values, choice.donate)
-    return executable(*values)
+    if plan.seen == 1 and not big:
+        known = [held(nodes[k]) for k in pattern.ends]
+        if sum(v.size for v in known) <= COLD_ELEMENTS:
+            return plan.evaluated(known)
+    choice.run = plan.runner(choice.donate)
+    _place(pattern, nodes, values, choice)
+    known = partial(_held_at, nodes, pattern.ends)
+    return plan.results(choice.run(*plan.arguments(values, known)))
+
+
+def _held_at(nodes: Sequence[Any], ends: Sequence[int], number: int) -> Any:
+    return held(nodes[ends[number]])
 
 
 _ELSEWHERE = {np.ndarray, tuple}
 """Types of values that are not arrays on a device: of NumPy, or in an array with others."""
 
 
-def _place(
-    pattern: Pattern, nodes: Sequence[Any], values: list[Any], donate: Collection[int]
-) -> None:
+def _place(pattern: Pattern, nodes: Sequence[Any], values: list[Any], choice: Choice) -> None:
     """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
-    for n, found in enumerate(values):
-        if type(found) not in _ELSEWHERE:
+    for n in choice.plan.alone:
+        kind = type(values[n])
+        if kind not in _ELSEWHERE:
             continue
         node = nodes[pattern.ends[n]]
         values[n] = held(node)
-        if n in donate:
+        if n in choice.donate:
             values[n] = arrays.to_device(values[n])
-        elif type(node) is Leaf:
+        elif kind is np.ndarray and type(node) is Leaf:
             if node.used:
                 values[n] = node.value = arrays.to_device(values[n])
             node.used = True
@@ -311,7 +369,6 @@ def _plan(
     ends: Sequence[int],
     roots: Sequence[int],
     wanted: Sequence[int] = (),
-    pack: bool = False,
 ) -> Plan:
     """Expressions of the nodes at some places; an Update and a Gradient give several."""
     inputs = [
@@ -321,14 +378,22 @@ def _plan(
     ]  # fmt: skip
     table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
     expansion = Expansion(nodes, table)
+    number = {id(nodes[k]): n for n, k in enumerate(ends)}
+    renewed: dict[int, int] = {}
     exprs: list[Expr] = []
     returned = 0
     for at, k in enumerate((*roots, *wanted)):
         found = expansion.exprs[id(nodes[k])]
+        if type(nodes[k]) is Update:
+            renewed.update(
+                (number[id(o)], j)
+                for j, o in enumerate(nodes[k].replaced, len(exprs))
+                if id(o) in number
+            )
         exprs += found if isinstance(found, list) else [found]
         returned = len(exprs) if at < len(roots) else returned
     title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
-    return Plan(inputs, simplify(expansion.final(exprs)), returned, pack, title)
+    return Plan(inputs, simplify(expansion.final(exprs)), renewed, title, returned)
 
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:
@@ -352,12 +417,8 @@ def value(node: Any) -> Any:
 
 
 def held(node: Any) -> Any:
-    """The array of a node that has one; one that lies in an array with others is taken out."""
-    found = node.value
-    if type(found) is tuple:
-        whole, (start, stop, shape) = found
-        found = node.value = arrays.to_numpy(whole)[start:stop].reshape(shape).copy()
-    return found
+    """The array of a node that has a value."""
+    return unpacked(node.value)
 
 
 __all__ = ["Plan", "execute", "held", "lock", "plan_of", "value"]

@@ -11,7 +11,6 @@ from symgrad.core.equal import united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
-from symgrad.recording.pieces import joined, piece
 from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build, equalities_of
 from symgrad.simplify import simplify
 
@@ -105,17 +104,12 @@ class Expansion:
         return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]
 
     def _update(self, node: Update) -> list[Expr]:
-        count, hyper, names, captured, bundle, pool = node.statics
+        count, hyper, names, captured, bundle = node.statics
         given = [self.exprs[id(o)] for o in node.operands]
         if bundle is not None:
             given[count : count + 1] = [given[count][k] for k in bundle]
         params, gradients = given[:count], given[count : 2 * count]
         states = given[2 * count :]
-        if pool:
-            alone = pool.count(None)
-            supply, whole = iter(states[:alone]), states[alone]
-            apart = [next(supply) if p is None else piece(whole, p) for p in pool]
-            states = [*apart, *states[alone + 1 :]]
         options = {**node.row.defaults, **dict(hyper)}
         slots = [node.row.names(p.shape, options) for p in params]
         rest = iter(states)
@@ -136,10 +130,6 @@ class Expansion:
                 made, changed = node.row.equation(p, g, state, scalars, options)
             new_params.append(made)
             new_states += [changed[s] for s in state]
-        if pool:
-            inside = [s for s, p in zip(new_states, pool, strict=True) if p is not None]
-            new_states = [s for s, p in zip(new_states, pool, strict=True) if p is None]
-            new_states.append(joined(inside))
         counted = [following] if captured and "step" in scalars else []
         return [*new_params, *new_states, *counted]
 

@@ -1,14 +1,18 @@
-"""Small values that lie in one array: a program spends more on a result than on its numbers."""
+"""Small values that lie in one array: a call spends more on an argument or result than on its numbers.
+
+A piece is the tuple ``(array, place)`` in the place of a value.  The arrays are never used up.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Any, TypeAlias
 
-from symgrad.core.expr import Expr
+import numpy as np
+from symgrad_codegen import arrays
+
 from symgrad.core.sizes import Shape, size_product
-from symgrad.ops.join import concatenate
-from symgrad.ops.structure import reshape, slice_axis
 
 SMALL = 2048
 """Elements up to which a value may lie in an array with others; copying more costs more."""
@@ -23,6 +27,14 @@ def is_small(shape: Shape) -> bool:
     return isinstance(size, int) and size <= SMALL
 
 
+@lru_cache(4096)
+def _place(start: int, shape: Shape) -> Place:
+    """Equal places are one object, so that they are compared fast."""
+    size = size_product(shape)
+    assert isinstance(size, int)
+    return start, start + size, shape
+
+
 def places(shapes: Iterable[Shape]) -> list[Place]:
     """Values of these shapes one after another.
 
@@ -32,23 +44,37 @@ def places(shapes: Iterable[Shape]) -> list[Place]:
     made: list[Place] = []
     start = 0
     for shape in shapes:
-        size = size_product(shape)
-        assert isinstance(size, int)
-        stop = start + size
-        made.append((start, stop, shape))
-        start = stop
+        made.append(_place(start, shape))
+        start = made[-1][1]
     return made
 
 
-def joined(exprs: Sequence[Expr]) -> Expr:
-    """All in one array."""
-    return concatenate([reshape(e, (-1,)) for e in exprs])
+def joined(values: Sequence[Any]) -> Any:
+    """All in one array of the host that nobody writes into."""
+    whole = np.concatenate([arrays.to_numpy(v).ravel() for v in values])
+    whole.flags.writeable = False
+    return whole
 
 
-def piece(whole: Expr, place: Place) -> Expr:
-    """One of them."""
-    start, stop, shape = place
-    return reshape(slice_axis(whole, 0, start, stop), shape)
+def unpacked(value: Any) -> Any:
+    """The array of a value; a piece is a view into its array."""
+    if type(value) is not tuple:
+        return value
+    whole, (start, stop, shape) = value
+    return arrays.to_numpy(whole)[start:stop].reshape(shape)
 
 
-__all__ = ["Place", "is_small", "joined", "piece", "places"]
+def whole_of(values: Sequence[Any], size: int, taken: Sequence[tuple[int, Place]]) -> Any:
+    """The array of this size in which all values at the numbers lie at their places, or None."""
+    first = values[taken[0][0]]
+    if type(first) is not tuple:
+        return None
+    whole = first[0]
+    for number, place in taken:
+        value = values[number]
+        if type(value) is not tuple or value[0] is not whole or value[1] is not place:
+            return None
+    return whole if whole.shape[0] == size else None
+
+
+__all__ = ["Place", "is_small", "joined", "places", "unpacked", "whole_of"]

@@ -248,9 +248,7 @@ class Step(NamedTuple):
     """What an Update is apart from its operands.
 
     ``parameters``: how many; ``switches``: what shapes the equation; ``names``: of the numbers of
-    the step; ``bundle``: the numbers of the gradients in one Gradient that stands for all;
-    ``pool``: where each state lies in one array that holds all of these, None where it is an
-    operand.
+    the step; ``bundle``: the numbers of the gradients in one Gradient that stands for all.
     """
 
     parameters: int
@@ -258,14 +256,13 @@ class Step(NamedTuple):
     names: tuple[str, ...]
     captured: bool = False
     bundle: tuple[int, ...] | None = None
-    pool: tuple[Any, ...] = ()
 
 
 class Update(Node):
-    """One step of an optimizer on all its parameters: new parameters, new states, their pool.
+    """One step of an optimizer on all its parameters: new parameters and new states.
 
-    The operands are parameters, gradients, the states of each parameter, the pool of those that
-    lie in one array, and the numbers of the step.
+    The operands are parameters, gradients, the states of each parameter and the numbers of the
+    step.
     """
 
     __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",

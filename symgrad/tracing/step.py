@@ -20,6 +20,7 @@ from symgrad_codegen.compile import Executable
 
 from symgrad.errors import TraceError
 from symgrad.recording.execute import held, plan_of, value
+from symgrad.recording.pieces import joined, unpacked, whole_of
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Inside, Tensor
@@ -28,8 +29,6 @@ from symgrad.tracing.symbolic import compile_tensors
 
 ALONE = next(map(sys.getrefcount, [object()])) + 1
 """What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
-
-
 VARIANTS = 64
 """How many kinds of arguments a compiled function remembers, and settings for each."""
 
@@ -115,7 +114,7 @@ class _Variant:
         finally:
             modes.capture = None
         self.result = result
-        self.outputs = list(_tensors(result))
+        self.outputs = _tensors(result)
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
         self._gradients = _Gradients(capture, function)
         self._derives = getattr(function, "__name__", "the function") if capture.gradients else ""
@@ -131,9 +130,10 @@ class _Variant:
         plan, ends, self.places = plan_of(roots)
         self.sources: list[tuple[int, Any]] = []
         first = {id(node): s for s, node in capture.before.values()}
-        donate: list[int] = []
-        rebound = {id(s) for s in self.rebound}
-        for k, end in enumerate(ends):
+        count = len(self.outputs)
+        bound = list(zip(self.rebound, self.places[count:], strict=False))
+        place_of = {id(s): p for s, p in bound}
+        for end in ends:
             if id(end) in positions:
                 self.sources.append((0, positions[id(end)]))
             elif id(end) in capture.draws:
@@ -146,23 +146,25 @@ class _Variant:
                 if storage is None:
                     self.sources.append((3, end.value))
                     continue
-                given_up = id(storage) in rebound
-                if given_up:
-                    donate.append(k)
-                self.sources.append((1 if given_up else 4, storage))
-        self.executable: Executable = plan.executable(tuple(donate))
-        self._call = self.executable if self.executable.wide else self.executable.jitted
-        # What the program replaces is gathered first, then the rest, then both in their order.
-        owned = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+                self.sources.append((1 if id(storage) in place_of else 4, storage))
+        replaced = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+        plan.renewed = {k: place_of[id(self.sources[k][1])] for k in replaced}
+        if all(end.device == "cpu" for end in ends):
+            plan.pack()
+        self._plan = plan
+        taken = dict(plan.taken)
+        owned = [k for k in replaced if k not in taken]
+        self.executable: Executable = plan.executable(tuple(owned))
+        self._call = plan.runner(tuple(owned))
+        # What lies in one array is gathered first, what else is replaced, then the rest; the
+        # program takes the last two in their order, then the array.
+        self._taken = list(enumerate(taken.values()))
         rest = [k for k, (kind, _) in enumerate(self.sources) if kind != 1]
-        self._replaced = [self.sources[k][1] for k in owned]
-        self._alone = [ALONE] * len(owned)
         self._read = [self.sources[k] for k in rest]
         gathered = [*owned, *rest]
-        self._arrange = _picker([gathered.index(k) for k in range(len(gathered))])
-        count = len(self.outputs)
-        bound = list(zip(self.rebound, self.places[count:], strict=False))
-        place_of = {id(s): p for s, p in bound}
+        self._arrange = _picker([gathered.index(k) for k in plan.alone])
+        self._replaced = [self.sources[k][1] for k in (*taken, *owned)]
+        self._alone = [ALONE] * len(replaced)
         self._new = _picker([place_of[id(s)] for s in self._replaced])
         self._others = [(s, p) for s, p in bound if all(s is not r for r in self._replaced)]
         self._kinds = [t._now() for t in self.outputs]
@@ -209,15 +211,21 @@ class _Variant:
                 t._leaf = None
             counts = list(map(sys.getrefcount, leaves))
         values = list(map(_value, leaves))
-        free = (
-            counts == self._alone
-            and _LEAF.issuperset(map(type, leaves))
-            and _HOST.isdisjoint(map(type, values))
-        )
-        if not free:
-            for k, storage in enumerate(replaced):
-                if counts[k] != ALONE or type(values[k]) in _HOST:
-                    values[k] = arrays.to_device(_known(storage))
+        free = counts == self._alone and _LEAF.issuperset(map(type, leaves))
+        whole = None
+        if self._taken:
+            inside = len(self._taken)
+            whole = whole_of(values, self._plan.size, self._taken)
+            if whole is None:
+                free = False
+                whole = joined(list(map(_known, replaced[:inside])))
+            del values[:inside]
+        if values:
+            free = free and _HOST.isdisjoint(map(type, values))
+            if not free:
+                for k, storage in enumerate(replaced[-len(values) :], -len(values)):
+                    if counts[k] != ALONE or type(values[k]) in _HOST:
+                        values[k] = arrays.to_device(_known(storage))
         for kind, source in self._read:
             if kind == 0:
                 t = tensors[source]
@@ -231,9 +239,9 @@ class _Variant:
                 values.append(_known(source))
             else:
                 values.append(source)
-        found = self._call(*self._arrange(values))
-        if type(found) is not tuple:
-            found = (found,)
+        given = self._arrange(values)
+        found = self._call(*given) if whole is None else self._call(*given, whole)
+        found = self._plan.results(found)
         new = self._new(found)
         if free:
             for storage, leaf, array in zip(replaced, leaves, new):  # noqa: B905 - of one length
@@ -246,17 +254,15 @@ class _Variant:
         self._gradients.leave(found)
         if self._single:
             return Tensor(Storage(leaf_like(self._kinds[0], found[self.places[0]])))
-        supply = iter(
-            Tensor(Storage(leaf_like(node, found[p])))
-            for node, p in zip(self._kinds, self.places)  # noqa: B905 - outputs come first
-        )
+        pairs = zip(self._kinds, self.places)  # noqa: B905 - outputs come first
+        supply = (Tensor(Storage(leaf_like(node, found[p]))) for node, p in pairs)
         return _mapped(self.result, lambda _: next(supply))
 
     def _rebind(self, leaves: Sequence[Any], counts: Sequence[int], new: Sequence[Any]) -> None:
         """New values where some storages share memory or their leaves with something else."""
         for storage, leaf, count, array in zip(self._replaced, leaves, counts, new, strict=True):
             if storage.shared is not None:
-                np.copyto(storage.shared, np.asarray(array))
+                np.copyto(storage.shared, np.asarray(unpacked(array)))
                 storage.version += 1
             elif count == ALONE and type(leaf) is Leaf:
                 leaf.value = array
