@@ -28,7 +28,7 @@ CACHE_SIZE = 256
 Function = Callable[..., Any]
 """A Python function of arrays."""
 
-Place = tuple[int, int, tuple[int, ...]]
+Place = tuple[int, int, tuple[Any, ...]]
 """Where a value lies in a flat array: from, to, and in which shape."""
 
 # JAX annotates `jit` with classes that no type checker can see.
@@ -220,7 +220,7 @@ class Executable:
                     for n in range(count)
                 )
             )
-            results = found if isinstance(found, tuple) else (found,)
+            results = cast(tuple[Any, ...], found) if isinstance(found, tuple) else (found,)
             made = [result for k, result in enumerate(results) if k not in grouped]
             for group in groups:
                 made.append(jnp.concatenate([results[k].ravel() for k in group]))

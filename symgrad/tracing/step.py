@@ -147,13 +147,13 @@ class _Variant:
                     self.sources.append((3, end.value))
                     continue
                 self.sources.append((1 if id(storage) in place_of else 4, storage))
-        replaced = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
-        plan.renewed = {k: place_of[id(self.sources[k][1])] for k in replaced}
+        again = [k for k, (kind, _) in enumerate(self.sources) if kind == 1]
+        plan.renewed = {k: place_of[id(self.sources[k][1])] for k in again}
         if all(end.device == "cpu" for end in ends):
             plan.pack()
         self._plan = plan
         taken = dict(plan.taken)
-        owned = [k for k in replaced if k not in taken]
+        owned = [k for k in again if k not in taken]
         self.executable: Executable = plan.executable(tuple(owned))
         self._call = plan.runner(tuple(owned))
         # What lies in one array is gathered first, what else is replaced, then the rest; the
@@ -164,7 +164,7 @@ class _Variant:
         gathered = [*owned, *rest]
         self._arrange = _picker([gathered.index(k) for k in plan.alone])
         self._replaced = [self.sources[k][1] for k in (*taken, *owned)]
-        self._alone = [ALONE] * len(replaced)
+        self._alone = [ALONE] * len(again)
         self._new = _picker([place_of[id(s)] for s in self._replaced])
         self._others = [(s, p) for s, p in bound if all(s is not r for r in self._replaced)]
         self._kinds = [t._now() for t in self.outputs]
