@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from symgrad.core import dtypes
-from symgrad.core.build import delta, product
-from symgrad.ops import matrix
+from symgrad.core.build import constant, delta, product
+from symgrad.ops import factor, matrix
+from symgrad.ops.banded import tridiagonal_solve
 from tests.random_programs import Array, Node, Plan, Program
 
 
@@ -132,6 +133,84 @@ def _qr(program: Program) -> None:
     )  # fmt: skip
 
 
+def _same_pivots(x: Array) -> bool:
+    """No pivot is small, and none is close to the next candidate."""
+    packed, _, _ = map(np.asarray, jax.lax.linalg.lu(x))
+    rows, columns = packed.shape[-2:]
+    below = np.tril(packed, -1)[..., : min(rows, columns)]
+    pivots = np.abs(np.diagonal(packed, axis1=-2, axis2=-1))
+    return bool(np.abs(below).max() < 0.95 and pivots.min() > 0.2)
+
+
+def _lu(program: Program) -> None:
+    a = _matrix(program, definite=False)
+    program.emit("lu", lambda x: factor.lu(x)[0], lambda x: jax.lax.linalg.lu(x)[0], a,
+                 clear=_same_pivots)  # fmt: skip
+
+
+def _pivot_permutation(program: Program) -> None:
+    a = _matrix(program, definite=False)
+    rows = program.nodes[a].expr.shape[-2]
+    program.emit(
+        "pivot_permutation", lambda x: factor.permutation(factor.lu(x)[1], rows),
+        lambda x: jax.lax.linalg.lu(x)[2].astype(jnp.int64), a, clear=_same_pivots,
+    )  # fmt: skip
+
+
+def _pinv(program: Program) -> None:
+    a = _matrix(program, definite=False)
+    if program.choose(2):  # wide
+        a = program.emit("transpose", matrix.transposed, _turned, a)
+
+    def build(x: Any) -> Any:
+        return factor.pinv(x, constant(0.01, x.dtype, (*x.shape[:-2], 1)))
+
+    program.emit(
+        "pinv", build, lambda x: jnp.linalg.pinv(x, rtol=1e-3), a,
+        clear=lambda x: bool(np.linalg.svd(x, compute_uv=False).min() > 0.3),
+    )  # fmt: skip
+
+
+def _matrix_exp(program: Program) -> None:
+    def fits(node: Node) -> bool:
+        rows = node.value.shape[-2:]
+        return node.value.ndim in (2, 3) and rows[0] == rows[1] <= 3
+
+    size = program.size(program.pick((2, 3)))
+    a = program.bounded(program.operand(fits, (size, size)))
+    program.emit("matrix_exp", factor.matrix_exp, jax.scipy.linalg.expm, a)
+
+
+def _tridiagonal_solve(program: Program) -> None:
+    """Rows that the middle diagonal dominates: 4 + |m| against two of at most 1."""
+    b = program.bounded(
+        program.operand(
+            lambda node: node.value.ndim in (2, 3) and isinstance(node.expr.shape[-2], int),
+            (program.pick((2, 3, 4)), 2),
+        )
+    )
+    shape = program.nodes[b].expr.shape[:-1]
+
+    def diagonal() -> int:
+        return program.operand(lambda node: node.expr.shape == shape, shape)
+
+    low, up = (program.bounded(diagonal(), 1.0) for _ in range(2))
+    middle = program.emit("4 + square", lambda x: x * x + 4, lambda x: x * x + 4,
+                          program.bounded(diagonal()))  # fmt: skip
+
+    def function(low: Any, middle: Any, up: Any, right: Any) -> Any:
+        n = middle.shape[-1]
+        first, last = jnp.arange(n) == 0, jnp.arange(n) == n - 1
+        whole = (
+            middle[..., None] * jnp.eye(n)
+            + jnp.where(first, 0, low)[..., None] * jnp.eye(n, k=-1)
+            + jnp.where(last, 0, up)[..., None] * jnp.eye(n, k=1)
+        )
+        return jnp.linalg.solve(whole, right)
+
+    program.emit("tridiagonal_solve", tridiagonal_solve, function, low, middle, up, b)
+
+
 MATRIX_STEPS: dict[str, Plan] = {
     "inv": _of_matrix("inv", matrix.inv, jnp.linalg.inv),
     "det": _of_matrix("det", matrix.det, jnp.linalg.det),
@@ -145,4 +224,9 @@ MATRIX_STEPS: dict[str, Plan] = {
     "eigh": _eigh,
     "svd": _svd,
     "qr": _qr,
+    "lu": _lu,
+    "pivot_permutation": _pivot_permutation,
+    "pinv": _pinv,
+    "matrix_exp": _matrix_exp,
+    "tridiagonal_solve": _tridiagonal_solve,
 }

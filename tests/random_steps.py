@@ -20,14 +20,8 @@ from tests.random_windows import WINDOW_STEPS
 STEPS: dict[str, Plan] = {**MAP_STEPS, **MOVE_STEPS, **MATRIX_STEPS, **WINDOW_STEPS}
 
 EXCLUDED: dict[str, str] = {
-    **{
-        name: "a draw from a key: constant for derivatives, other numbers in NumPy than in JAX"
-        for name, op in OPS.items() if "random" in op.traits
-    },
-    **dict.fromkeys(
-        ("lu", "matrix_exp", "pinv", "pivot_permutation", "tridiagonal_solve"),
-        "no step yet: checked alone against jax.grad and differences in test_ops",
-    ),
+    name: "a draw from a key: constant for derivatives, other numbers in NumPy than in JAX"
+    for name, op in OPS.items() if "random" in op.traits
 }  # fmt: skip
 """Operations that no random program has, and why."""
 

@@ -2,7 +2,8 @@
 
 ``SYMGRAD_RANDOM_PROGRAMS`` is how many are drawn, a tenth of them also compiled; 2000 is the
 acceptance count, the default keeps the suite short.  ``SYMGRAD_RANDOM_EAGER=1`` evaluates the
-reference with JAX's own kernels alone (several times slower; see ``tests/jaxpr_numbers.py``).
+reference with JAX's own kernels alone (several times slower; see ``tests/jaxpr_numbers.py``): nearly
+all of that is one small XLA compilation per primitive and shape, so they are kept and made cheap.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections import Counter
 from contextlib import contextmanager
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -32,6 +34,27 @@ from tests.random_steps import EXCLUDED, drawn
 CHUNKS = 8
 COUNT = int(os.environ.get("SYMGRAD_RANDOM_PROGRAMS", "400"))
 EAGER = os.environ.get("SYMGRAD_RANDOM_EAGER", "") == "1"
+if EAGER:  # read when JAX makes its first array: how a kernel is compiled, not what it computes
+    os.environ["XLA_FLAGS"] = " ".join((
+        os.environ.get("XLA_FLAGS", ""), "--xla_cpu_use_fusion_emitters=false",
+        "--xla_backend_optimization_level=0", "--xla_llvm_disable_expensive_passes=true",
+    ))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """A folder of compiled kernels."""
+    return str(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(autouse=True)
+def kernels_are_kept(kernels):
+    """A derivative traced again is another function to JAX: its kernels come from the folder."""
+    if EAGER:
+        jax.clear_caches()  # 20 MB for each program
+        jax.config.update("jax_compilation_cache_dir", kernels)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _for_each(chunk, count, check):
