@@ -15,9 +15,10 @@ from tests.random_maps import MAP_STEPS
 from tests.random_matrices import MATRIX_STEPS
 from tests.random_moves import MOVE_STEPS
 from tests.random_programs import Plan, Program, RefusedError
+from tests.random_scans import SCAN_STEPS
 from tests.random_windows import WINDOW_STEPS
 
-STEPS: dict[str, Plan] = {**MAP_STEPS, **MOVE_STEPS, **MATRIX_STEPS, **WINDOW_STEPS}
+STEPS: dict[str, Plan] = {**MAP_STEPS, **MOVE_STEPS, **MATRIX_STEPS, **WINDOW_STEPS, **SCAN_STEPS}
 
 EXCLUDED: dict[str, str] = {
     name: "a draw from a key: constant for derivatives, other numbers in NumPy than in JAX"
