@@ -87,12 +87,6 @@ from symgrad.tensors.limits import finfo, iinfo
 from symgrad.tensors.printing import printoptions, set_printoptions
 from symgrad.tensors.storage import Size, device
 from symgrad.tensors.tensor import Tensor
-from symgrad.tracing.branch import cond
-from symgrad.tracing.step import compile
-from symgrad.tracing.symbolic import derive, grad, name, parse_formula, symbol, symbols
-from symgrad.tracing.trace import spec
-from symgrad.tracing.trace import trace as _trace
-from symgrad.transforms.vmap import vmap
 
 if TYPE_CHECKING:
     from symgrad import (
@@ -120,10 +114,15 @@ if TYPE_CHECKING:
     from symgrad.foreign import jax_function, scalar_function
     from symgrad.serialization import load, save
     from symgrad.sympy_bridge import from_sympy, to_sympy
+    from symgrad.tracing.branch import cond
     from symgrad.tracing.module_trace import trace_module
+    from symgrad.tracing.step import compile
+    from symgrad.tracing.symbolic import derive, grad, name, parse_formula, symbol, symbols
+    from symgrad.tracing.trace import spec
     from symgrad.transforms.cost import cost
     from symgrad.transforms.operators import hessian, hvp, jacobian
     from symgrad.transforms.stationary import stationary
+    from symgrad.transforms.vmap import vmap
 
 __version__ = "0.1.0"
 newaxis = None
@@ -167,7 +166,17 @@ _LATER = {
     "hessian": "symgrad.transforms.operators:hessian",
     "hvp": "symgrad.transforms.operators:hvp",
     "jacobian": "symgrad.transforms.operators:jacobian",
+    "cond": "symgrad.tracing.branch:cond",
     "trace_module": "symgrad.tracing.module_trace:trace_module",
+    "compile": "symgrad.tracing.step:compile",
+    "derive": "symgrad.tracing.symbolic:derive",
+    "grad": "symgrad.tracing.symbolic:grad",
+    "name": "symgrad.tracing.symbolic:name",
+    "parse_formula": "symgrad.tracing.symbolic:parse_formula",
+    "symbol": "symgrad.tracing.symbolic:symbol",
+    "symbols": "symgrad.tracing.symbolic:symbols",
+    "spec": "symgrad.tracing.trace:spec",
+    "vmap": "symgrad.transforms.vmap:vmap",
 }
 """Names that are imported when first used, and where they are (as above for type checkers)."""
 
@@ -219,7 +228,7 @@ def trace(target: Any, *args: Any, **kwargs: Any) -> Any:
         return creation.FUNCTIONS["trace"](target)
     if isinstance(target, _resolve("symgrad.nn:Module")) and not args:
         return _resolve(_LATER["trace_module"])(target, kwargs)
-    return _trace(target, *args, **kwargs)
+    return _resolve("symgrad.tracing.trace:trace")(target, *args, **kwargs)
 
 
 __all__ = [  # pyright: ignore[reportUnsupportedDunderAll]

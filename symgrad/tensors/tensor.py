@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from symgrad_codegen import arrays
+from symgrad_codegen.lazy import lazy
 
 from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import shape_text, whole_number
-from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError, TraceError
 from symgrad.functional.table import FUNCTIONS
@@ -29,6 +29,11 @@ from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import Size, Storage, device, device_name, jax_device
 from symgrad.tensors.views import Viewing, view_of
+
+if TYPE_CHECKING:
+    from symgrad.derivation.formula import Formula
+
+formulas = lazy("symgrad.derivation.formula")
 
 
 class Inside:
@@ -239,7 +244,7 @@ class Tensor(Viewing):
         with listening(written.note):
             e = self.expr()
         (e,), _ = rewrite([e], GROUPS, written.carry)
-        return formula(e, written)
+        return formulas.formula(e, written)
 
     def latex(self) -> str:
         """The formula in LaTeX."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable
+from symgrad_codegen.lazy import lazy
 
 from symgrad.errors import TraceError
 from symgrad.recording.execute import held, plan_of, value
@@ -25,8 +26,8 @@ from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Inside, Tensor
 from symgrad.tensors.wording import name_of, user_frame, user_line, variables
-from symgrad.tracing.symbolic import compile_tensors
 
+symbolic = lazy("symgrad.tracing.symbolic")
 ALONE = next(map(sys.getrefcount, [object()])) + 1
 """What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
 VARIANTS = 64
@@ -338,8 +339,7 @@ def _gradient_of(t: Tensor) -> Any:
     return t._grad
 
 
-_node, _value, _training = attrgetter("node"), attrgetter("value"), attrgetter("training")
-_LEAF = {Leaf}
+_node, _value, _training, _LEAF = *map(attrgetter, ("node", "value", "training")), {Leaf}
 _HOST = {np.ndarray, tuple, type(None)}
 """Types of values that are not arrays on a device: memory of the user, results of cold graphs, what
 lies in an array with others, and pending."""
@@ -491,9 +491,9 @@ def compile(target: Any = None, **options: Any) -> Any:
     if target is None:
         return functools.partial(compile, **options)
     if isinstance(target, Tensor):
-        return compile_tensors([target])
+        return symbolic.compile_tensors([target])
     if isinstance(target, (list, tuple)):
-        return compile_tensors(target)
+        return symbolic.compile_tensors(target)
     return CompiledStep(target)
 
 
