@@ -21,6 +21,7 @@ from symgrad.derivation.order import Written
 from symgrad.derivation.repeated import Repeated, repetition
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced
+from symgrad.scanning import unrolled
 
 SHORTEST = 8
 """Lines of a layer that is stated once when there are only two of it."""
@@ -94,6 +95,7 @@ def derivation_of(
 
     ``asked``: the order of ``wanted`` is the user's, for gradients that stand together.
     """
+    e = unrolled(e)
     held = set(wanted)
     data = [x for x in inputs if x not in held] or list(inputs)[:1]
     found = repetition(e, data[:4], inputs, written)

@@ -1,4 +1,4 @@
-"""Functions from elsewhere in formulas: by name, and marked where they are no mathematics."""
+"""Calls in formulas, by name: functions from elsewhere, marked where they are no mathematics; scans."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from symgrad.core.expr import Expr
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import Form, call, product, subscript, transposed
 from symgrad.errors import NotationError
+from symgrad.ops.scan import SCAN
 
 REMARK = "(not symbolic: derivative by jax.vjp)"
 
 
 def opaque_call(e: Expr) -> Expr | None:
-    """The call of a function from elsewhere whose result ``e`` is."""
+    """The call of a function from elsewhere, or the scan, whose result ``e`` is."""
     node = e.args[0] if e.op.name == "project" else e
-    return node if node.op.function is not None else None
+    return node if node.op.function is not None or node.op is SCAN else None
 
 
 def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
@@ -23,6 +24,8 @@ def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
     node = opaque_call(e)
     assert node is not None
     word = node.op.text + (subscript(e.params[0] + 1) if node is not e else "")
+    if node.op is SCAN:
+        return call(word, *parts)
     split = node.params[1]
     value = call(word, *parts[:split])
     seeds = parts[split:]
@@ -37,8 +40,14 @@ def remark(e: Expr) -> str:
 
 
 def check_numpy(e: Expr) -> None:
-    """NotationError where ``e`` calls a function that only JAX can run."""
-    foreign = next((x.op for x in topological([e]) if x.op.function is not None), None)
+    """NotationError where ``e`` calls a function that only JAX can run, or is a loop."""
+    order = topological([e])
+    if any(x.op is SCAN for x in order):
+        raise NotationError(
+            "A scan is a loop over steps, so there is no NumPy expression of it.",
+            "Compile the tensor (sg.compile) and call it.",
+        )
+    foreign = next((x.op for x in order if x.op.function is not None), None)
     if foreign is not None:
         raise NotationError(
             f"{foreign.name} is a function written in JAX, so there is no NumPy expression of it.",

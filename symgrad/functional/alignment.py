@@ -18,6 +18,7 @@ from symgrad.ops.axis import along
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather, take
 from symgrad.ops.join import arange, concatenate
+from symgrad.scanning import scan
 
 _NEVER = -1e30
 """The logarithm of what cannot be: finite, so that no derivative meets ∞ − ∞."""
@@ -39,14 +40,13 @@ def ctc_loss_of(
     """
     steps, _, classes = log_probs.shape
     length = targets.shape[1]
-    if not isinstance(steps, int) or not isinstance(length, int):
+    if not isinstance(length, int):
         raise ShapeError(
-            f"ctc_loss: the numbers of steps and labels of {shape_text(log_probs.shape)} and "
-            f"{shape_text(targets.shape)} need to be known"
+            f"ctc_loss: the number of labels of {shape_text(targets.shape)} needs to be known"
         )
     if not isinstance(classes, int) or not 0 <= blank < classes:
         raise RuntimeError("blank must be in label range")
-    if not steps:
+    if steps == 0:
         raise ShapeError("ctc_loss: log_probs needs at least one step")
     kind = log_probs.dtype
     never = constant(_NEVER, kind)
@@ -67,12 +67,14 @@ def ctc_loss_of(
     back = apply("maximum", back, zero)
     last = insert_axes(cast(input_lengths, dtypes.int64), [1])
     begin = choose(apply("eq", place, zero), constant(0, kind), never)
-    first = choose(apply("lt", place, constant(2, dtypes.int64)), constant(0, kind), never)
-    alpha = choose(apply("gt", last, zero), structure.select(emitted, 0, 0) + first, begin)
-    for t in range(1, steps):
+    turn = arange(steps, dtypes.int64)
+
+    def forward(alpha: Expr, now: Expr, t: Expr) -> tuple[list[Expr], list[Expr]]:
         reached = along("logsumexp", take(alpha, back, -1) + step, -1)
-        going = apply("gt", last, constant(t, dtypes.int64))
-        alpha = choose(going, reached + structure.select(emitted, 0, t), alpha)
+        return [choose(apply("gt", last, t), reached + now, alpha)], []
+
+    begin = broadcast_to(begin, word.shape)
+    (alpha,), _, _ = scan(forward, {"alpha": begin}, {"emitted": emitted, "t": turn})
     ends = insert_axes(cast(target_lengths, dtypes.int64) * 2, [1])
     some = apply("gt", ends, zero)
     near = gather(alpha, apply("maximum", ends - 1, zero), -1)

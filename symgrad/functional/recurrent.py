@@ -6,17 +6,18 @@ the steps.  ``lengths`` (N,) says where each sequence ends: from there on its st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from symgrad.core import dtypes
-from symgrad.core.build import constant, elementwise, matmul, product, unsqueeze, zeros
+from symgrad.core.build import broadcast_to, elementwise, matmul, product, unsqueeze, zeros
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, shape_text
 from symgrad.errors import ShapeError
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where
-from symgrad.ops.join import concatenate
-from symgrad.ops.structure import select, slice_axis
+from symgrad.ops.join import arange, concatenate
+from symgrad.ops.structure import slice_axis
+from symgrad.scanning import scan
 
 Step = Callable[[Expr, Sequence[Expr]], tuple[Expr, ...]]
 
@@ -46,26 +47,28 @@ def _gates(z: Expr, count: int) -> list[Expr]:
 
 
 def _over_time(
-    z: Expr, state: Sequence[Expr], step: Step, reverse: bool, lengths: Expr | None
+    z: Expr, state: Mapping[str, Expr], step: Step, reverse: bool, lengths: Expr | None
 ) -> Expr:
     """States of all steps, side by side along the last axis: ``(T, N, …)``."""
-    count = z.shape[0]
-    if not isinstance(count, int) or not count:
+    if z.shape[0] == 0:
         raise ShapeError(
-            f"recurrent layer: expected sequence length to be larger than 0 and a number, but got "
-            f"{count} ({shape_text(z.shape)})"
+            "recurrent layer: Expected sequence length to be larger than 0 in RNN "
+            f"({shape_text(z.shape)})"
         )
-    made: list[Expr] = [z] * count
-    joined = len(state) > 1
-    for t in reversed(range(count)) if reverse else range(count):
-        new = step(select(z, 0, t), state)
+    inputs = {"z": z}
+    if lengths is not None:
+        inputs["t"] = arange(z.shape[0], dtypes.int64)
+
+    def one(*given: Expr) -> tuple[Sequence[Expr], Sequence[Expr]]:
+        before, (x, *turn) = given[: len(state)], given[len(state) :]
+        after = step(x, before)
         if lengths is not None:
-            now = constant(t, dtypes.int64, lengths.shape)
-            going = unsqueeze(elementwise("gt", lengths, now), [1])
-            new = tuple(where(going, a, b) for a, b in zip(new, state, strict=True))
-        state = new
-        made[t] = unsqueeze(concatenate(list(state), -1) if joined else next(iter(state)), [0])
-    return concatenate(made, 0)
+            going = unsqueeze(elementwise("gt", lengths, broadcast_to(turn[0], lengths.shape)), [1])
+            after = tuple(where(going, a, b) for a, b in zip(after, before, strict=True))
+        return after, ()
+
+    _, made, _ = scan(one, state, inputs, reverse)
+    return concatenate(made, -1) if len(made) > 1 else made[0]
 
 
 def rnn_step(z: Expr, h: Expr, weight: Expr, bias: Expr | None, nonlinearity: str) -> Expr:
@@ -103,7 +106,7 @@ def rnn_layer(
     z = _affine(x, w_ih, b_ih)
     return _over_time(
         z,
-        (_state(h, x, w_hh.shape[1]),),
+        {"h": _state(h, x, w_hh.shape[1])},
         lambda a, s: (rnn_step(a, s[0], w_hh, b_hh, nonlinearity),),
         reverse,
         lengths,
@@ -119,7 +122,7 @@ def gru_layer(
     z = _affine(x, w_ih, b_ih)
     return _over_time(
         z,
-        (_state(h, x, w_hh.shape[1]),),
+        {"h": _state(h, x, w_hh.shape[1])},
         lambda a, s: (gru_step(a, s[0], w_hh, b_hh),),
         reverse,
         lengths,
@@ -135,7 +138,7 @@ def lstm_layer(
     """Long short-term memory: x ``(T, N, in)``, result ``(T, N, P + H)``: hidden beside cell."""
     z = _affine(x, w_ih, b_ih)
     cells = (w_hh if w_hr is None else w_hr).shape[1]
-    states = (_state(h, x, w_hh.shape[1]), _state(c, x, cells))
+    states = {"h": _state(h, x, w_hh.shape[1]), "c": _state(c, x, cells)}
     return _over_time(
         z, states, lambda a, s: lstm_step(a, s[0], s[1], w_hh, b_hh, w_hr), reverse, lengths
     )

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from symgrad.core import dtypes
-from symgrad.core.expr import Expr, symbol
+from symgrad.core.expr import Expr, apply, symbol
 from symgrad.core.op import Op
 from symgrad.core.sizes import letter
 from symgrad.core.traverse import topological
 from symgrad.errors import SymgradError
+from symgrad.ops.scan import SCAN
 
 DEPTH = 6
 """How far below a node the variable of a rule is looked for."""
@@ -127,6 +128,8 @@ def rewrite(
             args = tuple(table[a] for a in node.args)
             same = all(a is b for a, b in zip(args, node.args, strict=True))
             new = node if same else node.func(*args)
+            if new.op is SCAN:
+                new = _within(new, group, steps)
             fired = True
             while fired:
                 fired = False
@@ -144,6 +147,14 @@ def rewrite(
                 moved(node, new, table)
         current = [table[r] for r in current]
     return current, steps
+
+
+def _within(scan: Expr, group: Sequence[Rule | Procedure], steps: list[Step]) -> Expr:
+    """A scan whose body is rewritten, once for all its steps."""
+    body, reverse = scan.params
+    results, taken = rewrite(body.results, [group])
+    steps += taken
+    return apply(SCAN, scan.args, (body.over(results), reverse)) if taken else scan
 
 
 def _by_head(
