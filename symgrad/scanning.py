@@ -160,6 +160,9 @@ class _Loop:
         shared: Mapping[Expr, Expr],
     ) -> Expr:
         """An output of all steps from what the loop leaves; what cannot be batched enters it."""
+        known = self._of_product(output)
+        if known is not None:
+            return known
         for _ in range(2):
             try:
                 (part,) = batched([output], {**given, **before, **self.stacks}, shared, self.size)
@@ -168,6 +171,21 @@ class _Loop:
             else:
                 return repeated(part, self.size)
         raise AssertionError("a stack needs no rule")
+
+    def _of_product(self, e: Expr) -> Expr | None:
+        """A sum over a product that every step computes, as the sum over its stack."""
+        if e.op is not CONTRACTION or not e.sums:
+            return None
+        every = {x for row in e.params[0] for x in row if x >= 0}
+        row = next((r for r in e.params[0] if set(r) == every and len(r) == len(every)), None)
+        if row is None:
+            return None
+        stack = self.stacks.get(contract(e.args, e.params[0], row, dtype=e.dtype))
+        if stack is None:
+            return None
+        full = (self.size, *e.shape)
+        labels = [0, *(x + 1 for x in row)]
+        return contract([stack], [labels], range(len(full)), dict(enumerate(full)), e.dtype)
 
     def _made(self, results: Sequence[Expr], kept: Sequence[Expr]) -> tuple[Expr, ...]:
         """The node: its symbols are numbered, so that equal loops are one."""
@@ -224,7 +242,13 @@ def adjoint(
             given[incoming] = _turned(a, len(front), 0)
             seeds.setdefault(e, []).append(incoming)
     wanted = [s for s in body.symbols if s.dtype.differentiable]
-    found = dict(zip(wanted, pull_back({e: add(g) for e, g in seeds.items()}, wanted), strict=True))
+    pulled = pull_back({e: add(g) for e, g in seeds.items()}, wanted)
+    known: dict[Expr, Expr] = {}
+    for k, e in enumerate(body.results):
+        if e.args and e not in known:
+            known[e] = _symbol("y", e.shape, e)
+            given[known[e]] = project(node, n + k)
+    found = {s: e and substitute([e], known)[0] for s, e in zip(wanted, pulled, strict=True)}
     for k, s in enumerate(body.states):
         given[s] = delay(project(node, n + k), states[k], -s.ndim - 1, reverse)
     given.update(zip(body.inputs, inputs, strict=True))
