@@ -25,6 +25,7 @@ from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.tidy import GIVEN, Lines, Use
 from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
+from symgrad.ops.scan import Body
 from symgrad.simplify import Step
 
 Values = dict[Expr, np.ndarray[Any, Any]]
@@ -122,6 +123,12 @@ def widened(roots: Sequence[Expr]) -> list[Expr]:
 def _wide(part: Any) -> Any:
     if isinstance(part, DType):
         return dtypes.float64 if part.kind == "f" else part
+    if isinstance(part, Body):
+        wide = widened([*part.symbols, *part.results])
+        count = len(part.symbols)
+        table = dict(zip(part.symbols, wide, strict=False))
+        rows = [tuple(table[x] for x in row) for row in (part.states, part.inputs, part.fixed)]
+        return Body(*rows, (), ()).over(wide[count:])
     return tuple(_wide(x) for x in part) if type(part) is tuple else part
 
 
