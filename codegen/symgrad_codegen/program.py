@@ -148,6 +148,16 @@ class Instruction:
     targets: tuple[Variable, ...]
     value: Operand
     note: str = ""
+    _nodes: list[Operand] = field(
+        default_factory=list[Operand], init=False, repr=False, compare=False
+    )
+
+    @property
+    def nodes(self) -> list[Operand]:
+        """Every node of the value, parents first, left to right."""
+        if not self._nodes:
+            self._nodes.extend(walk(self.value))
+        return self._nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +226,7 @@ def walk(operand: Operand) -> list[Operand]:
 def _nodes(program: Program) -> Iterator[Operand]:
     """Every node of every instruction."""
     for instruction in program.instructions:
-        yield from walk(instruction.value)
+        yield from instruction.nodes
 
 
 def functions(program: Program) -> list[Program]:
@@ -265,7 +275,7 @@ def _validate(program: Program) -> None:
     for index, instruction in enumerate(program.instructions):
         if not instruction.targets:
             raise ProgramError(f"program {program.name!r}: instruction {index} has no target")
-        for node in walk(instruction.value):
+        for node in instruction.nodes:
             if isinstance(node, Variable):
                 use(node, f"instruction {index}")
         for variable in instruction.targets:

@@ -80,7 +80,7 @@ def is_wide(program: Program) -> bool:
         variables = [*part.inputs, *part.outputs]
         for instruction in part.instructions:
             variables += instruction.targets
-            for node in walk(instruction.value):
+            for node in instruction.nodes:
                 if isinstance(node, Apply):
                     forms.update(text for name, text in node.template.forms if name == "jax")
                 elif isinstance(node, Dtype):
@@ -198,7 +198,7 @@ class _Writer:
         names = {v.number: scope.new(v.hint) for v in part.inputs}
         read = {v.number for v in part.outputs}
         for instruction in part.instructions:
-            read.update(n.number for n in walk(instruction.value) if isinstance(n, Variable))
+            read.update(n.number for n in instruction.nodes if isinstance(n, Variable))
         for instruction in part.instructions:
             several = len(instruction.targets) > 1
             for v in instruction.targets:
@@ -245,7 +245,7 @@ class _Writer:
             node
             for part in parts
             for instruction in part.instructions
-            for node in walk(instruction.value)
+            for node in instruction.nodes
             if isinstance(node, Letter)
         )
 
