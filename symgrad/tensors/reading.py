@@ -127,7 +127,7 @@ class Reading(Attributes):
             raise RuntimeError(
                 f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
             )
-        return arrays.to_numpy(self.array()).reshape(()).item()
+        return self.array().item()
 
     def tolist(self) -> Any:
         """Nested lists of numbers."""
