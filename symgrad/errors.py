@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 
 class SymgradError(Exception):
     """Base of every error that symgrad raises on purpose.
@@ -35,8 +37,8 @@ class ShapeError(SymgradError, RuntimeError, ValueError):
     """Shapes that do not fit together."""
 
 
-class DTypeError(SymgradError, RuntimeError, TypeError):
-    """A dtype the operation does not take."""
+class DTypeError(SymgradError, NotImplementedError, TypeError):
+    """A dtype the operation does not take; PyTorch raises one of these, or RuntimeError, for it."""
 
 
 class DeviceError(SymgradError, RuntimeError):
@@ -57,6 +59,22 @@ class TraceError(SymgradError, RuntimeError, TypeError):
 
 class AxisError(SymgradError, IndexError):
     """A dimension out of range."""
+
+
+class AxisSizeError(ShapeError, IndexError):
+    """A shape for which PyTorch raises IndexError: an axis of size 0, an index that does not fit."""
+
+
+class PositionError(AxisError, RuntimeError):
+    """A position outside its axis in a tensor of positions."""
+
+
+class RangeError(SymgradError, RuntimeError, ValueError):
+    """A number outside the range that an argument has."""
+
+
+class LinAlgError(SymgradError, RuntimeError, np.linalg.LinAlgError):
+    """A matrix that is singular, not positive definite, or without convergence."""
 
 
 class NotationError(SymgradError, ValueError):

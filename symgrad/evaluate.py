@@ -18,7 +18,7 @@ from symgrad.core.dtypes import bfloat16
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Shape, letter_name, shape_text
 from symgrad.core.traverse import topological
-from symgrad.errors import LoweringError, ShapeError, UnboundError
+from symgrad.errors import LinAlgError, LoweringError, PositionError, ShapeError, UnboundError
 from symgrad.ops.scan import SCAN
 
 Array = np.ndarray[Any, Any]
@@ -171,7 +171,13 @@ def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Ar
         value = template_function(template)(*placed)
         return np.broadcast_to(np.asarray(value, dtype=dtype), shape)
     extra = concrete(op.size_operands(node), sizes) if op.size_operands is not None else ()
-    value: Any = template_function(template)(*args, *extra)
+    try:
+        value: Any = template_function(template)(*args, *extra)
+    except IndexError as wrong:
+        raise PositionError(f"{op.name}: {wrong}") from None
+    except np.linalg.LinAlgError as wrong:
+        given = ", ".join(shape_text(a.shape) for a in node.args)
+        raise LinAlgError(f"{op.name} of {given}: {wrong}") from None
     if isinstance(value, tuple):
         return cast(Array, value)
     return np.asarray(value, dtype=dtype)

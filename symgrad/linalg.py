@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from numpy.linalg import LinAlgError
-
-from symgrad.errors import ShapeError
+from symgrad.errors import LinAlgError, ShapeError
 from symgrad.tensors.creation import eye, ones_like, zeros
 from symgrad.tensors.factors import (
     LUFactorsInfo,
@@ -142,6 +140,8 @@ def diagonal(A: Tensor, *, offset: int = 0, dim1: int = -2, dim2: int = -1) -> T
 def multi_dot(tensors: Any) -> Tensor:
     """The product of several matrices."""
     first, *rest = tensors
+    if not rest:
+        raise ShapeError("multi_dot(): expected at least 2 tensors but got 1")
     for t in rest:
         first = first @ t
     return first

@@ -20,7 +20,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, size_product, whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.promotion import promoted
-from symgrad.functional.shape import axes_of, axis_of
+from symgrad.functional.shape import axes_of, axis_of, expand
 from symgrad.functional.table import public
 from symgrad.ops import join, structure
 
@@ -196,7 +196,7 @@ def repeat_interleave(
 @public("broadcast_to", grad_fn="ExpandBackward0", view=lambda v, *s: np.broadcast_to(v, listed(s)))
 def spread_to(a: Expr, *shape: Any) -> Expr:
     """Size-1 axes repeated."""
-    return broadcast_to(a, listed(shape))
+    return expand(a, *listed(shape))
 
 
 @public()
@@ -351,6 +351,13 @@ def einsum(equation: str, *operands: Any) -> Expr:
         right = ("..." if spread else "") + "".join(ending)
     head, dots, tail = right.partition("...")
     out = [*map(ord, head), *([-1000 + k for k in range(spread)] if dots else []), *map(ord, tail)]
+    if strange := [chr(x) for x in out if x >= 0 and not any(x in r for r in rows)]:
+        raise ShapeError(
+            f"einsum(): output subscript {strange[0]} does not appear in the equation for any "
+            "input operand"
+        )
+    if len(set(out)) != len(out):
+        raise ShapeError(f"einsum(): an output subscript appears more than once in {right!r}")
     table = {x: k for k, x in enumerate(dict.fromkeys([x for r in [*rows, out] for x in r]))}
     _one_size_per_letter(parts, rows)
     return contract(promoted(*parts), [[table[x] for x in r] for r in rows],

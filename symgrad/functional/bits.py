@@ -7,7 +7,7 @@ from typing import Any
 from symgrad.core.build import broadcast_to, cast, constant
 from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
-from symgrad.errors import ShapeError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import promoted
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where as choose
@@ -17,9 +17,9 @@ def _whole(name: str, kinds: str, *operands: Any) -> list[Expr]:
     """The operands in their common dtype, which is of one of these kinds."""
     made = promoted(*operands)
     if made[0].dtype.kind not in kinds:
-        raise NotImplementedError(
-            f'"{name}" not implemented for {made[0].dtype}: bits are those of integers. Cast first, '
-            "for example with .long()."
+        raise DTypeError(
+            f'"{name}" not implemented for {made[0].dtype}: bits are those of integers',
+            "Cast first, for example with .long().",
         )
     return made
 

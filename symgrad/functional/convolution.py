@@ -8,23 +8,27 @@ from typing import Any
 from symgrad.core.build import permute, squeeze, unsqueeze
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, normal_size, shape_text, size_product
-from symgrad.errors import ShapeError
+from symgrad.errors import RangeError, ShapeError
 from symgrad.functional.table import public
 from symgrad.ops.axis import along
 from symgrad.ops.convolution import convolution, window
 from symgrad.ops.structure import reshape
 
 
-def each(value: Any, rank: int, what: str) -> tuple[int, ...]:
-    """One number per axis: an int for all of them, or as many as there are axes."""
-    if not isinstance(value, (tuple, list)):
-        return (value,) * rank
-    listed = tuple(value)
-    if len(listed) == 1:
-        return listed * rank
-    if len(listed) != rank:
+def each(value: Any, rank: int, what: str, least: int | None = None) -> tuple[int, ...]:
+    """One number per axis: an int for all of them, or as many as there are axes.
+
+    Raises TypeError for what is no whole number, RangeError below ``least``.
+    """
+    listed = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(listed) not in (1, rank):
         raise ShapeError(f"{what}: expected one number or {rank}, but got {listed}")
-    return listed
+    for number in listed:
+        if not hasattr(number, "__index__"):
+            raise TypeError(f"{what} must be int or tuple of ints, not {type(number).__name__}")
+        if least is not None and number < least:
+            raise RangeError(f"{what} should be at least {least}, but got {number}")
+    return listed * rank if len(listed) == 1 else listed
 
 
 def _batched(a: Expr, rank: int, name: str) -> tuple[Expr, bool]:
@@ -62,10 +66,10 @@ def margins(
         reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
         return [(r // 2, r - r // 2) for r in reach]
     if isinstance(padding, str):
-        raise ValueError(
+        raise RangeError(
             f"Invalid padding string {padding!r}, should be one of {{'valid', 'same'}}"
         )
-    return [(p, p) for p in each(padding, len(taps), name)]
+    return [(p, p) for p in each(padding, len(taps), f"{name}: padding", 0)]
 
 
 def _conv(rank: int) -> None:
@@ -76,7 +80,8 @@ def _conv(rank: int) -> None:
         dilation: Any = 1, groups: int = 1,
     ) -> Expr:  # fmt: skip
         a, batched = _batched(input, rank, name)
-        strides, apart = each(stride, rank, name), each(dilation, rank, name)
+        strides = each(stride, rank, f"{name}: stride", 1)
+        apart = each(dilation, rank, f"{name}: dilation", 1)
         around = margins(padding, weight.shape[2:], strides, apart, name)  # type: ignore[arg-type]
         how = window(rank, strides, around, None, apart)
         return _finished(convolution(a, weight, how, groups), bias, batched, name)
@@ -100,9 +105,10 @@ def _conv_transpose(rank: int) -> None:
         w = weight
         if w.ndim != rank + 2:
             raise ShapeError(f"{name}: expected {rank + 2}D weight, but got {shape_text(w.shape)}")
-        strides, apart = each(stride, rank, name), each(dilation, rank, name)
-        more = each(output_padding, rank, name)
-        pads = each(padding, rank, name)
+        strides = each(stride, rank, f"{name}: stride", 1)
+        apart = each(dilation, rank, f"{name}: dilation", 1)
+        more = each(output_padding, rank, f"{name}: output_padding", 0)
+        pads = each(padding, rank, f"{name}: padding", 0)
         for s, d, m in zip(strides, apart, more, strict=True):
             if m >= max(s, d):
                 raise RuntimeError(

@@ -21,9 +21,17 @@ from symgrad.ops.elementwise import where as choose
 def add(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
     """a + alpha · b."""
     a, b = promoted(a, b)
+    _whole_factor(alpha, a.dtype)
     if a.dtype is dtypes.bool_:
         return apply("logical_or", a, b) if alpha else a
     return a + b * alpha if alpha != 1 else a + b
+
+
+def _whole_factor(alpha: Any, dtype: DType) -> None:
+    if isinstance(alpha, float) and not dtype.differentiable:
+        raise DTypeError(
+            "For integral input tensors, argument alpha must not be a floating point number."
+        )
 
 
 @public()
@@ -34,6 +42,7 @@ def sub(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
         raise DTypeError(
             "subtraction of two bool tensors is not defined; use logical_xor, or cast first"
         )
+    _whole_factor(alpha, a.dtype)
     return a - b * alpha if alpha != 1 else a - b
 
 

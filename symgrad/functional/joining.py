@@ -223,6 +223,11 @@ def cross(a: Expr, b: Expr, dim: int | None = None) -> Expr:
     a, b = promoted(a, b)
     axis = (next((k for k, s in enumerate(a.shape) if s == 3), 0) if dim is None
             else axis_of(dim, max(a.ndim, b.ndim)))  # fmt: skip
+    sizes = [e.shape[axis - max(a.ndim, b.ndim)] for e in (a, b)]
+    if sizes != [3, 3]:
+        raise ShapeError(
+            f"cross: inputs dimension {axis} must have length 3. Got {sizes[0]} and {sizes[1]}"
+        )
 
     def entry(e: Expr, k: int) -> Expr:
         return structure.select(e, axis - max(a.ndim, b.ndim), k)

@@ -11,7 +11,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, monomial, shape_text, size_product, size_text
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import promoted
-from symgrad.functional.shape import log_softmax
+from symgrad.functional.shape import last_axes, log_softmax
 from symgrad.functional.table import public
 from symgrad.ops.axis import along
 from symgrad.ops.elementwise import where as choose
@@ -279,8 +279,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Expr:
     """(a − mean) / √(var + ε) · γ + β over the last axes."""
-    count = len(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else 1
-    axes = list(range(a.ndim - count, a.ndim))
+    axes = last_axes(a, normalized_shape)
     n = monomial(size_product(tuple(a.shape[k] for k in axes)))
     labels = [k for k in range(a.ndim) if k not in axes]
     full = dict(enumerate(a.shape))

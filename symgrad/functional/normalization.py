@@ -10,7 +10,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, size_product
 from symgrad.errors import ShapeError
 from symgrad.functional.promotion import floating
-from symgrad.functional.shape import axis_of
+from symgrad.functional.shape import axis_of, last_axes
 from symgrad.functional.table import public
 from symgrad.ops.convolution import window
 from symgrad.ops.window import window_sum
@@ -91,8 +91,7 @@ def rms_norm(
     a: Expr, normalized_shape: Any, weight: Expr | None = None, eps: float | None = None
 ) -> Expr:
     """a / √(mean a² + ε) γ over the last axes; ε is the dtype's spacing at 1 if not given."""
-    count = len(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else 1
-    axes = list(range(a.ndim - count, a.ndim))
+    axes = last_axes(a, normalized_shape)
     kept = [k for k in range(a.ndim) if k not in axes]
     size = monomial(size_product(tuple(a.shape[k] for k in axes)))
     small = _SPACING[a.dtype.name] if eps is None else eps

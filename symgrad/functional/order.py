@@ -16,7 +16,8 @@ from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.errors import ShapeError
+from symgrad.errors import RangeError, ShapeError
+from symgrad.functional.promotion import only_floating
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
 from symgrad.ops import matrix, sequence, structure
@@ -175,6 +176,9 @@ def norm(
 ) -> Expr:
     """(Σ |a|ᵖ)^(1/p) along ``dim``; ∞ and −∞ for the extremes of |a|, 0 counts."""
     from_dtype = cast(a, dtype) if dtype is not None else a
+    only_floating(from_dtype, "norm")
+    if isinstance(p, str) and p not in ("nuc", "fro"):
+        raise RangeError(f"norm: Order {p} not supported.", "Give a number, 'fro' or 'nuc'.")
     if p == "nuc":
         return _nuclear(from_dtype, dim, keepdim)
     axes = axes_of(dim, a.ndim)

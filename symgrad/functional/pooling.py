@@ -23,7 +23,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import shape_text, whole_number
-from symgrad.errors import ShapeError
+from symgrad.errors import AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.convolution import each
 from symgrad.functional.table import public
 from symgrad.ops.axis import along
@@ -41,7 +41,7 @@ def whole_sizes(a: Expr, rank: int, name: str) -> list[int]:
     Raises ShapeError where there are fewer axes, or one of these sizes is a letter.
     """
     if a.ndim < rank + 1:
-        raise ShapeError(
+        raise AxisSizeError(
             f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor, but got input of "
             f"size {shape_text(a.shape)}"
         )
@@ -58,10 +58,11 @@ def _movement(
     ceil_mode: bool, name: str,
 ) -> tuple[tuple[int, ...], Window]:  # fmt: skip
     """Lengths of the window and how it moves; ``ceil_mode`` lets the last one hang over."""
-    lengths = each(kernel_size, rank, name)
+    lengths = each(kernel_size, rank, f"{name}: kernel_size", 1)
     empty = stride is None or (isinstance(stride, (tuple, list)) and not stride)
-    strides = lengths if empty else each(stride, rank, name)
-    pads, apart = each(padding, rank, name), each(dilation, rank, name)
+    strides = lengths if empty else each(stride, rank, f"{name}: stride", 1)
+    pads = each(padding, rank, f"{name}: padding")
+    apart = each(dilation, rank, f"{name}: dilation", 1)
     around: list[tuple[int, int]] = []
     sizes = whole_sizes(a, rank, name)
     for size, k, s, p, d in zip(sizes, lengths, strides, pads, apart, strict=True):
@@ -208,6 +209,10 @@ def _avg_pool(rank: int) -> None:
     ) -> Expr:  # fmt: skip
         name = f"avg_pool{rank}d"
         lengths, how = _movement(input, rank, kernel_size, stride, padding, 1, ceil_mode, name)
+        if not (input.dtype.differentiable or input.dtype is dtypes.int64):
+            raise DTypeError(
+                f'"{name}" not implemented for {input.dtype}', "Cast it with .float()."
+            )
         if divisor_override is not None and not divisor_override:
             raise RuntimeError("divisor must be not zero")
         sums = window_sum(input, lengths, how)

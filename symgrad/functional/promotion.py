@@ -10,6 +10,7 @@ from symgrad.core.build import cast, constant
 from symgrad.core.dtypes import DType, promote
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial
+from symgrad.errors import DTypeError
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _DEFAULT = [dtypes.float32]
@@ -78,6 +79,15 @@ def floating(e: Expr | Monomial) -> Expr:
     if isinstance(e, Monomial):
         return constant(e, default_dtype())
     return e if e.dtype.differentiable else cast(e, default_dtype())
+
+
+def only_floating(e: Expr, name: str) -> None:
+    """DTypeError for integers and truth values."""
+    if not e.dtype.differentiable:
+        raise DTypeError(
+            f'"{name}" not implemented for {e.dtype}: expected a floating-point tensor',
+            "Cast it first, for example with .float().",
+        )
 
 
 def _number(value: Any) -> Any:

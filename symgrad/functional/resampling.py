@@ -50,8 +50,10 @@ def _blocks(
     sizes: Sequence[int], kernel_size: Any, dilation: Any, padding: Any, stride: Any, name: str
 ) -> tuple[list[Expr], list[int], tuple[int, ...], tuple[int, ...]]:
     """Positions (taps × places) along both padded axes; places, kernel and padding."""
-    kernel, apart = each(kernel_size, 2, name), each(dilation, 2, name)
-    pads, strides = each(padding, 2, name), each(stride, 2, name)
+    kernel = each(kernel_size, 2, f"{name}: kernel_size", 1)
+    apart = each(dilation, 2, f"{name}: dilation", 1)
+    pads = each(padding, 2, f"{name}: padding", 0)
+    strides = each(stride, 2, f"{name}: stride", 1)
     places = [
         (size + 2 * p - d * (k - 1) - 1) // s + 1
         for size, k, d, p, s in zip(sizes, kernel, apart, pads, strides, strict=True)

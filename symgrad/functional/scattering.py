@@ -18,7 +18,7 @@ from symgrad.core.build import elementwise as apply
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import shape_text
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.errors import AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.promotion import promoted
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
@@ -119,7 +119,7 @@ def index_reduce(
             f"index_reduce(): Expected reduce to be one of prod, mean, amax or amin, got {reduce}"
         )
     if index.ndim > 1:
-        raise AxisOfIndexError(
+        raise AxisSizeError(
             f"index_reduce_(): Index is supposed to be a vector, but got dim: {index.ndim}"
         )
     axis = axis_of(dim, a.ndim)
@@ -129,16 +129,12 @@ def index_reduce(
     else:
         source = source if source.ndim else insert_axes(source, [0])
         if source.shape[axis] != row.shape[0] or source.ndim != a.ndim:
-            raise AxisOfIndexError(
+            raise AxisSizeError(
                 f"index_reduce_(): Number of indices ({row.shape[0]}) should be equal to "
                 f"self.size(dim): ({shape_text(source.shape)}) for dim: {axis}"
             )
         places = broadcast_to(insert_axes(row, range(1, a.ndim - axis)), source.shape)
     return scatter_reduce(a, dim, places, source, reduce, include_self=include_self)
-
-
-class AxisOfIndexError(ShapeError, IndexError):
-    """An index whose shape does not fit."""
 
 
 @public(grad_fn="MaskedScatterBackward0")

@@ -18,8 +18,8 @@ from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, monomial, size_product
-from symgrad.errors import AxisError, DTypeError, ShapeError
-from symgrad.functional.promotion import floating, promoted
+from symgrad.errors import AxisError, AxisSizeError, DTypeError, ShapeError
+from symgrad.functional.promotion import floating, only_floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops import structure
 from symgrad.ops.axis import along
@@ -27,6 +27,8 @@ from symgrad.ops.axis import along
 
 def axis_of(dim: int, rank: int) -> int:
     """``dim`` as a position; AxisError in PyTorch's words."""
+    if not hasattr(dim, "__index__"):
+        raise TypeError(f"dim must be an int or a tuple of ints, not {type(dim).__name__}")
     limit = max(rank, 1)
     if not -limit <= dim < limit:
         raise AxisError(
@@ -48,6 +50,18 @@ def axes_of(dim: Any, rank: int) -> list[int]:
             f"dim appears multiple times in the list of dims: {dim}", "Name each dimension once."
         )
     return [] if rank == 0 else listed
+
+
+def last_axes(a: Expr, sizes: Any) -> list[int]:
+    """The axes at the end that have these sizes: a number, or several."""
+    wanted = tuple(sizes) if isinstance(sizes, (tuple, list)) else (sizes,)
+    rest = a.ndim - len(wanted)
+    if rest < 0 or a.shape[rest:] != wanted:
+        raise ShapeError(
+            f"Given normalized_shape={list(wanted)}, expected input with shape "
+            f"[*, {', '.join(map(str, wanted))}], but got input of size{list(a.shape)}"
+        )
+    return list(range(rest, a.ndim))
 
 
 def _kept(e: Expr, axes: Sequence[int], keepdim: bool) -> Expr:
@@ -166,6 +180,10 @@ def argmin(a: Expr, dim: int | None = None, keepdim: bool = False) -> Expr:
 
 def _position(op: str, a: Expr, dim: int | None, keepdim: bool) -> Expr:
     if dim is None:
+        if 0 in a.shape:
+            raise AxisSizeError(
+                f"{op}(): Expected reduction dim to be specified for an empty input"
+            )
         a, dim = structure.reshape(a, (-1,)), 0
     if a.ndim == 0:
         return cast(a * 0, dtypes.int64)
@@ -198,6 +216,7 @@ def _truth(e: Expr, a: Expr) -> Expr:
 def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """exp(a) / Σ exp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
+    only_floating(a, "softmax")
     axis = axis_of(dim, a.ndim)
     return along("softmax", a, axis) if a.ndim else apply("exp", a - a)
 
@@ -206,6 +225,7 @@ def softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
 def log_softmax(a: Expr, dim: int = -1, dtype: DType | None = None) -> Expr:
     """a − logsumexp(a) along ``dim``."""
     a = cast(a, dtype) if dtype is not None else a
+    only_floating(a, "log_softmax")
     axis = axis_of(dim, a.ndim)
     return a - insert_axes(along("logsumexp", a, axis), [axis]) if a.ndim else a - a
 

@@ -20,7 +20,7 @@ from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, shape_text, size_product, whole_number
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.errors import AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.arrange import cat
 from symgrad.functional.elementwise import clamp
 from symgrad.functional.order import norm
@@ -205,10 +205,6 @@ def _mode(a: Expr, dim: int, keepdim: bool) -> list[Expr]:
     end = insert_axes(along("argmax", run, -1), [line.ndim - 1])
     place = gather(places, end, -1)
     return [_returned(e, axis, keepdim, a.ndim) for e in (gather(line, place, -1), place)]
-
-
-class AxisSizeError(ShapeError, IndexError):
-    """An axis of size 0 where there is to be an entry."""
 
 
 def _shifted(a: Expr) -> Expr:

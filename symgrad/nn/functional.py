@@ -131,13 +131,7 @@ def layer_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     """``(x − μ) / √(s² + ε) ⊙ γ + β`` over the last axes."""
-    shape = tuple(normalized_shape)
-    if tuple(input.shape)[-len(shape) :] != shape:
-        raise RuntimeError(
-            f"Given normalized_shape={list(shape)}, expected input with shape "
-            f"[*, {', '.join(map(str, shape))}], but got input of size{list(input.shape)}"
-        )
-    return _layer_norm(input, shape, weight, bias, eps)
+    return _layer_norm(input, tuple(normalized_shape), weight, bias, eps)
 
 
 def batch_norm(

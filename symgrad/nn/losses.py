@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
+from symgrad.errors import RangeError
 from symgrad.functional import FUNCTIONS, margin
 from symgrad.recording.execute import value
 from symgrad.recording.record import Leaf, modes
@@ -222,6 +223,8 @@ def cross_entropy(
 
     **Raises:** IndexError where a class number that is known now is out of range.
     """
+    if not 0 <= label_smoothing <= 1:
+        raise RangeError(f"label_smoothing must be between 0.0 and 1.0. Got: {label_smoothing}")
     options: dict[str, Any] = {}
     if weight is not None:
         options["weight"] = weight

@@ -23,11 +23,12 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.order import Written
 from symgrad.errors import UnboundError
 from symgrad.evaluate import evaluate
+from symgrad.functional.ranges import RANGES, asked, outside, refusal
 from symgrad.lower import lower
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, places, unpacked, whole_of
-from symgrad.recording.record import Gradient, Leaf, Record, Update, forget
+from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
 from symgrad.simplify import simplify
 
 COLD_NODES = 200
@@ -61,6 +62,8 @@ class Plan:
     the places ``taken``, and the others, ``alone``, before it.  Their new values come in one array
     with the same places, and other small ``outputs`` in another: ``groups``.  ``given`` says of each
     output the number of the result, and the place in that where it is one of several.
+
+    ``ranges``: what has to lie in a range, with the name of the function that asks for it.
     """
 
     def __init__(
@@ -78,7 +81,8 @@ class Plan:
         self.groups: list[list[int]] = []
         self.given: list[tuple[int, Place | None]] = [(k, None) for k in range(len(outputs))]
         self.executables: dict[tuple[int, ...], Executable] = {}
-        self.seen = 0
+        self.seen = False
+        self.ranges: list[tuple[str, Expr, tuple[float, float]]] = []
 
     def pack(self, kept: Container[int] = ()) -> None:
         """Put small values in arrays with others, but for the outputs to be ``kept`` by themselves."""
@@ -118,9 +122,14 @@ class Plan:
         return [found[k] if p is None else (found[k], p) for k, p in self.given]
 
     def evaluated(self, values: Sequence[Any]) -> list[Any]:
-        """The outputs by NumPy."""
+        """The outputs by NumPy; PositionError or RangeError where a number is out of range."""
         feeds = dict(zip(self.inputs, map(arrays.to_numpy, values), strict=True))
-        found = list(evaluate(self.outputs, feeds))
+        looked = [e for _, e, _ in self.ranges]
+        found = list(evaluate([*looked, *self.outputs], feeds))
+        for (name, _, bounds), seen in zip(self.ranges, found, strict=False):
+            if (wrong := outside(seen, bounds)) is not None:
+                raise refusal(name, wrong, bounds)
+        del found[: len(looked)]
         wholes = [joined([found[k] for k in part]) for part in self.groups]
         first = len(found) - sum(map(len, self.groups))
         return [e if p is None else (wholes[k - first], p)
@@ -310,12 +319,14 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
 def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
-    plan.seen += 1
     big = pattern.size > COLD_NODES or pattern.cuda
-    if plan.seen == 1 and not big:
+    if not (plan.seen or big):
         known = [held(nodes[k]) for k in pattern.ends]
         if sum(v.size for v in known) <= COLD_ELEMENTS:
-            return plan.evaluated(known)
+            found = plan.evaluated(known)
+            plan.seen = True  # one that raises is met anew
+            return found
+    plan.seen = True
     choice.run = plan.runner(choice.donate)
     _place(pattern, nodes, values, choice)
     known = partial(_held_at, nodes, pattern.ends)
@@ -393,7 +404,28 @@ def _plan(
         exprs += found if isinstance(found, list) else [found]
         returned = len(exprs) if at < len(roots) else returned
     title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
-    return Plan(inputs, simplify(expansion.final(exprs)), renewed, title, returned)
+    made = Plan(inputs, simplify(expansion.final(exprs)), renewed, title, returned)
+    made.ranges = _ranges(nodes, expansion)
+    return made
+
+
+def _ranges(
+    nodes: Sequence[Any], expansion: Expansion
+) -> list[tuple[str, Expr, tuple[float, float]]]:
+    """What the functions of some records want to lie in a range, where it is computed."""
+    found: list[tuple[str, Expr, tuple[float, float]]] = []
+    for node in nodes:
+        if type(node) is Record and node.call.function.name in RANGES and node.value is None:
+            name, (*positional, keywords) = node.call.function.name, node.call.statics
+            supply = iter(node.operands)
+            args = [next(supply) if v is SLOT else v for v in positional]
+            held, bounds = asked(
+                name, args, {k: next(supply) if v is SLOT else v for k, v in keywords}
+            )
+            if bounds is not None and id(held) in expansion.exprs:
+                found.append((name, expansion.exprs[id(held)], bounds))
+    whole = expansion.final([e for _, e, _ in found])
+    return [(name, e, bounds) for (name, _, bounds), e in zip(found, whole, strict=True)]
 
 
 def plan_of(roots: Sequence[Any]) -> tuple[Plan, list[Any], list[int]]:

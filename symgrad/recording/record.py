@@ -19,6 +19,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import ONE, Monomial, Shape
 from symgrad.errors import DeviceError, SymgradError
+from symgrad.functional.arguments import check_kinds
 from symgrad.functional.table import FUNCTIONS, SLOT, Function
 from symgrad.tensors import wording
 
@@ -341,6 +342,7 @@ def _new_call(
     key: Any, function: Function, statics: tuple[Any, ...], operands: Sequence[Any]
 ) -> Call:
     """A call met for the first time: its shape and dtype are those of its expression."""
+    check_kinds(function, statics)
     known = equal.state.table
     shapes = [equal.united(o.shape, known) for o in operands]
     stand_ins = [

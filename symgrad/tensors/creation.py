@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from symgrad.core import dtypes
 from symgrad.core.build import constant, delta
 from symgrad.core.dtypes import DType, dtype_of_numpy
 from symgrad.core.sizes import Monomial
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.errors import DTypeError, RangeError, ShapeError
 from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import Function
 from symgrad.random import stream_of
 from symgrad.recording.record import note
 from symgrad.tensors import factors, pieces, several
+from symgrad.tensors.given import drawn_dtype, dtype_of, in_order, shape_of, size_of
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
 from symgrad.tensors.tensor import Tensor
@@ -31,12 +32,6 @@ def _made(array: np.ndarray[Any, Any], dtype: DType, where: Any, requires_grad: 
     value: Any = array if name == "cpu" else arrays.to_device(array, jax_device(name))
     made = Tensor.from_value(value, dtype, name)
     return made.requires_grad_() if requires_grad else made
-
-
-def _shape(sizes: Sequence[Any]) -> tuple[Any, ...]:
-    if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)):
-        sizes = sizes[0]
-    return tuple(s if isinstance(s, Monomial) else int(s) for s in sizes)
 
 
 _FULL = Function("full", lambda shape, value, dtype: constant(value, dtype, shape), "")
@@ -53,35 +48,47 @@ def _filled(shape: tuple[Any, ...], value: Any, kind: DType, where: Any, tracked
 def tensor(
     data: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """A new tensor with a copy of ``data``; Python floats become float32, ints int64."""
+    """A new tensor with a copy of ``data``.
+
+    Python's floats become float32, its ints int64; numbers of NumPy and tensors keep their dtypes.
+    """
+    kinds: set[type] = set()
+    array = np.array(_unwrapped(data, kinds))
+    narrow = kinds.isdisjoint(_WIDE)
+    if dtype is not None:
+        kind = dtype_of(dtype)
+    elif narrow and array.dtype == np.float64:
+        kind = default_dtype()
+    elif narrow and array.dtype == np.complex128:
+        kind = dtypes.complex64
+    else:
+        kind = dtype_of_numpy(array.dtype)
+    if kind is None:
+        raise DTypeError(f"could not make a tensor of {array.dtype} data: {data!r:.60}")
+    return _made(array.astype(kind.numpy), kind, device, requires_grad)
+
+
+_WIDE = {np.float64, np.complex128}
+
+
+def _unwrapped(data: Any, kinds: set[type]) -> Any:
+    """Lists of numbers, or one array; ``kinds`` collects the types of the entries."""
+    if type(data) in _NUMBERS:
+        return data
+    if isinstance(data, (list, tuple)):
+        return [_unwrapped(v, kinds) for v in data]
     if isinstance(data, Tensor):
         data = data.detach().numpy(force=True)
-    if hasattr(data, "detach") and hasattr(data, "numpy"):
+    elif hasattr(data, "detach") and hasattr(data, "numpy"):
         data = data.detach().cpu().numpy()
-    plain = not isinstance(data, np.ndarray) and not arrays.is_jax_array(data)
-    if isinstance(data, (list, tuple)):
-        data = _nested(data)
-    array = np.array(data)
-    if dtype is None:
-        if plain and array.dtype == np.float64:
-            dtype = default_dtype()
-        elif plain and array.dtype == np.complex128:
-            dtype = dtypes.complex64
-        else:
-            dtype = dtype_of_numpy(array.dtype)
-        if dtype is None:
-            raise DTypeError(f"could not make a tensor of {array.dtype} data: {data!r:.60}")
-    return _made(array.astype(dtype.numpy), dtype, device, requires_grad)
+    if hasattr(data, "dtype"):
+        data = np.asarray(data)
+        kinds.add(data.dtype.type)
+        return data if data.ndim else data[()]
+    return data
 
 
-def _nested(data: Any) -> Any:
-    if isinstance(data, (list, tuple)):
-        return [_nested(v) for v in data]
-    return (
-        data.item()
-        if isinstance(data, Tensor) and data.ndim == 0
-        else (data.tolist() if isinstance(data, Tensor) else data)
-    )
+_NUMBERS = {float, int, bool, complex}
 
 
 def as_tensor(data: Any, dtype: DType | None = None, device: Any = None) -> Tensor:
@@ -114,8 +121,9 @@ def full(
     requires_grad: bool = False,
 ) -> Tensor:
     """``fill_value`` everywhere."""
-    kind = dtype or tensor(fill_value).dtype
-    shape = _shape((size,) if isinstance(size, (int, Monomial)) else size)
+    fill_value = fill_value.item() if isinstance(fill_value, np.generic) else fill_value
+    kind = dtype_of(dtype, tensor(fill_value).dtype)
+    shape = shape_of((size,) if isinstance(size, (int, Monomial)) else size)
     return _filled(shape, fill_value, kind, device, requires_grad)
 
 
@@ -123,16 +131,16 @@ def zeros(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """0 everywhere."""
-    kind = dtype or default_dtype()
-    return _filled(_shape(size), 0, kind, device, requires_grad)
+    kind = dtype_of(dtype)
+    return _filled(shape_of(size), 0, kind, device, requires_grad)
 
 
 def ones(
     *size: Any, dtype: DType | None = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """1 everywhere."""
-    kind = dtype or default_dtype()
-    return _filled(_shape(size), 1, kind, device, requires_grad)
+    kind = dtype_of(dtype)
+    return _filled(shape_of(size), 1, kind, device, requires_grad)
 
 
 empty = zeros
@@ -157,9 +165,10 @@ def eye(
     requires_grad: bool = False,
 ) -> Tensor:
     """The identity matrix."""
-    kind = dtype or default_dtype()
+    kind = dtype_of(dtype)
     if isinstance(n, Monomial) and m in (None, n):
         return Tensor.from_node(note(_EYE, (n, kind, ()), ()))
+    n, m = size_of(n, "n"), None if m is None else size_of(m, "m")
     return _made(np.eye(n, m, dtype=kind.numpy), kind, device, requires_grad)
 
 
@@ -177,7 +186,7 @@ def arange(
         start, end = 0, start
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
     whole = all(isinstance(v, int) for v in (start, end, step))
-    kind = dtype or (dtypes.int64 if whole else default_dtype())
+    kind = dtype_of(dtype, dtypes.int64 if whole else None)
     if kind is dtypes.int64:
         start, end, step = int(start), int(end), int(step)
     if not step:
@@ -196,7 +205,7 @@ def scalar_tensor(
 ) -> Tensor:  # fmt: skip
     """One number as a tensor without axes, of the default dtype."""
     del layout  # tensors have one
-    return full((), s, dtype=dtype or default_dtype(), device=device, requires_grad=requires_grad)
+    return full((), s, dtype=dtype, device=device, requires_grad=requires_grad)
 
 
 def _triangle(places: Callable[..., Any], name: str) -> Callable[..., Tensor]:
@@ -207,7 +216,7 @@ def _triangle(places: Callable[..., Any], name: str) -> Callable[..., Tensor]:
         del layout  # tensors have one
         if row < 0 or col < 0:
             raise RuntimeError(f"{name}: row and col must be non-negative, got {row} and {col}")
-        kind = dtype or dtypes.int64
+        kind = dtype_of(dtype, dtypes.int64)
         found = np.array(places(row, offset, col)).astype(kind.numpy)
         return _made(found, kind, device, False)
 
@@ -232,7 +241,7 @@ def linspace(
     """``steps`` numbers from start to end."""
     if steps < 0:
         raise ShapeError(f"number of steps must be non-negative, not {steps}")
-    kind = dtype or default_dtype()
+    kind = dtype_of(dtype)
     return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -247,7 +256,7 @@ def logspace(
     requires_grad: bool = False,
 ) -> Tensor:
     """Powers of ``base`` whose exponents go from start to end in equal steps."""
-    kind = dtype or default_dtype()
+    kind = dtype_of(dtype)
     made = np.logspace(start, end, steps, base=base).astype(kind.numpy)
     return _made(made, kind, device, requires_grad)
 
@@ -260,8 +269,8 @@ def rand(
     generator: Any = None,
 ) -> Tensor:
     """Uniform on [0, 1)."""
-    kind = dtype or default_dtype()
-    drawn = stream_of(generator).random(_shape(size))
+    kind = drawn_dtype(dtype, "rand")
+    drawn = stream_of(generator).random(shape_of(size))
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -273,8 +282,8 @@ def randn(
     generator: Any = None,
 ) -> Tensor:
     """Standard normal."""
-    kind = dtype or default_dtype()
-    drawn = stream_of(generator).standard_normal(_shape(size))
+    kind = drawn_dtype(dtype, "randn")
+    drawn = stream_of(generator).standard_normal(shape_of(size))
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -286,6 +295,11 @@ def _alike(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         requires_grad: bool = False, layout: Any = None, memory_format: Any = None,
     ) -> Tensor:  # fmt: skip
         del layout, memory_format  # tensors have one
+        if not isinstance(input, Tensor):
+            raise TypeError(
+                f"{make.__name__}_like(): argument 'input' must be Tensor, not "
+                f"{type(input).__name__}"
+            )
         return make(tuple(input.shape), dtype=dtype or input.dtype, device=device or input.device,
                     requires_grad=requires_grad)  # fmt: skip
 
@@ -310,8 +324,9 @@ def randint(
     """Whole numbers from low (0 if only one bound is given) below high."""
     if size is None:
         low, high, size = 0, low, high
-    kind = dtype or dtypes.int64
-    shape = _shape((size,) if isinstance(size, int) else size)
+    kind = dtype_of(dtype, dtypes.int64)
+    shape = shape_of((size,) if isinstance(size, int) else size)
+    in_order(low, high, "randint")
     drawn = stream_of(generator).integers(low, high, shape)
     return _made(drawn.astype(kind.numpy), kind, device, False)
 
@@ -320,8 +335,10 @@ def randperm(
     n: int, *, dtype: DType | None = None, device: Any = None, generator: Any = None
 ) -> Tensor:
     """A permutation of 0 … n − 1."""
-    kind = dtype or dtypes.int64
-    return _made(stream_of(generator).permutation(n).astype(kind.numpy), kind, device, False)
+    kind = dtype_of(dtype, dtypes.int64)
+    return _made(
+        stream_of(generator).permutation(size_of(n, "n")).astype(kind.numpy), kind, device, False
+    )
 
 
 def normal(
@@ -376,7 +393,10 @@ def randint_like(
 
 def bernoulli(t: Tensor, *, generator: Any = None) -> Tensor:
     """1 with the probability that each entry gives, else 0."""
-    drawn = stream_of(generator).random(tuple(t.shape)) < arrays.to_numpy(t.array())
+    p = _array_of(t)
+    if not ((p >= 0) & (p <= 1)).all():
+        raise RangeError("bernoulli: Expected all probabilities to be between 0 and 1")
+    drawn = stream_of(generator).random(tuple(t.shape)) < p
     return _made(drawn.astype(t.dtype.numpy), t.dtype, t.device, False)
 
 
@@ -418,7 +438,7 @@ def new_zeros(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """0 everywhere, in this tensor's dtype and on its device."""
-    return new_full(self, _shape(size), 0, dtype, device, requires_grad)
+    return new_full(self, shape_of(size), 0, dtype, device, requires_grad)
 
 
 def new_ones(
@@ -426,7 +446,7 @@ def new_ones(
     requires_grad: bool = False,
 ) -> Tensor:  # fmt: skip
     """1 everywhere, in this tensor's dtype and on its device."""
-    return new_full(self, _shape(size), 1, dtype, device, requires_grad)
+    return new_full(self, shape_of(size), 1, dtype, device, requires_grad)
 
 
 def new_full(

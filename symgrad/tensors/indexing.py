@@ -10,7 +10,7 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
-from symgrad.errors import AxisError
+from symgrad.errors import AxisError, SymgradError
 from symgrad.recording.execute import value
 from symgrad.tensors.calls import as_operand
 from symgrad.tensors.reading import Reading
@@ -104,11 +104,15 @@ def parse(t: Any, index: Any) -> Parsed:
     return tuple(entries), dims, picks
 
 
+class NotAnIndexError(SymgradError, IndexError, TypeError):
+    """Something in ``t[…]`` that is no index; PyTorch raises one or the other."""
+
+
 def _number(item: Any, size: Any, axis: int) -> int:
     try:
         k = operator.index(item)
     except TypeError:
-        raise TypeError(
+        raise NotAnIndexError(
             "only integers, slices (`:`), ellipsis (`...`), None and long or byte Variables are "
             f"valid indices (got {type(item).__name__})"
         ) from None

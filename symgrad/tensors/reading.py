@@ -117,6 +117,9 @@ class Reading(Attributes):
             raise jax_call(self._now())
         raise AttributeError("__jax_array__")
 
+    __array_priority__ = 1000
+    """Operators with NumPy's numbers and arrays on their left are ours: they keep the graph."""
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         found = np.array(arrays.to_numpy(self.array()))
         return found if dtype is None else found.astype(dtype)

@@ -12,7 +12,7 @@ from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
 from symgrad.core.sizes import size_product
-from symgrad.errors import ShapeError
+from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import FUNCTIONS
 from symgrad.tensors.calls import call
@@ -324,6 +324,8 @@ def argwhere(input: Tensor) -> Tensor:
 @method
 def masked_select(input: Tensor, mask: Tensor) -> Tensor:
     """The entries where the mask is true."""
+    if mask.dtype is not dtypes.bool_:
+        raise DTypeError(f"masked_select: expected BoolTensor for mask, not {mask.dtype}")
     shape = np.broadcast_shapes(tuple(input.shape), tuple(mask.shape)) or (1,)
     return input.expand(shape)[mask.expand(shape)]
 

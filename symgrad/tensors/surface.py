@@ -7,8 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from symgrad.core.sizes import Monomial
 from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.tensors.ranges import ranged
 from symgrad.tensors.tensor import Tensor, as_operand, call
 from symgrad.tensors.views import view_of
 
@@ -24,15 +27,14 @@ ALIASES = {
 
 def function_of(row: Function) -> Callable[..., Any]:
     """The public function of a row."""
+    record = ranged(row, call)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if kwargs:
-            if "input" in kwargs:
-                args = (kwargs.pop("input"), *args)
-            kwargs.pop("inplace", None)
+        if kwargs and "input" in kwargs:
+            args = (kwargs.pop("input"), *args)
         if row.view is not None and args and isinstance(args[0], Tensor):
             return view_of(row, args[0], args[1:], kwargs)
-        return call(row, args, kwargs)
+        return record(row, args, kwargs)
 
     run.__name__ = run.__qualname__ = row.name
     run.__doc__ = row.build.__doc__
@@ -42,10 +44,12 @@ def function_of(row: Function) -> Callable[..., Any]:
 
 
 def _method_of(row: Function) -> Callable[..., Any]:
+    record = ranged(row, call)
+
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
         if row.view is not None:
             return view_of(row, self, args, kwargs)
-        return call(row, (self, *args), kwargs)
+        return record(row, (self, *args), kwargs)
 
     run.__name__ = row.name
     run.__doc__ = row.build.__doc__
@@ -57,8 +61,8 @@ def _binary(name: str, swapped: bool = False) -> Callable[..., Any]:
 
     def run(self: Tensor, other: Any) -> Any:
         if not isinstance(other, (Tensor, int, float)):
-            other = as_operand(other)
-            if not isinstance(other, (Tensor, complex, Monomial)):
+            other = other.item() if isinstance(other, np.generic) else as_operand(other)
+            if not isinstance(other, (Tensor, int, float, complex, Monomial)):
                 return NotImplemented
         return call(row, (other, self) if swapped else (self, other), {})
 
@@ -73,9 +77,10 @@ def _overwriting(row: Function) -> Function:
 
 def _in_place(row: Function) -> Callable[..., Any]:
     row = _overwriting(row)
+    record = ranged(row, call)
 
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self._set(call(row, (self, *args), kwargs))
+        return self._set(record(row, (self, *args), kwargs))
 
     run.__name__ = f"{row.name}_"
     run.__doc__ = f"{row.name} in place."

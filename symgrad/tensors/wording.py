@@ -16,6 +16,7 @@ from typing import Any
 from symgrad.core.mismatch import owns
 from symgrad.core.sizes import Monomial
 from symgrad.errors import SymgradError
+from symgrad.functional.arguments import ROLES
 from symgrad.functional.table import FUNCTIONS, SLOT
 
 PACKAGE = __file__.rsplit("/", 2)[0] + "/"
@@ -24,9 +25,6 @@ INFIX = {
     "remainder": "%", "pow": "**", "gt": ">", "ge": ">=", "lt": "<", "le": "<=", "eq": "==",
     "ne": "!=", "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
 }  # fmt: skip
-ROLES = {"a": "input", "b": "other"}
-"""PyTorch's names for the operands of our compositions."""
-
 METHODS = {"to_dtype": "to"}
 """Functions that are written as methods (views are, too)."""
 
