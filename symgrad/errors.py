@@ -65,6 +65,10 @@ class AxisSizeError(ShapeError, IndexError):
     """A shape for which PyTorch raises IndexError: an axis of size 0, an index that does not fit."""
 
 
+class AssertedError(ShapeError, AssertionError):
+    """Shapes or options that do not fit a layer, where PyTorch asserts that they do."""
+
+
 class PositionError(AxisError, RuntimeError):
     """A position outside its axis in a tensor of positions."""
 

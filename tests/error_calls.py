@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.error_uses import USES
+
 CALLS: dict[str, dict[str, Callable[[Any], Any]]] = {
     "elementwise": {
         "shapes": lambda t: t.maximum(t.ones(2), t.ones(3)),
@@ -266,4 +268,4 @@ CALLS: dict[str, dict[str, Callable[[Any], Any]]] = {
         "multinomial": lambda t: t.multinomial(t.ones(2), 5),
         "randperm": lambda t: t.randperm(-1),
     },
-}
+} | USES

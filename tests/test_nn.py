@@ -440,6 +440,24 @@ def test_initial_values_have_their_bounds_and_spread(fill, bound, std):
     assert abs(w.mean()) < 0.03 * max(1, std)
 
 
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (2, 3, 2)])
+def test_orthogonal_rows_or_columns(shape):
+    w = nn.init.orthogonal_(sg.empty(*shape), gain=2.0).reshape(shape[0], -1).numpy()
+    gram = w @ w.T if w.shape[0] <= w.shape[1] else w.T @ w
+    np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-5)
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 2, 3), 1), ((4, 2, 3, 3), 2), ((2, 5, 3), 1)])
+def test_dirac_is_pytorchs(shape, groups):
+    ours, theirs = (t.nn.init.dirac_(t.ones(*shape), groups).numpy() for t in (sg, torch))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_sparse_columns_have_their_zeros():
+    w = nn.init.sparse_(sg.empty(10, 4), 0.25).numpy()
+    assert ((w == 0).sum(0) == 3).all()
+
+
 def test_initialisers_refuse_vectors():
     with pytest.raises(ValueError, match="fewer than 2 dimensions"):
         nn.init.xavier_uniform_(sg.empty(3))

@@ -98,6 +98,7 @@ OPEN: set[str] = set()
 
 KEPT = {
     "creation: cuda absent": "PyTorch built without CUDA asserts; built with it, RuntimeError",
+    "modules: lstm no pair": "PyTorch takes the pair apart, and stumbles over an index",
 }
 """Calls that raise another class here, and why."""
 
@@ -137,7 +138,7 @@ def test_known_positions_are_looked_at_when_the_call_is_made(call, message):
 def test_computed_numbers_are_looked_at_when_numpy_evaluates():
     index = sg.tensor([1]) * 4
     rows = sg.nn.functional.embedding(index, sg.ones(3, 2))
-    with pytest.raises(sg.errors.PositionError, match="embedding.*index 4 is out of bounds"):
+    with pytest.raises(sg.errors.PositionError, match=r"embedding.*index 4 is out of bounds"):
         rows.tolist()
     loss = sg.nn.functional.binary_cross_entropy(sg.ones(2) * 3, sg.ones(2))
     for _ in range(2):  # not only the first time
@@ -148,5 +149,5 @@ def test_computed_numbers_are_looked_at_when_numpy_evaluates():
 def test_a_singular_matrix_raises_where_numpy_evaluates_and_is_not_finite_compiled():
     with pytest.raises(sg.linalg.LinAlgError, match="inv of 2×2: Singular matrix"):
         sg.linalg.inv(sg.zeros(2, 2)).tolist()
-    f = sg.compile(lambda a: sg.linalg.inv(a))
+    f = sg.compile(sg.linalg.inv)
     assert not f(sg.zeros(2, 2)).isfinite().any()

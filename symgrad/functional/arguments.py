@@ -46,7 +46,8 @@ def check_kinds(function: Function, statics: tuple[Any, ...]) -> None:
             continue
         word, fits = KINDS[kind]
         listed = bound.signature.parameters[name].kind is inspect.Parameter.VAR_POSITIONAL
-        for v in value if listed else (value,):
+        values: Any = value if listed else (value,)
+        for v in values:
             if not fits(v):
                 given = "Tensor" if v is SLOT else type(v).__name__
                 raise TypeError(

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from symgrad.errors import AssertedError
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.container import ModuleList
@@ -37,7 +38,7 @@ class MultiheadAttention(Module):
     ) -> None:
         super().__init__()
         if embed_dim % num_heads:
-            raise ValueError(
+            raise AssertedError(
                 f"embed_dim must be divisible by num_heads: {embed_dim} is not by {num_heads}"
             )
         self.embed_dim = embed_dim
@@ -77,9 +78,20 @@ class MultiheadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The attended values, and the weights ``(n, t, s)`` (averaged over heads) if asked for.
 
-        A boolean mask is True where a position may *not* be seen.
+        A boolean mask is True where a position may *not* be seen.  ``is_causal`` says that
+        ``attn_mask`` hides what comes later; the mask decides.
+
+        **Raises:** RuntimeError for ``is_causal`` without a mask, AssertedError for another width.
         """
-        del is_causal  # a hint of PyTorch's: the mask says what is seen
+        if is_causal and attn_mask is None:
+            raise RuntimeError(
+                "Need attn_mask if specifying the is_causal hint: give the mask, for example of "
+                "Transformer.generate_square_subsequent_mask"
+            )
+        if query.shape[-1] != self.embed_dim:
+            raise AssertedError(
+                f"was expecting embedding dimension of {self.embed_dim}, but got {query.shape[-1]}"
+            )
         if not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         q, k, v = self._heads(query, 0), self._heads(key, 1), self._heads(value, 2)
@@ -202,7 +214,6 @@ class TransformerEncoder(Module):
         is_causal: bool | None = None,
     ) -> Tensor:
         """Every layer on the result of the one before."""
-        del is_causal
         for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask)
+            src = layer(src, mask, src_key_padding_mask, bool(is_causal))
         return src if self.norm is None else self.norm(src)

@@ -11,6 +11,8 @@ import warnings
 from typing import Any
 
 from symgrad.autograd import no_grad
+from symgrad.tensors import creation
+from symgrad.tensors.factors import qr
 from symgrad.tensors.tensor import Tensor
 
 _LINEAR = (
@@ -178,3 +180,50 @@ def kaiming_normal_(
         return tensor
     std = calculate_gain(nonlinearity, a) / math.sqrt(_fan(tensor, mode))
     return normal_(tensor, 0.0, std, generator)
+
+
+def orthogonal_(tensor: Tensor, gain: float = 1, generator: Any = None) -> Tensor:
+    """Rows or columns at right angles, each of length ``gain`` (Saxe et al., 2013).
+
+    The axes after the first count as one.
+    """
+    if tensor.ndim < 2:
+        raise ValueError("Only tensors with 2 or more dimensions are supported")
+    if not tensor.numel():
+        return tensor
+    rows = int(tensor.shape[0])
+    with no_grad():
+        drawn = creation.randn(rows, tensor.numel() // rows, generator=generator)
+        tall = drawn.shape[0] >= drawn.shape[1]
+        q, r = qr(drawn if tall else drawn.T)
+        q = q * r.diagonal().sign()
+        return tensor.copy_((q if tall else q.T).reshape(tuple(tensor.shape)) * gain)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, generator: Any = None) -> Tensor:
+    """N(0, std²), with a share ``sparsity`` of each column 0 (Martens, 2010)."""
+    if tensor.ndim != 2:
+        raise ValueError("Only tensors with 2 dimensions are supported")
+    rows, columns = (int(s) for s in tensor.shape)
+    zeros = math.ceil(sparsity * rows)
+    normal_(tensor, 0.0, std, generator)
+    with no_grad():
+        for k in range(columns):
+            tensor[creation.randperm(rows, generator=generator)[:zeros], k] = 0.0
+    return tensor
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The filter that changes nothing, in each group of a convolution's channels."""
+    if tensor.ndim not in (3, 4, 5):
+        raise ValueError("Only tensors with 3, 4, or 5 dimensions are supported")
+    filters, channels, *taps = (int(s) for s in tensor.shape)
+    if filters % groups:
+        raise ValueError("dim 0 must be divisible by groups")
+    middle = tuple(k // 2 for k in taps)
+    with no_grad():
+        tensor.zero_()
+        for group in range(groups):
+            for k in range(min(filters // groups, channels)):
+                tensor[(group * (filters // groups) + k, k, *middle)] = 1.0
+    return tensor

@@ -15,6 +15,7 @@ from symgrad.functional import FUNCTIONS, margin
 from symgrad.recording.execute import value
 from symgrad.recording.record import Leaf, modes
 from symgrad.tensors import creation
+from symgrad.tensors.ranges import ranged
 from symgrad.tensors.tensor import Tensor, call
 
 _ROOMS = (margin,)  # importing it fills the table
@@ -45,10 +46,12 @@ def _loss(name: str, order: str) -> Callable[..., Tensor]:
     operands = [k for k, p in zip(names, parameters, strict=False) if p.default is Parameter.empty]
     defaults = {p.name: p.default for p in parameters} | dict.fromkeys(("size_average", "reduce"))
 
+    record = ranged(row, call)
+
     def function(*args: Any, **options: Any) -> Tensor:
         said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
         if len(args) == len(operands) and not said:
-            return call(row, args, said)
+            return record(row, args, said)
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or given.keys() & options.keys():
             raise TypeError(f"{name}() takes each of ({', '.join(names)}) once")
@@ -60,7 +63,7 @@ def _loss(name: str, order: str) -> Callable[..., Tensor]:
             given["reduction"] = reduction_of(*old, "mean")
         values = [given.pop(k) for k in operands]
         said = {k: v for k, v in given.items() if v is not defaults.get(k, given)}
-        return call(row, values, said)
+        return record(row, values, said)
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = row.build.__doc__
@@ -76,7 +79,7 @@ def _loss(name: str, order: str) -> Callable[..., Tensor]:
 l1_loss = _loss("l1_loss", "input target size_average reduce reduction")
 huber_loss = _loss("huber_loss", "input target reduction delta")
 smooth_l1_loss = _loss("smooth_l1_loss", "input target size_average reduce reduction beta")
-nll_loss = _loss("nll_loss", "input target weight size_average ignore_index reduce reduction")
+_nll_loss = _loss("nll_loss", "input target weight size_average ignore_index reduce reduction")
 binary_cross_entropy = _loss(
     "binary_cross_entropy", "input target weight size_average reduce reduction"
 )
@@ -244,6 +247,24 @@ def cross_entropy(
 
 
 _CROSS_ENTROPY = FUNCTIONS["cross_entropy"]
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    ignore_index: int = -100,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """``−z[y]`` for log-probabilities ``(N, C, …)`` and class numbers ``(N, …)``.
+
+    **Raises:** IndexError where a class number that is known now is out of range.
+    """
+    if isinstance(target, Tensor) and target.dtype.kind in "iu" and input.ndim:
+        _ignores(target, input._now().shape[1 if input.ndim > 1 else 0], ignore_index)
+    return _nll_loss(input, target, weight, size_average, ignore_index, reduce, reduction)
 
 
 def _ignores(target: Tensor, classes: Any, ignore_index: int) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 
 from symgrad.autograd import no_grad
 from symgrad.core import dtypes
+from symgrad.errors import AssertedError
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
@@ -39,7 +40,7 @@ class _Table(Module):
             )
         if padding_idx is not None:
             if not -num_embeddings <= padding_idx < num_embeddings:
-                raise ValueError("Padding_idx must be within num_embeddings")
+                raise AssertedError("Padding_idx must be within num_embeddings")
             padding_idx %= num_embeddings
         self.num_embeddings = num_embeddings
         self.embedding_dim = embedding_dim

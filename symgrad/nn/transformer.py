@@ -72,16 +72,18 @@ class TransformerDecoderLayer(Module):
         memory_is_causal: bool = False,
     ) -> Tensor:
         """One layer of the decoder: the shape of ``tgt`` stays."""
-        del tgt_is_causal, memory_is_causal  # hints of PyTorch's: the masks say what is seen
 
         def own(x: Tensor) -> Tensor:
-            y, _ = self.self_attn(x, x, x, tgt_key_padding_mask, False, tgt_mask)
+            y, _ = self.self_attn(
+                x, x, x, tgt_key_padding_mask, False, tgt_mask, is_causal=tgt_is_causal
+            )
             return self.dropout1(y)
 
         def other(x: Tensor) -> Tensor:
             y, _ = self.multihead_attn(
-                x, memory, memory, memory_key_padding_mask, False, memory_mask
-            )
+                x, memory, memory, memory_key_padding_mask, False, memory_mask,
+                is_causal=memory_is_causal,
+            )  # fmt: skip
             return self.dropout2(y)
 
         def feed(x: Tensor) -> Tensor:
@@ -115,11 +117,11 @@ class TransformerDecoder(Module):
         memory_is_causal: bool = False,
     ) -> Tensor:
         """Every layer on the result of the one before, all with the same memory."""
-        del tgt_is_causal, memory_is_causal
         for layer in self.layers:
             tgt = layer(
-                tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask
-            )
+                tgt, memory, tgt_mask, memory_mask, tgt_key_padding_mask, memory_key_padding_mask,
+                bool(tgt_is_causal), memory_is_causal,
+            )  # fmt: skip
         return tgt if self.norm is None else self.norm(tgt)
 
 

@@ -26,6 +26,8 @@ def seed_of(t: Any, gradient: Any) -> Any:
                 f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
             )
         return None
+    if not hasattr(gradient, "node"):
+        raise TypeError(f"gradients can be either Tensors or None, not {type(gradient).__name__}")
     if tuple(gradient.shape) != tuple(t.shape):
         raise RuntimeError(
             f"Mismatch in shape: grad_output has a shape of {list(gradient.shape)} and output has "

@@ -9,7 +9,7 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.core.sizes import shape_text, whole_number
-from symgrad.errors import TraceError, UnboundError
+from symgrad.errors import ShapeError, TraceError, UnboundError
 from symgrad.functional.promotion import default_dtype
 from symgrad.recording.execute import value
 from symgrad.recording.record import Leaf, leaf_like, modes, walk
@@ -127,9 +127,7 @@ class Reading(Attributes):
     def item(self) -> Any:
         """The number in a tensor with one element."""
         if self.numel() != 1:
-            raise RuntimeError(
-                f"a Tensor with {self.numel()} elements cannot be converted to Scalar"
-            )
+            raise ShapeError(f"a Tensor with {self.numel()} elements cannot be converted to Scalar")
         return self.array().item()
 
     def tolist(self) -> Any:

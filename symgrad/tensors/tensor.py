@@ -178,6 +178,15 @@ class Tensor(Viewing):
 
     @grad.setter
     def grad(self, new: Tensor | None) -> None:
+        if new is not None and not isinstance(new, Tensor):
+            raise TypeError(
+                f"assigned grad expected to be a Tensor or None but got {type(new).__name__}"
+            )
+        if new is not None and new.dtype is not self.dtype:
+            raise DTypeError(
+                f"assigned grad has dtype {new.dtype}, but the tensor {self.dtype}",
+                f"Cast it with .to({self.dtype}).",
+            )
         if new is not None and tuple(new.shape) != tuple(self.shape):
             raise ShapeError(
                 f"assigned grad has data of a different size: {shape_text(tuple(new.shape))} for "
@@ -282,11 +291,17 @@ class Tensor(Viewing):
 
     def retain_grad(self) -> None:
         """Keep the gradient of this intermediate tensor, too."""
+        if not self.requires_grad:
+            raise RuntimeError("can't retain_grad on Tensor that has requires_grad=False")
+        if self.is_leaf:
+            return
         self._retains = True
         self._now().handle = weakref.ref(self)
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Any:
         """Call ``hook(grad)`` when the gradient of this tensor is known; it may return another."""
+        if not self.requires_grad:
+            raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._hooks is None:
             self._hooks = {}
         handle = _HookHandle(self._hooks)

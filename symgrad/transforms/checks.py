@@ -23,6 +23,8 @@ def gradcheck(
 ) -> bool:
     """Do the gradients of ``func`` agree with central differences?"""
     listed = list(inputs) if isinstance(inputs, (tuple, list)) else [inputs]
+    if not any(t.requires_grad for t in listed):
+        raise ValueError("gradcheck expects at least one input tensor to require gradient")
     out = func(*listed)
     weights = np.linspace(0.5, 1.5, out.numel()).reshape(tuple(out.shape))
     seed = Tensor.from_value(weights.astype(out.dtype.numpy), out.dtype)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from symgrad.core import dtypes
+from symgrad.errors import ShapeError
 from symgrad.functional import FUNCTIONS
 from symgrad.tensors.surface import function_of
 from symgrad.tensors.tensor import Tensor
@@ -46,6 +47,8 @@ def pad_sequence(
     """Sequences ``(Lᵢ, …)`` as one tensor ``(T, N, …)``, the shorter ones padded."""
     if padding_side not in ("left", "right"):
         raise RuntimeError("padding_side should be either 'right' or 'left'")
+    if not sequences:
+        raise ShapeError("pad_sequence: received an empty list of sequences")
     longest = max(int(s.shape[0]) for s in sequences)
     padded = []
     for s in sequences:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
+from symgrad.errors import AssertedError
 from symgrad.tensors import creation
 from symgrad.tensors.tensor import Tensor
 
@@ -49,9 +50,9 @@ class TensorDataset(Dataset[tuple[Tensor, ...]]):
             raise ValueError("TensorDataset needs at least one tensor")
         lengths = [int(t.shape[0]) for t in tensors]
         if len(set(lengths)) > 1:
-            raise ValueError(
-                f"TensorDataset: the first sizes of its tensors differ: {lengths}. "
-                "Give tensors with one row for each sample."
+            raise AssertedError(
+                f"TensorDataset: the first sizes of its tensors differ: {lengths}",
+                "Give tensors with one row for each sample.",
             )
         self.tensors = tensors
 
@@ -94,7 +95,7 @@ class ConcatDataset(Dataset[T_co]):
     def __init__(self, datasets: Iterable[Dataset[T_co]]) -> None:
         self.datasets: list[Any] = list(datasets)
         if not self.datasets:
-            raise ValueError("datasets should not be an empty iterable")
+            raise AssertedError("datasets should not be an empty iterable")
         if any(isinstance(part, IterableDataset) for part in self.datasets):
             raise ValueError("ConcatDataset does not support IterableDataset")
         self.cumulative_sizes = list(accumulate(len(part) for part in self.datasets))
