@@ -183,10 +183,7 @@ class Tensor(Viewing):
                 f"assigned grad expected to be a Tensor or None but got {type(new).__name__}"
             )
         if new is not None and new.dtype is not self.dtype:
-            raise DTypeError(
-                f"assigned grad has dtype {new.dtype}, but the tensor {self.dtype}",
-                f"Cast it with .to({self.dtype}).",
-            )
+            raise DTypeError(f"assigned grad has dtype {new.dtype}, but the tensor {self.dtype}")
         if new is not None and tuple(new.shape) != tuple(self.shape):
             raise ShapeError(
                 f"assigned grad has data of a different size: {shape_text(tuple(new.shape))} for "
