@@ -30,6 +30,8 @@ from symgrad.core.dtypes import (
     uint8,
 )
 from symgrad.core.dtypes import bool_ as bool
+from symgrad.core.dtypes import complex64 as cfloat
+from symgrad.core.dtypes import complex128 as cdouble
 from symgrad.core.dtypes import promote as _promote
 from symgrad.core.equal import same
 from symgrad.errors import (

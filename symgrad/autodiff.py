@@ -21,6 +21,7 @@ from symgrad.core.build import (
     DELTA,
     SUM,
     add,
+    cast,
     contract,
     is_zero,
     linear,
@@ -33,6 +34,7 @@ from symgrad.core.op import OPS
 from symgrad.core.sizes import ONE, Size, shape_text
 from symgrad.core.traverse import many_nodes, topological
 from symgrad.errors import DerivativeError
+from symgrad.ops.complex import check_complex, conj
 from symgrad.ops.outputs import PROJECT, outputs_of
 from symgrad.ops.scan import SCAN
 
@@ -94,6 +96,7 @@ def _swept(
     keep = set(wanted)
     result: dict[Expr, Expr] = {}
     bundles: dict[Expr, dict[int, Expr]] = {}
+    check_complex(active, "a derivative")
     for node in reversed(order):
         bundle = bundles.pop(node, None)
         if bundle is not None:
@@ -175,7 +178,10 @@ def vjp(
     if family == "map" and node.op.derivative is not None:
         return _map_vjp(node, adjoint, active)
     if node.op.vjp is not None:
-        parts = node.op.vjp(node, adjoint)
+        if node.dtype.is_complex and "holomorphic" in node.op.traits:
+            parts = tuple(g and conj(g) for g in node.op.vjp(node, conj(adjoint)))
+        else:
+            parts = node.op.vjp(node, adjoint)
         return [
             (a, g) for a, g in zip(node.args, parts, strict=True) if g is not None and a in active
         ]
@@ -232,7 +238,8 @@ def _contraction_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contr
         out = _target(labels[k], front, sizes)
         others = [a for j, a in enumerate(node.args) if j != k]
         rows = [ls for j, ls in enumerate(labels) if j != k]
-        found.append((arg, contract([adjoint, *others], [whole, *rows], out, _needed(sizes, out))))
+        factors = [adjoint, *map(conj, others)]
+        found.append((arg, contract(factors, [whole, *rows], out, _needed(sizes, out))))
     return found
 
 
@@ -273,7 +280,7 @@ def _map_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contribution]
         sizes = _sized(node, extra)
         out = _target(ls, front, sizes)
         found.append(
-            (arg, contract([adjoint, partial], [whole, inner], out, _needed(sizes, out)))
+            (arg, contract([adjoint, conj(partial)], [whole, inner], out, _needed(sizes, out)))
             if partial.dtype is adjoint.dtype
             else (arg, _cast_part(arg, adjoint, whole, out, _needed(sizes, out)))
         )
@@ -283,11 +290,8 @@ def _map_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contribution]
 def _cast_part(
     arg: Expr, adjoint: Expr, whole: list[int], out: list[int], sizes: dict[int, Size]
 ) -> Expr:
-    """Adjoint of a cast: back in the argument's dtype."""
-    part = contract([adjoint], [whole], out, sizes)
-    return OPS["cast"].build(  # type: ignore[misc]
-        (part,), ((tuple(range(len(part.shape))),), part.shape, (arg.dtype,))
-    )
+    """Adjoint of a cast: back in the argument's dtype; to a real argument its real part."""
+    return cast(contract([adjoint], [whole], out, sizes), arg.dtype)
 
 
 # ------------------------------------------------------------------ elementwise clusters
@@ -377,7 +381,7 @@ def cluster_vjp(
         sizes = _sized(root, extra)
         out = _target(leaf[1], front, sizes)
         found.append(
-            (leaf[0], contract([adjoint, tangent], [whole, inner], out, _needed(sizes, out)))
+            (leaf[0], contract([adjoint, conj(tangent)], [whole, inner], out, _needed(sizes, out)))
         )
     return found
 

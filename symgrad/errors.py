@@ -41,6 +41,10 @@ class DTypeError(SymgradError, NotImplementedError, TypeError):
     """A dtype the operation does not take; PyTorch raises one of these, or RuntimeError, for it."""
 
 
+class ComplexError(DTypeError, NotImplementedError):
+    """Complex numbers, which the operation does not take."""
+
+
 class DeviceError(SymgradError, RuntimeError):
     """Tensors on different devices, or a device that is not there."""
 

@@ -14,7 +14,7 @@ from symgrad_codegen.eager import template_function
 from symgrad_codegen.program import Template
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, inlined
-from symgrad.core.dtypes import bfloat16
+from symgrad.core.dtypes import bfloat16, real_of
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Shape, letter_name, shape_text
 from symgrad.core.traverse import topological
@@ -150,7 +150,7 @@ def evaluate_node(node: Expr, args: list[Array], sizes: Mapping[str, int]) -> Ar
     if op is SUM:
         total = np.zeros(shape, dtype)
         for (coefficient, labels), value in zip(node.params[0], args, strict=True):
-            factor = np.asarray(coefficient.value(sizes)).astype(dtype)
+            factor = np.asarray(coefficient.value(sizes)).astype(real_of(node.dtype).numpy)
             total = total + factor * _aligned(value, labels, len(shape))
         return np.asarray(total, dtype=dtype)
     if op is DELTA:

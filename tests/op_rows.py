@@ -27,6 +27,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
+from symgrad.ops import complex as complex_
 from symgrad.ops import elementwise as maps
 from symgrad.ops import factor, gather, join, matrix, random, scan, sequence, structure
 from symgrad.ops.axis import along
@@ -157,6 +158,15 @@ def _sums_over_a_label(a: Expr, b: Expr) -> Expr:
     return contract([a, b, a], [(0, 1), (1, 2), (0, 1)], (0, 2))
 
 
+def _parts(z: Expr) -> list[Expr]:
+    return [elementwise("real", z), elementwise("imag", z)] if z.dtype.is_complex else [z]
+
+
+def pairs(build: Callable[[Expr], Expr]) -> Row:
+    """A function of complex numbers."""
+    return Row(lambda a, b: _parts(build(complex_.joined(a, b))), (MATRIX, MATRIX))
+
+
 MATRIX = (("n", "m"), "real")
 RECTANGLE: Argument = ((2, 5, 3), "real")
 KEY: Argument = ((), "key")
@@ -265,6 +275,14 @@ ROWS: dict[str, Row] = {
     "bitwise_not": unary("bitwise_not", "below 9", "none"),
     "signbit": unary("signbit", "special", "none"),
     "where": Row(maps.where, ((("n", "m"), "bool"), MATRIX, (("m",), "real"))),
+    # complex numbers, made of real ones and told by their parts
+    "imaginary": Row(lambda a: _parts(complex_.times_i(cast(a, dtypes.complex128)))),
+    "complex": pairs(lambda z: z),
+    "real": pairs(lambda z: elementwise("real", z * z)),
+    "imag": pairs(lambda z: elementwise("imag", z * z)),
+    "conj": pairs(lambda z: elementwise("exp", z) * complex_.conj(z)),
+    **{name: pairs(lambda z, name=name: elementwise(name, z * z))
+       for name in ("modulus", "angle", "sgn")},
     # moving numbers
     "reshape": Row(lambda a: [structure.reshape(a, (-1,)), structure.reshape(a, (M, N))]),
     "slice": Row(

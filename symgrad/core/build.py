@@ -291,9 +291,14 @@ def matmul(a: Expr, b: Expr) -> Expr:
 
 
 def cast(e: Expr, dtype: DType) -> Expr:
-    """``e`` in another dtype, as an explicit node."""
+    """``e`` in another dtype, as an explicit node; of complex numbers the real part."""
     if e.dtype is dtype:
         return e
+    if e.dtype.is_complex and dtype.kind not in "cb":
+        return cast(elementwise("real", e), dtype)
+    value = constant_value(e) if dtype.is_complex else None
+    if value is not None:
+        return constant(value, dtype, e.shape)
     return apply_map(OPS["cast"], [e], [range(len(e.shape))], e.shape, (dtype,))
 
 

@@ -117,3 +117,17 @@ def promote(a: DType, b: DType) -> DType:
     if low is float64 and high is complex64:
         return complex128
     return high
+
+
+def real_of(dtype: DType) -> DType:
+    """The type of the parts of a complex type; another type itself."""
+    return {complex64: float32, complex128: float64}.get(dtype, dtype)
+
+
+def complex_of(dtype: DType) -> DType:
+    """The complex type with parts of a floating type (of halves: complex64).
+
+    >>> complex_of(float64)
+    torch.complex128
+    """
+    return dtype if dtype.is_complex else complex128 if dtype is float64 else complex64

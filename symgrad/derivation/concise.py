@@ -25,6 +25,7 @@ from symgrad.lower.pairs import extent_of
 from symgrad.lower.program import reading
 from symgrad.lower.state import Lowering
 from symgrad.simplify.algebra import Normal
+from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.forms import FORMS
 
 NODES = 300
@@ -66,6 +67,8 @@ def concise(e: Expr) -> Expr:
 def _forms(root: Expr) -> Iterator[Expr]:
     """``root`` with one node in another form, from the root down."""
     for node in topological([root])[::-1]:
+        if complex_parts(node):
+            continue
         for rule in FORMS:
             for other in rule.of(node):
                 if other is not node:

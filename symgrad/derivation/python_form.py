@@ -28,8 +28,13 @@ _NUMPY = (
     "arccosh", "arctanh", "floor", "ceil", "round", "trunc", "remainder", "fmod", "floor_divide",
     "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isfinite", "isinf",
     "tril", "triu", "flip", "cumsum", "prod", "kron", "bitwise_and", "bitwise_or", "bitwise_xor",
-    "bitwise_not", "left_shift", "right_shift", "gcd", "lcm", "signbit",
+    "bitwise_not", "left_shift", "right_shift", "gcd", "lcm", "signbit", "conj", "real", "imag",
+    "angle",
 )  # fmt: skip
+
+
+def _sigmoid(a: Any) -> Any:
+    return 1 / (1 + np.exp(-a)) if np.iscomplexobj(a) else special.expit(a)
 
 
 def namespace() -> dict[str, Any]:
@@ -40,7 +45,7 @@ def namespace() -> dict[str, Any]:
         "solve": np.linalg.solve, "cholesky": np.linalg.cholesky, "outer": np.outer,
         "diag": np.diag, "vec": lambda a: np.reshape(a, -1), "diagonal": np.diagonal, "softmax": lambda a: special.softmax(a, axis=-1),
         "logsumexp": special.logsumexp, "exp": np.exp, "log": np.log, "tanh": np.tanh,
-        "sigmoid": special.expit, "softplus": lambda a: np.logaddexp(0, a),
+        "sigmoid": _sigmoid, "complex": lambda a, b: a + 1j * np.asarray(b), "softplus": lambda a: np.logaddexp(0, a),
         "relu": lambda a: np.maximum(a, 0), "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign,
         "sin": np.sin, "cos": np.cos, "maximum": np.maximum, "minimum": np.minimum,
         "where": np.where, "square": np.square, "eye": np.eye, "norm": np.linalg.norm,
@@ -64,7 +69,7 @@ def _plain(template: Template) -> Template:
         lambda m: m.group(1) if m.group(1) in known else m.group(0),
         text,
     )
-    text = re.sub(r"\.astype\(np\.float\d+\)", "", text)
+    text = re.sub(r"\.astype\(np\.(?:float|complex)\d+\)", "", text)
     text = re.sub(r"\b(ones|zeros)\(\((.*?),?\), dtype=np\.\w+\)", r"\1(\2)", text)
     text = re.sub(r"(?:np\.asarray\((\{0\}), dtype=np\.\w+\)|, dtype=np\.\w+(?=\)))", r"\1", text)
     return Template((("numpy", text),), template.precedence, template.holes)

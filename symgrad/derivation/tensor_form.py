@@ -13,7 +13,7 @@ from symgrad.core.build import CONTRACTION, SUM, constant_value, relabelling
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Shape
 from symgrad.derivation.entries import absolute, called, whole
-from symgrad.derivation.notation import Form, Step, call, product, scaled
+from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
 from symgrad.derivation.powers import powered
 
@@ -74,6 +74,8 @@ def call_form(form: FormOf, e: Expr) -> Step:
     """``word(arguments; parameters)`` for an operation that has no sign of its own."""
     if e.op.build is not None and e.op.name in ("contraction", "sum_of_terms", "delta"):
         return None
+    if e.op.family == "leaf" and not e.shape:
+        return name(e.op.text)
     if e.op.family in ("map", "leaf") or e.op.name in ENTRYWISE:
         return None
     parts: list[Form] = []

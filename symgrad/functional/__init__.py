@@ -5,6 +5,7 @@ from symgrad.functional import (
     arrange,
     bags,
     bits,
+    complex,
     convolution,
     elementwise,
     indexing,
@@ -25,7 +26,7 @@ from symgrad.functional import (
 from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
-    "FUNCTIONS", "Function", "alignment", "arrange", "bags", "bits", "convolution", "elementwise", "indexing", "joining", "losses",
-    "matrices", "order", "padding", "pooling", "recurrent", "resampling",
+    "FUNCTIONS", "Function", "alignment", "arrange", "bags", "bits", "complex", "convolution",
+    "elementwise", "indexing", "joining", "losses", "matrices", "order", "padding", "pooling", "recurrent", "resampling",
     "scalar", "scattering", "shape", "special", "statistics",
 ]  # fmt: skip

@@ -7,10 +7,11 @@ from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant
-from symgrad.core.dtypes import DType, promote
+from symgrad.core.dtypes import DType, complex_of, promote
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError
+from symgrad.ops.complex import number
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _DEFAULT = [dtypes.float32]
@@ -35,7 +36,7 @@ def dtype_of_number(value: Any) -> DType:
     if isinstance(value, int):
         return dtypes.int64
     if isinstance(value, complex):
-        return dtypes.complex64
+        return complex_of(default_dtype())
     return default_dtype()
 
 
@@ -58,8 +59,7 @@ def result_dtype(operands: Sequence[Any]) -> DType:
         if result is None:
             result = kind
         elif _CATEGORY[kind.kind] > _CATEGORY[result.kind]:
-            weak_float = kind.kind == "f" and result.kind in "bui"
-            result = default_dtype() if weak_float and kind is default_dtype() else kind
+            result = complex_of(result) if result.is_floating_point else kind
     assert result is not None
     return result
 
@@ -69,9 +69,7 @@ def promoted(*operands: Any, at_least_float: bool = False) -> list[Expr]:
     dtype = result_dtype(operands)
     if at_least_float and not dtype.differentiable:
         dtype = default_dtype()
-    return [
-        cast(v, dtype) if isinstance(v, Expr) else constant(_number(v), dtype) for v in operands
-    ]
+    return [cast(v, dtype) if isinstance(v, Expr) else number(_number(v), dtype) for v in operands]
 
 
 def floating(e: Expr | Monomial) -> Expr:

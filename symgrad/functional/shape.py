@@ -23,6 +23,7 @@ from symgrad.functional.promotion import floating, only_floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops import structure
 from symgrad.ops.axis import along
+from symgrad.ops.complex import squared
 
 
 def axis_of(dim: int, rank: int) -> int:
@@ -120,7 +121,7 @@ def var(
     n = count(a, axes)
     middle = _kept(reduce_sum(a, axes) / monomial(n), axes, True) if axes else a
     off = a - middle
-    total = reduce_sum(off * off, axes)
+    total = reduce_sum(squared(off), axes)
     less = correction if correction is not None else int(unbiased)
     if less:
         if not isinstance(n, int):

@@ -114,12 +114,6 @@ def positive(a: Expr) -> Expr:
     return a
 
 
-@public()
-def sgn(a: Expr) -> Expr:
-    """−1, 0 or 1."""
-    return a if a.dtype.kind == "b" else apply("sign", a)
-
-
 def _infinite(a: Expr, relation: str) -> Expr:
     side = apply(relation, a, constant(0, a.dtype))
     return apply("logical_and", apply("isinf", a), side)

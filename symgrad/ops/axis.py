@@ -22,7 +22,7 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape
 from symgrad.errors import ShapeError
-from symgrad.ops.row import Template, form
+from symgrad.ops.row import COMPLEX, Template, form
 
 Inferred = tuple[Shape, DType]
 
@@ -123,9 +123,9 @@ Op("argmin", "axis", infer=_index_infer,
    traits=frozenset({"reduces"}))  # fmt: skip
 Op("cumsum", "axis", infer=_same, vjp=_flip_cumsum_vjp,
    template=_axis_form("jnp.cumsum({0}, axis=AXIS)", "np.cumsum({0}, axis=AXIS)"),
-   text="cumsum", python="cumsum")  # fmt: skip
+   text="cumsum", python="cumsum", traits=COMPLEX)  # fmt: skip
 Op("flip", "axis", infer=_same, vjp=lambda node, g: (along("flip", g, node.params[0]),),
    template=_axis_form("jnp.flip({0}, axis=AXIS)", "np.flip({0}, axis=AXIS)"),
-   text="flip", python="flip")  # fmt: skip
+   text="flip", python="flip", traits=COMPLEX)  # fmt: skip
 
 __all__ = ["along", "broadcast_to", "expanded", "unsqueeze"]

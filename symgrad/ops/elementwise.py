@@ -29,8 +29,11 @@ from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape
 from symgrad.ops.row import (
+    ANY,
     COMPARE,
+    POSTFIX,
     PRODUCT,
+    UNARY,
     Template,
     boolean,
     call,
@@ -56,16 +59,31 @@ def _same(e: Expr) -> tuple[Expr]:
 
 
 # ------------------------------------------------------------------ exponentials and logarithms
-elementwise_row("exp", call("jnp.exp"), lambda x, y: (y,), latex=r"\exp")
-elementwise_row("log", call("jnp.log"), lambda x, y: (1 / x,), latex=r"\log", domain="positive")
-elementwise_row("log1p", call("jnp.log1p"), lambda x, y: (1 / (1 + x),), domain="positive")
-elementwise_row("expm1", call("jnp.expm1"), lambda x, y: (apply("exp", x),))
+elementwise_row("exp", call("jnp.exp"), lambda x, y: (y,), latex=r"\exp", traits=("complex",))
+elementwise_row(
+    "log",
+    call("jnp.log"),
+    lambda x, y: (1 / x,),
+    latex=r"\log",
+    domain="positive",
+    traits=("complex",),
+)
+elementwise_row(
+    "log1p", call("jnp.log1p"), lambda x, y: (1 / (1 + x),), domain="positive", traits=("complex",)
+)
+elementwise_row("expm1", call("jnp.expm1"), lambda x, y: (apply("exp", x),), traits=("complex",))
 elementwise_row(
     "sigmoid",
-    call("jax.nn.sigmoid", "special.expit"),
+    lambda node: form(
+        "jax.nn.sigmoid({0})",
+        "1 / (1 + np.exp(-{0}))" if node.dtype.is_complex else "special.expit({0})",
+        strength=PRODUCT if node.dtype.is_complex else POSTFIX,
+        hole=UNARY if node.dtype.is_complex else ANY,
+    ),
     lambda x, y: (y * (1 - y),),
     text="σ",
     latex=r"\sigma",
+    traits=("complex",),
 )
 elementwise_row(
     "softplus",
@@ -75,35 +93,52 @@ elementwise_row(
 )
 
 # ------------------------------------------------------------------ trigonometric, hyperbolic
-elementwise_row("sin", call("jnp.sin"), lambda x, y: (apply("cos", x),), latex=r"\sin")
-elementwise_row("cos", call("jnp.cos"), lambda x, y: (-apply("sin", x),), latex=r"\cos")
-elementwise_row("tan", call("jnp.tan"), lambda x, y: (1 + y * y,), latex=r"\tan", domain="unit")
+elementwise_row(
+    "sin", call("jnp.sin"), lambda x, y: (apply("cos", x),), latex=r"\sin", traits=("complex",)
+)
+elementwise_row(
+    "cos", call("jnp.cos"), lambda x, y: (-apply("sin", x),), latex=r"\cos", traits=("complex",)
+)
+elementwise_row(
+    "tan",
+    call("jnp.tan"),
+    lambda x, y: (1 + y * y,),
+    latex=r"\tan",
+    domain="unit",
+    traits=("complex",),
+)
 elementwise_row(
     "asin", call("jnp.arcsin"), lambda x, y: ((1 - x * x) ** Fraction(-1, 2),), text="arcsin",
-    latex=r"\arcsin", python="arcsin", domain="unit",
+    latex=r"\arcsin", python="arcsin", domain="unit", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
     "acos", call("jnp.arccos"), lambda x, y: (-((1 - x * x) ** Fraction(-1, 2)),), text="arccos",
-    latex=r"\arccos", python="arccos", domain="unit",
+    latex=r"\arccos", python="arccos", domain="unit", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
     "atan", call("jnp.arctan"), lambda x, y: (1 / (1 + x * x),), text="arctan", latex=r"\arctan",
-    python="arctan",
+    python="arctan", traits=("complex",),
 )  # fmt: skip
-elementwise_row("sinh", call("jnp.sinh"), lambda x, y: (apply("cosh", x),), latex=r"\sinh")
-elementwise_row("cosh", call("jnp.cosh"), lambda x, y: (apply("sinh", x),), latex=r"\cosh")
-elementwise_row("tanh", call("jnp.tanh"), lambda x, y: (1 - y * y,), latex=r"\tanh")
+elementwise_row(
+    "sinh", call("jnp.sinh"), lambda x, y: (apply("cosh", x),), latex=r"\sinh", traits=("complex",)
+)
+elementwise_row(
+    "cosh", call("jnp.cosh"), lambda x, y: (apply("sinh", x),), latex=r"\cosh", traits=("complex",)
+)
+elementwise_row(
+    "tanh", call("jnp.tanh"), lambda x, y: (1 - y * y,), latex=r"\tanh", traits=("complex",)
+)
 elementwise_row(
     "asinh", call("jnp.arcsinh"), lambda x, y: ((1 + x * x) ** Fraction(-1, 2),), text="arsinh",
-    python="arcsinh",
+    python="arcsinh", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
     "acosh", call("jnp.arccosh"), lambda x, y: ((x * x - 1) ** Fraction(-1, 2),), text="arcosh",
-    python="arccosh", domain="above one",
+    python="arccosh", domain="above one", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
     "atanh", call("jnp.arctanh"), lambda x, y: (1 / (1 - x * x),), text="artanh",
-    python="arctanh", domain="unit",
+    python="arctanh", domain="unit", traits=("complex",),
 )  # fmt: skip
 
 # ------------------------------------------------------------------ special functions
@@ -215,7 +250,7 @@ elementwise_row(
     _power_template,
     lambda x, y, p: (scale(p, power(x, p - 1)),),
     domain="positive",
-    traits=("singular",),
+    traits=("singular", "complex"),
 )
 
 
@@ -223,13 +258,19 @@ def _pow_partials(x: Expr, p: Expr, y: Expr) -> tuple[Expr, Expr]:
     """∂xᵖ/∂x = p xᵖ⁻¹, 0 where p = 0;  ∂xᵖ/∂p = xᵖ log x, 0 where x = 0 and p ≥ 0."""
     nothing = zeros(y.shape, y.dtype)
     first = where(apply("eq", p, like(0, p)), nothing, p * apply("pow", x, p - 1))
-    at_zero = apply("logical_and", apply("eq", x, like(0, x)), apply("ge", p, like(0, p)))
+    q = apply("real", p) if p.dtype.is_complex else p
+    at_zero = apply("logical_and", apply("eq", x, like(0, x)), apply("ge", q, like(0, q)))
     safe = where(at_zero, like(1, x), x)
     return first, where(at_zero, nothing, y * apply("log", safe))
 
 
 elementwise_row(
-    "pow", infix("**", 80), _pow_partials, python="pow", domain="positive", traits=("singular",)
+    "pow",
+    infix("**", 80),
+    _pow_partials,
+    python="pow",
+    domain="positive",
+    traits=("singular", "complex"),
 )
 elementwise_row(
     "atan2",
@@ -287,7 +328,7 @@ def _where_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 
 Op("where", "map", infer=_where_infer, derivative=_where_partials,
    template=call("jnp.where", arity=3), text="where",
-   python="where", traits=frozenset({"selects"}), build=_where_build)  # fmt: skip
+   python="where", traits=frozenset({"selects", "complex"}), build=_where_build)  # fmt: skip
 
 
 def where(condition: Expr, first: Expr, second: Expr) -> Expr:
@@ -302,7 +343,8 @@ for _name, _symbol, _sign, _latex in (
     ("le", "<=", "≤", r"\le"), ("eq", "==", "=", "="), ("ne", "!=", "≠", r"\ne"),
 ):  # fmt: skip
     elementwise_row(_name, infix(_symbol, COMPARE), None, text=_sign, latex=_latex, python=_symbol,
-                    infer=boolean, traits=("infix",))  # fmt: skip
+                    infer=boolean,
+                    traits=("infix", "complex") if _name in ("eq", "ne") else ("infix",))  # fmt: skip
 elementwise_row("logical_and", call("jnp.logical_and", arity=2), None, text="∧", latex=r"\land",
                 python="logical_and", infer=boolean, domain="bool")  # fmt: skip
 elementwise_row("logical_or", call("jnp.logical_or", arity=2), None, text="∨", latex=r"\lor",
@@ -312,7 +354,7 @@ elementwise_row("logical_xor", call("jnp.logical_xor", arity=2), None, text="⊻
 elementwise_row("logical_not", call("jnp.logical_not"), None, text="¬", latex=r"\lnot",
                 python="logical_not", infer=boolean, domain="bool")  # fmt: skip
 for _name in ("isnan", "isfinite", "isinf"):
-    elementwise_row(_name, call(f"jnp.{_name}"), None, infer=boolean)
+    elementwise_row(_name, call(f"jnp.{_name}"), None, infer=boolean, traits=("complex",))
 elementwise_row("floor_divide", call("jnp.floor_divide", arity=2),
                 lambda a, b, y: (zeros(y.shape, y.dtype),) * 2,
                 domain="nonzero", traits=("zero derivative",))  # fmt: skip
@@ -340,9 +382,9 @@ def _cast_template(node: Expr) -> Template:
 
 
 Op("cast", "map", infer=_cast_infer, derivative=lambda x, y, dtype: (like(1, x),),
-   template=_cast_template, text="", python="", traits=frozenset({"cast"}),
+   template=_cast_template, text="", python="", traits=frozenset({"cast", "complex"}),
    build=map_build("cast"))  # fmt: skip
 # "stop" is the identity whose derivative is zero by definition: detach().
 Op("detach", "map", derivative=lambda x, y: _same(y), template=form("{0}", "{0}", 1, 0, 0),
-   text="detach", python="", traits=frozenset({"zero derivative"}),
+   text="detach", python="", traits=frozenset({"zero derivative", "complex"}),
    build=map_build("detach"))  # fmt: skip

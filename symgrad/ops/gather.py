@@ -17,7 +17,7 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape, Size, shape_text
 from symgrad.errors import DTypeError, ShapeError
-from symgrad.ops.row import Template, form
+from symgrad.ops.row import COMPLEX, Template, form
 from symgrad.ops.structure import Operands, dtype_text, position
 
 Inferred = tuple[Shape, DType]
@@ -61,7 +61,8 @@ def _take_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
     return put_add(g, index, axis, e.shape[axis]), None
 
 
-Op("take", "structure", infer=_take_infer, vjp=_take_vjp, template=_take_template, text="take")  # fmt: skip
+Op("take", "structure", infer=_take_infer, vjp=_take_vjp, template=_take_template, text="take",
+   traits=COMPLEX)  # fmt: skip
 
 
 def take(e: Expr, index: Expr, axis: int = 0) -> Expr:
@@ -95,7 +96,7 @@ def _put_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 
 Op("put_add", "structure", infer=_put_infer, vjp=_put_vjp,
-   template=lambda node: form(*_put_text(node)[:2], 2), text="put_add",
+   template=lambda node: form(*_put_text(node)[:2], 2), text="put_add", traits=COMPLEX,
    size_operands=lambda node: _put_text(node)[2])  # fmt: skip
 
 
@@ -127,7 +128,7 @@ def _gather_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 
 Op("gather", "structure", infer=_gather_infer, vjp=_gather_vjp, template=_gather_template,
-   text="gather")  # fmt: skip
+   text="gather", traits=COMPLEX)  # fmt: skip
 
 
 def _agree(e: Expr, index: Expr, axis: int, what: str) -> None:
@@ -190,6 +191,7 @@ def _scatter_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 Op("scatter_add", "structure", infer=_scatter_infer, vjp=_scatter_vjp,
    template=lambda node: form(*_scatter_text(node)[:2], 2), text="scatter_add",
+   traits=COMPLEX,
    size_operands=lambda node: _scatter_text(node)[2])  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from symgrad.core.sizes import (
     size_sum,
 )
 from symgrad.errors import DTypeError, ShapeError
-from symgrad.ops.row import Template, form
+from symgrad.ops.row import COMPLEX, Template, form
 from symgrad.ops.structure import (
     Inferred,
     _same,
@@ -58,7 +58,7 @@ def _concatenate_vjp(node: Expr, g: Expr) -> tuple[Expr, ...]:
 
 
 Op("concatenate", "structure", infer=_concatenate_infer, vjp=_concatenate_vjp,
-   template=_concatenate_template, text="concat")  # fmt: skip
+   template=_concatenate_template, text="concat", traits=COMPLEX)  # fmt: skip
 
 
 def _other_axis(parts: Sequence[Expr], axis: int, wrong: int) -> str:
@@ -133,7 +133,7 @@ def _triangle_template(name: str) -> Any:
 
 def _triangle(name: str) -> None:
     Op(name, "structure", infer=_same, vjp=lambda node, g: (triangle(name, g, node.params[0]),),
-       template=_triangle_template(name), text=name)  # fmt: skip
+       template=_triangle_template(name), text=name, traits=COMPLEX)  # fmt: skip
 
 
 _triangle("tril")

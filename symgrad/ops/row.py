@@ -25,9 +25,13 @@ from symgrad.core.op import Op
 from symgrad.core.sizes import Shape
 
 __all__ = [
-    "ANY", "ATOM", "COMPARE", "POSTFIX", "POWER", "PRODUCT", "SUM", "UNARY",
+    "ANY", "ATOM", "COMPARE", "COMPLEX", "POSTFIX", "POWER", "PRODUCT", "SUM", "UNARY",
     "Template", "boolean", "call", "elementwise_row", "form", "infix", "like",
 ]  # fmt: skip
+
+
+COMPLEX = frozenset({"complex"})
+"""The trait of an op whose rule holds for complex numbers as it stands."""
 
 
 def form(

@@ -70,7 +70,7 @@ def _axis_form(text: str) -> Any:
 
 
 Op("prod", "axis", infer=_reduced, vjp=_prod_vjp, template=_axis_form("prod({0}, axis=AXIS)"),
-   text="prod", traits=frozenset({"reduces"}))  # fmt: skip
+   text="prod", traits=frozenset({"reduces", "holomorphic"}))  # fmt: skip
 
 
 def prod(e: Expr, axis: int) -> Expr:
@@ -113,7 +113,7 @@ def _last(e: Expr, axis: int) -> Expr:
 
 
 Op("cumprod", "sequence", infer=_same, vjp=_cumprod_vjp, template=_cumprod_template,
-   text="cumprod")  # fmt: skip
+   text="cumprod", traits=frozenset({"holomorphic"}))  # fmt: skip
 
 
 def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:

@@ -26,7 +26,7 @@ from symgrad.core.sizes import (
     size_sum,
 )
 from symgrad.errors import AxisError, ShapeError
-from symgrad.ops.row import ANY, POSTFIX, Template
+from symgrad.ops.row import ANY, COMPLEX, POSTFIX, Template
 
 Inferred = tuple[Shape, DType]
 Part = tuple[Size, Size, int]
@@ -120,7 +120,7 @@ def _reshape_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 
 
 Op("reshape", "structure", infer=_reshape_infer, vjp=_reshape_vjp, template=_reshape_template,
-   text="reshape", build=_reshape_build,
+   text="reshape", build=_reshape_build, traits=COMPLEX,
    size_operands=lambda node: node.params[0])  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def _slice_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 
 
 Op("slice", "structure", infer=_slice_infer, vjp=_slice_vjp, template=_slice_template,
-   text="slice", build=_slice_build,
+   text="slice", build=_slice_build, traits=COMPLEX,
    size_operands=lambda node: _slice_text(node)[2])  # fmt: skip
 
 
@@ -382,7 +382,7 @@ def _place_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 
 Op("place", "structure", infer=_place_infer,
    vjp=lambda node, g: (_slice_build((g,), (node.params[0],)),), template=_place_template,
-   text="place", build=_place_build,
+   text="place", build=_place_build, traits=COMPLEX,
    size_operands=lambda node: _place_text(node)[2])  # fmt: skip
 
 

@@ -25,6 +25,11 @@ def seed_of(t: Any, gradient: Any) -> Any:
                 "grad can be implicitly created only for scalar outputs; this tensor has shape "
                 f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
             )
+        if t.dtype.is_complex:
+            raise DerivativeError(
+                "grad can be implicitly created only for real scalar outputs but got "
+                f"{t.dtype}. Take abs() or .real, or pass gradient=."
+            )
         return None
     if not hasattr(gradient, "node"):
         raise TypeError(f"gradients can be either Tensors or None, not {type(gradient).__name__}")

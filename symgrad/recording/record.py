@@ -18,9 +18,11 @@ from symgrad.core.build import linear, one
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import ONE, Monomial, Shape
+from symgrad.core.traverse import topological
 from symgrad.errors import DeviceError, SymgradError
 from symgrad.functional.arguments import check_kinds
 from symgrad.functional.table import FUNCTIONS, SLOT, Function
+from symgrad.ops.complex import check_complex
 from symgrad.tensors import wording
 
 
@@ -353,6 +355,8 @@ def _new_call(
     try:
         device = _device(function, operands)
         made = build(function, spelled, stand_ins)
+        if made.dtype.is_complex or any(e.dtype.is_complex for e in stand_ins):
+            check_complex(topological([made]), function.name)
     except SymgradError as problem:
         raise _explained(problem, function, statics, operands) from None
     found = Call(function, spelled, kind_of(made.shape, made.dtype, device))

@@ -30,6 +30,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
+from symgrad.simplify.engine import complex_parts
 
 Exponent = Fraction | float
 WIDEST = 12
@@ -335,6 +336,8 @@ class Normal:
         return found
 
     def _node(self, e: Expr) -> Expr:
+        if complex_parts(e):
+            return e
         if e.op is CONTRACTION or e.op.name == "power":
             return self.product(e) if e.args else e
         if e.op is SUM:

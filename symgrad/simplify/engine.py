@@ -130,7 +130,7 @@ def rewrite(
             new = node if same else node.func(*args)
             if new.op is SCAN:
                 new = _within(new, group, steps)
-            fired = True
+            fired = not complex_parts(new)
             while fired:
                 fired = False
                 for rule in (*by_op.get(new.op, ()), *by_op.get(None, ())):
@@ -140,7 +140,7 @@ def rewrite(
                         if moved is not None:
                             moved(new, found, table)
                         new = found
-                        fired = True
+                        fired = not complex_parts(new)
                         break
             table[node] = new
             if new is not node and moved is not None:
@@ -155,6 +155,11 @@ def _within(scan: Expr, group: Sequence[Rule | Procedure], steps: list[Step]) ->
     results, taken = rewrite(body.results, [group])
     steps += taken
     return apply(SCAN, scan.args, (body.over(results), reverse)) if taken else scan
+
+
+def complex_parts(node: Expr) -> bool:
+    """Do complex numbers go in or out?  Rules, laws and forms are those of real numbers: none holds."""
+    return any(e.dtype.is_complex for e in (node, *node.args))
 
 
 def _by_head(

@@ -117,6 +117,14 @@ class Attributes:
         """Always: moves of axes are expressions, not memory."""
         return True
 
+    def is_complex(self) -> bool:
+        """True for complex dtypes."""
+        return self.dtype.is_complex
+
+    def is_conj(self) -> bool:
+        """Never: a conjugate is computed, not marked."""
+        return False
+
     def is_floating_point(self) -> bool:
         """True for floating dtypes."""
         return self.dtype.is_floating_point

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -261,6 +262,11 @@ def logspace(
     return _made(made, kind, device, requires_grad)
 
 
+def _drawn(draw: Callable[..., Any], shape: tuple[Any, ...], kind: DType) -> Any:
+    """Numbers of a stream; both parts of complex ones."""
+    return draw((*shape, 2)).view(np.complex128)[..., 0] if kind.is_complex else draw(shape)
+
+
 def rand(
     *size: Any,
     dtype: DType | None = None,
@@ -270,7 +276,7 @@ def rand(
 ) -> Tensor:
     """Uniform on [0, 1)."""
     kind = drawn_dtype(dtype, "rand")
-    drawn = stream_of(generator).random(shape_of(size))
+    drawn = _drawn(stream_of(generator).random, shape_of(size), kind)
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 
@@ -281,9 +287,10 @@ def randn(
     requires_grad: bool = False,
     generator: Any = None,
 ) -> Tensor:
-    """Standard normal."""
+    """Standard normal; complex numbers have variance 1 altogether."""
     kind = drawn_dtype(dtype, "randn")
-    drawn = stream_of(generator).standard_normal(shape_of(size))
+    drawn = _drawn(stream_of(generator).standard_normal, shape_of(size), kind)
+    drawn = drawn / math.sqrt(2) if kind.is_complex else drawn
     return _made(drawn.astype(kind.numpy), kind, device, requires_grad)
 
 

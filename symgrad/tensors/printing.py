@@ -103,8 +103,6 @@ class _Complex:
     def __init__(self, values: Array, options: PrintOptions) -> None:
         self.real = _Numbers(values.real, options)
         self.imaginary = _Numbers(values.imag, options)
-        scientific = self.real.scientific or self.imaginary.scientific
-        self.real.scientific = self.imaginary.scientific = scientific
         self.width = self.real.width + self.imaginary.width + 1
 
     def __call__(self, value: complex) -> str:

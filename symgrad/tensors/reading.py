@@ -162,6 +162,9 @@ class Reading(Attributes):
             f"{needs} is a symbol and no value is bound to it. {remedy}, or compute with numbers."
         )
 
+    def __complex__(self) -> complex:
+        return complex(self.item())
+
     def __float__(self) -> float:
         return float(self.item())
 

@@ -420,6 +420,16 @@ def is_floating_point(input: Tensor) -> bool:
     return input.is_floating_point()
 
 
+def is_complex(input: Tensor) -> bool:
+    """True for complex dtypes."""
+    return input.is_complex()
+
+
+def adjoint(input: Tensor) -> Tensor:
+    """The last two axes exchanged, and conjugated."""
+    return input.mH
+
+
 def numel(input: Tensor) -> int:
     """Number of elements."""
     return input.numel()
@@ -444,6 +454,6 @@ def install() -> dict[str, Callable[..., Any]]:
     """Give Tensor the methods; return the functions by name."""
     for name, function in METHODS.items():
         setattr(Tensor, name, function)
-    plain = (meshgrid, cartesian_prod, broadcast_tensors, is_floating_point, numel, is_nonzero,
+    plain = (meshgrid, cartesian_prod, broadcast_tensors, is_floating_point, is_complex, numel, is_nonzero,
              atleast_1d, atleast_2d)  # fmt: skip
     return {**METHODS, **{f.__name__: f for f in plain}}

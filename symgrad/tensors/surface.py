@@ -121,7 +121,7 @@ IN_PLACE = (
 
 CASTS = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16",
          "long": "int64", "int": "int32", "short": "int16", "char": "int8", "byte": "uint8",
-         "bool": "bool"}  # fmt: skip
+         "bool": "bool", "cfloat": "complex64", "cdouble": "complex128"}  # fmt: skip
 
 
 def install() -> dict[str, Callable[..., Any]]:

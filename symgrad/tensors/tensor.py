@@ -212,9 +212,28 @@ class Tensor(Viewing):
         return self.permute(*range(self.ndim)[::-1])
 
     @property
+    def H(self) -> Tensor:
+        """The conjugate transpose of a matrix."""
+        if self.ndim not in (0, 2):
+            raise ShapeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
+            )
+        return self.T.conj()
+
+    @property
     def mH(self) -> Tensor:
-        """The last two axes exchanged; numbers here are real."""
-        return self.mT
+        """The last two axes exchanged, and conjugated."""
+        return self.mT.conj()
+
+    @property
+    def real(self) -> Tensor:
+        """The real part; of a real tensor itself."""
+        return call(FUNCTIONS["real"], (self,), {}) if self.dtype.is_complex else self
+
+    @property
+    def imag(self) -> Tensor:
+        """The imaginary part of a complex tensor."""
+        return call(FUNCTIONS["imag"], (self,), {})
 
     @property
     def mT(self) -> Tensor:
@@ -344,7 +363,7 @@ class Tensor(Viewing):
         if dtype is not None:
             return self.to(dtype)
         words = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
-                 "bool": "Bool", "float16": "Half", "bfloat16": "BFloat16", "uint8": "Byte",
+                 "bool": "Bool", "float16": "Half", "complex64": "ComplexFloat", "complex128": "ComplexDouble", "bfloat16": "BFloat16", "uint8": "Byte",
                  "int8": "Char", "int16": "Short"}  # fmt: skip
         return f"torch.{words.get(self.dtype.name, self.dtype.name)}Tensor"
 

@@ -1,0 +1,202 @@
+"""Complex tensors against PyTorch: values, dtypes, text, gradients, and what is refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.core.expr import name_of
+from symgrad.derivation.python_form import namespace
+from symgrad.ops.complex import conj, imaginary
+from symgrad.simplify import GROUPS, rewrite
+
+torch: Any = pytest.importorskip("torch")
+Function = Callable[[Any, Any], Any]
+
+UNARY: dict[str, Function] = {
+    "exp": lambda lib, z: lib.exp(z * 0.3),
+    "sin": lambda lib, z: lib.sin(z),
+    "tanh": lambda lib, z: lib.tanh(z * 0.5),
+    "sqrt": lambda lib, z: lib.sqrt(z * z + 3),
+    "log": lambda lib, z: lib.log(z * z + 5),
+    "sigmoid": lambda lib, z: lib.sigmoid(z * 0.5),
+    "reciprocal": lambda lib, z: 1 / (z + 4),
+    "cube": lambda lib, z: z**3 * 0.1,
+    "whole power": lambda lib, z: (z + 4) ** -2,
+    "power": lambda lib, z: (z * 0.2 + 3) ** 1.5,
+    "conj": lambda lib, z: z.conj(),
+    "conj of a product": lambda lib, z: (z * 1j * z).conj(),
+    "turned": lambda lib, z: z * (0.6 - 0.8j),
+    "shifted": lambda lib, z: (2 - 1j) - z,
+    "abs": lambda lib, z: z.abs() * (1 + 0j),
+    "sgn": lambda lib, z: z.sgn(),
+    "angle": lambda lib, z: lib.polar(z.abs(), z.angle() * 0.5),
+    "parts": lambda lib, z: lib.complex(z.imag, z.real * z.real),
+    "view": lambda lib, z: lib.view_as_complex(lib.view_as_real(z) * 2),
+    "transpose": lambda lib, z: z.mH.contiguous() + 1,
+    "reshape": lambda lib, z: z.reshape(9)[::2].repeat(9)[:9].reshape(3, 3),
+    "flip": lambda lib, z: z.flip(0).cumsum(1),
+    "roll": lambda lib, z: lib.cat([z[1:], z[:1] * 1j]),
+    "rows": lambda lib, z: z.index_select(0, lib.tensor([2, 0, 2])),
+    "sum": lambda lib, z: z - z.mean(0),
+    "prod": lambda lib, z: z * z.prod(1, keepdim=True) * 0.1,
+    "triangle": lambda lib, z: lib.tril(z) + lib.triu(z, 1).conj(),
+    "where": lambda lib, z: lib.where(z.real > 0, z * z * 0.3, z.conj()),
+    "mask": lambda lib, z: z.masked_fill(z.imag > 0.5, 2j),
+    "var": lambda lib, z: z / z.var(),
+}  # fmt: skip
+BINARY: dict[str, Callable[[Any, Any, Any], Any]] = {
+    "add": lambda lib, a, b: a + b,
+    "mul": lambda lib, a, b: a * b * 0.4,
+    "matmul": lambda lib, a, b: a @ (b + 1j) * 0.3,
+    "adjoint": lambda lib, a, b: a @ (b * 1j).mH * 0.3,
+    "div": lambda lib, a, b: a / (b + 5),
+    "outer": lambda lib, a, b: lib.einsum("ij,kj->ik", a, (b + 1j).conj()) * 0.3,
+    "pow": lambda lib, a, b: (a * 0.2 + 3) ** (b * 0.3),
+    "scaled": lambda lib, a, b: a * b.abs().mean(),
+}  # fmt: skip
+
+
+def program(seed: int, lib: Any, leaves: list[Any]) -> Any:
+    """A random program of complex and real numbers, ending in a real loss; the same in both."""
+    rng = random.Random(seed)
+    pool = list(leaves)
+    for _ in range(rng.randint(2, 6)):
+        if rng.random() < 0.6:
+            made = UNARY[rng.choice(sorted(UNARY))](lib, _complex(rng.choice(pool)))
+        else:
+            a, b = rng.choice(pool), rng.choice(pool)
+            made = BINARY[rng.choice(sorted(BINARY))](lib, _complex(a), b)
+        pool.append(made)
+    z = pool[-1]
+    end = rng.choice(("abs", "real", "imag", "square"))
+    if end == "square":
+        return z, (z.conj() * z).real.mean()
+    return z, (z.abs() if end == "abs" else z.real if end == "real" else z.imag).mean()
+
+
+def _complex(t: Any) -> Any:
+    return t if t.is_complex() else t * (1 + 0.5j)
+
+
+def leaves_of(seed: int) -> list[np.ndarray[Any, Any]]:
+    """Two complex matrices and a real one."""
+    rng = np.random.default_rng(seed)
+    made = [rng.standard_normal((3, 3)) + 1j * rng.standard_normal((3, 3)) for _ in range(2)]
+    return [*made, rng.standard_normal((3, 3))]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_programs_have_pytorchs_values_and_gradients(seed):
+    values = leaves_of(seed)
+    found: list[Any] = []
+    for lib in (torch, sg):
+        leaves = [lib.tensor(v, requires_grad=True) for v in values]
+        z, loss = program(seed, lib, leaves)
+        grads = lib.autograd.grad(loss, leaves, allow_unused=True, create_graph=True)
+        again = sum(((g * g.conj()).real.sum() for g in grads if g is not None), lib.tensor(0.0))
+        second: Any = [None] * 3
+        if again.requires_grad:
+            second = lib.autograd.grad(again, leaves, allow_unused=True)
+        found.append([z, loss, *grads, *second])
+    for a, b in zip(*found, strict=True):
+        if a is None or b is None:
+            known = b if a is None else a
+            assert known is None or not np.any(np.asarray(known.detach()))
+            continue
+        assert repr(b.dtype) == str(a.dtype)
+        expected = a.detach().resolve_conj().numpy()
+        np.testing.assert_allclose(b.detach().numpy(), expected, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_formula_of_a_complex_program_runs(seed):
+    values = leaves_of(seed)
+    numbers = dict(zip("zwx", values, strict=True))
+    symbols = [sg.tensor(v) for v in values]
+    _, loss = program(seed, sg, symbols)
+    kinds = (sg.complex128, sg.complex128, sg.float64)
+    named = [sg.symbols(f"{w}:3,3", dtype=d) for w, d in zip("zwx", kinds, strict=True)]
+    _, written = program(seed, sg, named)
+    function = sg.compile(written)
+    given = [numbers[name_of(e)] for e in function.inputs]
+    np.testing.assert_allclose(np.asarray(function(*given)), loss.item(), rtol=1e-9)
+    spoken = eval(written.formula().python(), {**namespace(), **numbers})
+    np.testing.assert_allclose(spoken, loss.item(), rtol=1e-9)
+
+
+def test_rules_of_real_numbers_are_not_tried_on_complex_ones():
+    x, z = (sg.symbols(w, dtype=d) for w, d in (("x:n", sg.float64), ("z:n", sg.complex128)))
+    softplus, same = ((1 + v.exp()).log().expr() for v in (x, z))
+    assert rewrite([softplus], GROUPS)[1]
+    assert not rewrite([same], GROUPS)[1]
+
+
+def test_conjugates_cancel_and_move_inwards():
+    z = sg.symbols("z:n", dtype=sg.complex128).expr()
+    i = imaginary(z.dtype)
+    assert conj(conj(z)) is z
+    assert conj(2 * z) is 2 * conj(z)
+    assert conj(i) is -1 * i
+    assert conj(2 * conj(z) + i) is 2 * z - i
+
+
+REFUSED: dict[str, Callable[[Any, Any], Any]] = {
+    "lt": lambda lib, z: z < 1j,
+    "ge": lambda lib, z: z >= 1j,
+    "max": lambda lib, z: z.max(),
+    "argmax": lambda lib, z: z.argmax(),
+    "floor": lambda lib, z: z.floor(),
+    "round": lambda lib, z: z.round(),
+    "relu": lambda lib, z: lib.relu(z),
+    "clamp": lambda lib, z: z.clamp(0),
+    "sign": lambda lib, z: z.sign(),
+    "sort": lambda lib, z: z.sort(),
+    "atan2": lambda lib, z: lib.atan2(z, z),
+    "erf": lambda lib, z: lib.erf(z),
+    "remainder": lambda lib, z: z % 2,
+    "maximum": lambda lib, z: lib.maximum(z, z),
+    "imag": lambda lib, z: z.real.imag,
+    "complex of complex": lambda lib, z: lib.complex(z, z),
+    "backward": lambda lib, z: (z.requires_grad_() * 2).sum().backward(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_meaning_for_complex_numbers_raises(name):
+    for lib in (torch, sg):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            REFUSED[name](lib, lib.tensor([1 + 2j, 3]))
+
+
+TEXTS: dict[str, Callable[[Any], Any]] = {
+    "matrix": lambda lib: lib.tensor([[1 + 2j, -3], [0.5j, 1e-3]]),
+    "double": lambda lib: lib.tensor(1 - 2j, dtype=lib.complex128),
+    "empty": lambda lib: lib.zeros(0, dtype=lib.complex64),
+    "wide": lambda lib: lib.tensor([1e10 + 1e-3j, 1]),
+    "not finite": lambda lib: lib.tensor([complex(1, float("nan")), complex(float("-inf"), 0)]),
+    "tracked": lambda lib: lib.tensor([1j], requires_grad=True) * 2,
+    "conjugate": lambda lib: lib.tensor([1j], requires_grad=True).conj(),
+    "parts": lambda lib: lib.view_as_real(lib.tensor([1j, 2])),
+    "promoted": lambda lib: lib.arange(3, dtype=lib.float64) + 1j,
+    "promoted by a scalar tensor": lambda lib: lib.ones(2) * lib.tensor(1j, dtype=lib.complex128),
+    "whole numbers": lambda lib: lib.arange(2) * 1j,
+    "number": lambda lib: lib.tensor([2 + 1j])[0].item(),
+    "list": lambda lib: lib.tensor([2 + 1j]).tolist(),
+    "type": lambda lib: lib.tensor([2 + 1j]).type(),
+    "kind": lambda lib: (lib.tensor(1j).is_complex(), lib.is_complex(lib.tensor(1.0))),
+    "cast": lambda lib: lib.tensor([2.5 + 1j]).cdouble().real.long(),
+    "truth": lambda lib: lib.tensor([1j, 0]).bool(),
+    "equal": lambda lib: lib.tensor([1j, 0]) == 1j,
+    "isreal": lambda lib: lib.isreal(lib.tensor([1j, 2])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_complex_tensor_prints_as_in_pytorch(name):
+    assert repr(TEXTS[name](sg)) == repr(TEXTS[name](torch))
