@@ -102,7 +102,7 @@ The derivative is the one of the row, for arguments x, y, z; "none" stands where
 """
 
 
-ROOMS = {"": sg, "nn.functional.": sg.nn.functional, "linalg.": sg.linalg, "special.": sg.special,
+ROOMS = {"": sg, "nn.functional.": sg.nn.functional, "linalg.": sg.linalg, "fft.": sg.fft, "special.": sg.special,
          "Tensor.": sg.Tensor}  # fmt: skip
 """Where PyTorch's functions are."""
 INNER = ("_values", "_indices", "_states", "_layer")

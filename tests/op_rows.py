@@ -29,7 +29,7 @@ from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops import complex as complex_
 from symgrad.ops import elementwise as maps
-from symgrad.ops import factor, gather, join, matrix, random, scan, sequence, structure
+from symgrad.ops import factor, fourier, gather, join, matrix, random, scan, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.convolution import convolution, window
@@ -283,6 +283,14 @@ ROWS: dict[str, Row] = {
     "conj": pairs(lambda z: elementwise("exp", z) * complex_.conj(z)),
     **{name: pairs(lambda z, name=name: elementwise(name, z * z))
        for name in ("modulus", "angle", "sgn")},
+    "fft": pairs(lambda z: fourier.fft(z, (-1,)) + fourier.fft(z, (-2, -1))),
+    "ifft": pairs(lambda z: fourier.ifft(z, (-2,)) + fourier.ifft(z, (-2, -1))),
+    "rfft": Row(lambda a: [p for z in (fourier.rfft(a, -1), fourier.rfft(a, -2)) for p in _parts(z)],
+                (((2, 5, 4), "real"),)),
+    "irfft": Row(
+        lambda a, b: [fourier.irfft(complex_.joined(a, b), x, n)
+                      for x, n in ((-1, 6), (-1, 7), (-2, 2), (-2, 3))],
+        ((((2, 4), "real")),) * 2),
     # moving numbers
     "reshape": Row(lambda a: [structure.reshape(a, (-1,)), structure.reshape(a, (M, N))]),
     "slice": Row(

@@ -40,6 +40,7 @@ FLOORS: dict[str, float] = {
     "symgrad.optim": 8,
     "symgrad.utils": 8,
     "symgrad.func": 8.05,
+    "symgrad.fft": 8,
     "symgrad.linalg": 8,
     "symgrad.special": 8,
     "symgrad.signal": 8,

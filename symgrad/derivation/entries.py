@@ -377,6 +377,9 @@ DEFAULTS: dict[str, Callable[[int], tuple[Any, ...]]] = {
     "convolution": lambda rank: (window(rank - 2), 1),
     "tril": lambda rank: (0,),
     "triu": lambda rank: (0,),
+    "fft": lambda rank: ((-1,),),
+    "ifft": lambda rank: ((-1,),),
+    "rfft": lambda rank: (-1,),
 }
 """Parameters that a call need not tell, by the rank of the first argument."""
 

@@ -8,6 +8,7 @@ from symgrad.functional import (
     complex,
     convolution,
     elementwise,
+    fourier,
     indexing,
     joining,
     losses,
@@ -20,6 +21,7 @@ from symgrad.functional import (
     scalar,
     scattering,
     shape,
+    short_time,
     special,
     statistics,
 )
@@ -27,6 +29,6 @@ from symgrad.functional.table import FUNCTIONS, Function
 
 __all__ = [
     "FUNCTIONS", "Function", "alignment", "arrange", "bags", "bits", "complex", "convolution",
-    "elementwise", "indexing", "joining", "losses", "matrices", "order", "padding", "pooling", "recurrent", "resampling",
-    "scalar", "scattering", "shape", "special", "statistics",
+    "elementwise", "fourier", "indexing", "joining", "losses", "matrices", "order", "padding", "pooling", "recurrent", "resampling",
+    "scalar", "scattering", "shape", "short_time", "special", "statistics",
 ]  # fmt: skip

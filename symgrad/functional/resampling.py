@@ -10,7 +10,7 @@ from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, elementwise, permute, product, squeeze, unsqueeze
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import monomial, normal_size, shape_text, size_product
+from symgrad.core.sizes import monomial, normal_size, shape_text, size_product, whole_number
 from symgrad.errors import ShapeError
 from symgrad.functional.convolution import each
 from symgrad.functional.pooling import adaptive_mean, along_matrix, whole_sizes
@@ -44,6 +44,17 @@ def unfold(a: Expr, dimension: int, size: int, step: int) -> Expr:
         raise RuntimeError(f"step is {step} but must be > 0")
     made = take(a, _grid((length - size) // step + 1, step, size, 1), axis)
     return permute(made, [k for k in range(made.ndim) if k != axis + 1] + [axis + 1])
+
+
+def overlapped(frames: Expr, step: int, length: int) -> Expr:
+    """Windows ``(…, count, size)``, ``step`` apart, added up over ``length``: the adjoint of unfold."""
+    places = _grid(
+        whole_number(frames.shape[-2], "overlap"),
+        step,
+        whole_number(frames.shape[-1], "overlap"),
+        1,
+    )
+    return put_add(frames, places, -1, length)
 
 
 def _blocks(

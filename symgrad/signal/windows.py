@@ -54,4 +54,24 @@ def blackman(
     return _cosines((0.42, 0.5, 0.08), M, sym, dtype, device, requires_grad)
 
 
-__all__ = ["blackman", "hamming", "hann"]
+def hann_window(window_length: int, periodic: bool = True, **kwargs: Any) -> Tensor:
+    """hann under its first name: periodic by default."""
+    return hann(window_length, sym=not periodic, **kwargs)
+
+
+def hamming_window(
+    window_length: int, periodic: bool = True, alpha: float = 0.54, beta: float = 0.46,
+    *, dtype: DType | None = None, layout: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """α − β cos: hamming under its first name."""
+    del layout  # tensors have one
+    return _cosines((alpha, beta), window_length, not periodic, dtype, device, requires_grad)
+
+
+def blackman_window(window_length: int, periodic: bool = True, **kwargs: Any) -> Tensor:
+    """blackman under its first name: periodic by default."""
+    return blackman(window_length, sym=not periodic, **kwargs)
+
+
+__all__ = ["blackman", "blackman_window", "hamming", "hamming_window", "hann", "hann_window"]

@@ -31,6 +31,7 @@ from torch.testing._internal.common_methods_invocations import op_db
 TARGETS = Path(__file__).with_name("targets.txt")
 OPEN = Path(__file__).with_name("open.txt")
 TOLERANCE = {torch.float64: (1e-7, 1e-7), torch.float32: (1e-4, 2e-5),
+             torch.complex128: (1e-7, 1e-7), torch.complex64: (1e-4, 2e-5),
              torch.float16: (2e-3, 2e-3), torch.bfloat16: (2e-2, 2e-2)}  # fmt: skip
 """Relative to the value, and absolute: of halves, relative to the largest value."""
 HALVES = (torch.float16, torch.bfloat16)
@@ -248,9 +249,10 @@ def _weights(shape: Any, dtype: Any) -> np.ndarray[Any, Any]:
     return np.cos(0.7 * np.arange(n) + 0.3).reshape(tuple(shape)).astype(dtype)
 
 
-def _weighted(results: list[Any], make: Callable[[Any], Any], like: Any) -> Any:
+def _weighted(results: list[Any], lib: Any, make: Callable[[Any], Any]) -> Any:
     total = None
     for r in results:
+        r = lib.view_as_real(r.resolve_conj()) if r.is_complex() else r
         kind = "float64" if "64" in repr(r.dtype) else "float32"
         part = (r * make(_weights(r.shape, kind)).to(r.dtype)).sum()
         total = part if total is None else total + part
@@ -264,7 +266,7 @@ def gradients(
     pairs = [
         (a, b)
         for a, b in zip(*results, strict=True)
-        if isinstance(a, torch.Tensor) and a.dtype.is_floating_point and a.requires_grad
+        if isinstance(a, torch.Tensor) and a.requires_grad
     ]
     if not pairs or not leaves:
         return
@@ -272,8 +274,8 @@ def gradients(
         if not b.requires_grad:
             raise Difference("gradient: the result is not tracked")
     xs, ys = [a for a, _ in leaves], [b for _, b in leaves]
-    there = _weighted([a for a, _ in pairs], torch.from_numpy, None)
-    here_ = _weighted([b for _, b in pairs], sg.tensor, None)
+    there = _weighted([a for a, _ in pairs], torch, torch.from_numpy)
+    here_ = _weighted([b for _, b in pairs], sg, sg.tensor)
     g1 = torch.autograd.grad(there, xs, create_graph=second, allow_unused=True)
     g2 = sg.autograd.grad(here_, ys, create_graph=second, allow_unused=True)
     for a, b in zip(g1, g2, strict=True):
@@ -285,12 +287,12 @@ def gradients(
     ]
     if not second or not tracked:
         return
-    there = _weighted([a for a, _ in tracked], torch.from_numpy, None)
+    there = _weighted([a for a, _ in tracked], torch, torch.from_numpy)
     try:
         h1 = torch.autograd.grad(there, xs, allow_unused=True)
     except (RuntimeError, NotImplementedError):
         return
-    here_ = _weighted([b for _, b in tracked], sg.tensor, None)
+    here_ = _weighted([b for _, b in tracked], sg, sg.tensor)
     if not here_.requires_grad:
         h2: Any = [None] * len(ys)
     else:
@@ -313,7 +315,7 @@ def _gradient_close(a: Any, b: Any, dtype: Any, what: str) -> None:
 
 def samples(info: Any, dtype: torch.dtype, limit: int) -> Iterator[Any]:
     """Samples of an OpInfo in one dtype, spread over all it has."""
-    tracked = dtype.is_floating_point and info.supports_autograd
+    tracked = (dtype.is_floating_point or dtype.is_complex) and info.supports_autograd
     torch.manual_seed(0)
     made = list(info.sample_inputs("cpu", dtype, requires_grad=tracked))
     step = max(1, -(-len(made) // limit))
@@ -401,7 +403,9 @@ def check(target: Target, limit: int = 8, wanted: tuple[Any, ...] = WANTED) -> F
         for k, sample in enumerate(samples(info, dtype, limit)):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                reason = compare(info, run, sample, dtype, dtype is torch.float64 and k < 4)
+                reason = compare(
+                    info, run, sample, dtype, dtype in (torch.float64, torch.complex128) and k < 4
+                )
             if reason is None:
                 found.equal += 1
             elif reason != "skip":
