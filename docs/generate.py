@@ -64,13 +64,22 @@ def partials(op: Op) -> str:
     return ", ".join("none" if p is None else "0" if is_zero(p) else printed(p) for p in found)
 
 
+def adjoint(op: Op) -> str:
+    """What an adjoint g becomes, for an elementwise op that has a rule of its own."""
+    if op.vjp is None:
+        return "not differentiable"
+    node = elementwise(op, symbol("z", (), sg.complex128))
+    (found,) = op.vjp(node, symbol("g", (), node.dtype))
+    return f"g → {cell(printed(found))}" if found is not None else "none"
+
+
 def maps() -> list[list[str]]:
     """A row per elementwise op."""
     rows = []
     for name, op in sorted(OPS.items()):
         if op.family == "map":
             with_parameters = f" with {PARAMETERS[name][0]}" if name in PARAMETERS else ""
-            shown = cell(partials(op)) if op.derivative else "not differentiable"
+            shown = cell(partials(op)) if op.derivative else adjoint(op)
             rows.append([cell(name) + with_parameters, shown, op.domain])
     return rows
 
@@ -92,7 +101,7 @@ Printed from the rows in `symgrad/ops/` and `symgrad/core/build.py` by `docs/gen
 
 ## Elementwise
 
-The derivative is the one of the row, for arguments x, y, z; "none" stands where an argument has no derivative by definition. The domain is where the tests sample arguments.
+The derivative is the one of the row, for arguments x, y, z; "none" stands where an argument has no derivative by definition. An op of complex numbers z that has no complex derivative says what the gradient g becomes. The domain is where the tests sample arguments.
 
 {table(["op", "derivative", "domain"], maps())}
 

@@ -379,7 +379,7 @@ DEFAULTS: dict[str, Callable[[int], tuple[Any, ...]]] = {
     "triu": lambda rank: (0,),
     "fft": lambda rank: ((-1,),),
     "ifft": lambda rank: ((-1,),),
-    "rfft": lambda rank: (-1,),
+    "rfft": lambda rank: ((-1,),),
 }
 """Parameters that a call need not tell, by the rank of the first argument."""
 

@@ -36,13 +36,13 @@ def _same(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
 
 
 def _half(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
-    (e,), (axis,) = args, params
+    (e,), ((axis,),) = args, params
     n = whole_number(e.shape[axis], "rfft")
     return _with_axis(e.shape, axis, n // 2 + 1), complex_of(e.dtype)
 
 
 def _whole(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
-    (e,), (axis, n) = args, params
+    (e,), ((axis,), n) = args, params
     return _with_axis(e.shape, axis, n), real_of(e.dtype)
 
 
@@ -51,12 +51,9 @@ def _template(name: str) -> Callable[[Expr], Template]:
 
     def template(node: Expr) -> Template:
         axes, *length = node.params
-        word, given = name, f"axis={axes}"
-        if isinstance(axes, tuple):
-            word, given = (
-                (f"{name}n", f"axes={axes}") if len(axes) > 1 else (name, f"axis={axes[0]}")
-            )
-        text = f"fft.{word}({{0}}{''.join(f', {n}' for n in length)}, {given})"
+        many = len(axes) > 1
+        given = f"axes={axes}" if many else f"axis={axes[0]}"
+        text = f"fft.{name}{'n' * many}({{0}}{''.join(f', {n}' for n in length)}, {given})"
         # NumPy computes in double precision
         return form(f"jnp.{text}", f"np.{text}.astype(np.{node.dtype.name})")
 
@@ -69,7 +66,7 @@ def _count(node: Expr) -> Monomial:
 
 def _rfft_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     """x̄ = Re(n ifft(ḡ, 0, …)): the entries left out have no part."""
-    (axis,) = node.params
+    ((axis,),) = node.params
     n = node.args[0].shape[axis]
     widths = [(0, n - node.shape[axis]), *[(0, 0)] * (-axis - 1)]
     return (scale(n, elementwise("real", ifft(pad(g, widths), (axis,)))),)
@@ -77,7 +74,7 @@ def _rfft_vjp(node: Expr, g: Expr) -> tuple[Expr]:
 
 def _irfft_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     """z̄ = rfft(ḡ) / n, twice that for the entries that stand for their conjugates, too."""
-    axis, n = node.params
+    (axis,), n = node.params
     all_ = rfft(g, axis)
     stop = (n + 1) // 2
     twice = slice_axis(all_, axis, 1, stop)
@@ -113,9 +110,9 @@ def ifft(e: Expr, axes: Sequence[int]) -> Expr:
 
 def rfft(e: Expr, axis: int) -> Expr:
     """The first half of the transform of real numbers along an axis, counted from the end."""
-    return apply(OPS["rfft"], (e,), (axis,))
+    return apply(OPS["rfft"], (e,), ((axis,),))
 
 
 def irfft(e: Expr, axis: int, n: int) -> Expr:
     """``n`` real numbers whose transform begins with the n // 2 + 1 entries of ``e``."""
-    return apply(OPS["irfft"], (e,), (axis, n))
+    return apply(OPS["irfft"], (e,), ((axis,), n))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from symgrad.core.dtypes import DType
+from symgrad.errors import ShapeError
 from symgrad.tensors.storage import Size, device, strides_of
 
 
@@ -89,6 +90,30 @@ class Attributes:
     def ndim(self) -> int:
         """Number of axes."""
         return len(self._now().shape)
+
+    @property
+    def T(self) -> Any:
+        """All axes reversed."""
+        return self.permute(*range(self.ndim)[::-1])
+
+    @property
+    def mT(self) -> Any:
+        """The last two axes exchanged."""
+        return self.transpose(-1, -2)
+
+    @property
+    def H(self) -> Any:
+        """The conjugate transpose of a matrix."""
+        if self.ndim not in (0, 2):
+            raise ShapeError(
+                f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
+            )
+        return self.T.conj()
+
+    @property
+    def mH(self) -> Any:
+        """The last two axes exchanged, and conjugated."""
+        return self.mT.conj()
 
     def dim(self) -> int:
         """Number of axes."""

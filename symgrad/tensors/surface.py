@@ -119,6 +119,8 @@ IN_PLACE = (
 )  # fmt: skip
 """Functions that PyTorch has with a trailing underscore too; those of aliases follow."""
 
+PARTS = ("real", "imag")
+"""Functions that are attributes of a tensor."""
 CASTS = {"float": "float32", "double": "float64", "half": "float16", "bfloat16": "bfloat16",
          "long": "int64", "int": "int32", "short": "int16", "char": "int8", "byte": "uint8",
          "bool": "bool", "cfloat": "complex64", "cdouble": "complex128"}  # fmt: skip
@@ -152,6 +154,8 @@ def install() -> dict[str, Callable[..., Any]]:
     Tensor.__neg__ = _method_of(FUNCTIONS["neg"])  # type: ignore[attr-defined]
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
     Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]
+    for name in PARTS:
+        setattr(Tensor, name, property(_method_of(FUNCTIONS[name])))
     for word, name in CASTS.items():
         setattr(Tensor, word, functools.partialmethod(_cast_to, name))
     return functions

@@ -207,40 +207,6 @@ class Tensor(Viewing):
             self._grad.zero_()
 
     @property
-    def T(self) -> Tensor:
-        """All axes reversed."""
-        return self.permute(*range(self.ndim)[::-1])
-
-    @property
-    def H(self) -> Tensor:
-        """The conjugate transpose of a matrix."""
-        if self.ndim not in (0, 2):
-            raise ShapeError(
-                f"tensor.H is only supported on matrices (2-D tensors). Got {self.ndim}-D tensor."
-            )
-        return self.T.conj()
-
-    @property
-    def mH(self) -> Tensor:
-        """The last two axes exchanged, and conjugated."""
-        return self.mT.conj()
-
-    @property
-    def real(self) -> Tensor:
-        """The real part; of a real tensor itself."""
-        return call(FUNCTIONS["real"], (self,), {}) if self.dtype.is_complex else self
-
-    @property
-    def imag(self) -> Tensor:
-        """The imaginary part of a complex tensor."""
-        return call(FUNCTIONS["imag"], (self,), {})
-
-    @property
-    def mT(self) -> Tensor:
-        """The last two axes exchanged."""
-        return self.transpose(-1, -2)
-
-    @property
     def data(self) -> Tensor:
         """The same storage without tracking."""
         return Tensor(self._storage)
