@@ -294,12 +294,12 @@ DERIVATIVES: dict[str, Row] = {
         lambda x: x - (4 * x**3 + 2 * x) / (12 * x**2 + 2),
         lambda x: [x - sg.hessian(_separable(x), x).solve(sg.grad(_separable(x), x))], 300, 1e-8,
     ),
-    "Newton step, ridge, n=50, d=500": Row(
-        {"X": (50, 500), "w": (500,), "y": (50,)},
+    "Newton step, ridge, n=50, d=1000": Row(
+        {"X": (50, 1000), "w": (1000,), "y": (50,)},
         _newton_plain(_ridge, 1), _ridge_expert, _ridge_ours, 50, 1e-7,
     ),
-    "softmax Jacobian times a vector, n=1000": Row(
-        {"s": (1000,), "v": (1000,)},
+    "softmax Jacobian times a vector, n=2000": Row(
+        {"s": (2000,), "v": (2000,)},
         lambda s, v: jax.jacobian(jax.nn.softmax)(s) @ v, _softmax_product,
         lambda s, v: [sg.jacobian(sg.softmax(s, -1), s).matvec(v)], 30,
     ),
@@ -308,8 +308,8 @@ DERIVATIVES: dict[str, Row] = {
         jax.jacobian(jax.nn.softmax), _softmax_jacobian_expert,
         lambda s: [sg.jacobian(sg.softmax(s, -1), s).dense()], 1,
     ),
-    "elementwise Jacobian as diagonal, n=1000": Row(
-        {"x": (1000,)},
+    "elementwise Jacobian as diagonal, n=2000": Row(
+        {"x": (2000,)},
         jax.jacobian(lambda v: jnp.tanh(v) * v), _product_diagonal,
         lambda x: [sg.jacobian(sg.tanh(x) * x, x).diag()], 10, view=np.diagonal,
     ),

@@ -10,6 +10,7 @@ All three agree before anything is timed.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,7 +18,7 @@ from typing import Any
 from _harness import Limit, Spread, duration, finish, interleaved, options, settle, table
 
 PARSER = options(__doc__, 15)
-PARSER.add_argument("--only", default="", help="rows whose name contains this")
+PARSER.add_argument("--only", default="", help="rows whose name matches this pattern")
 PARSER.add_argument("--dtype", choices=["float32", "float64"], help="one dtype only")
 ARGUMENTS = PARSER.parse_args()
 SETTING = settle(ARGUMENTS)
@@ -118,14 +119,14 @@ def main() -> int:
     """Time all rows and print the table."""
     print(SETTING)
     for name, row in ROWS.items():
-        if ARGUMENTS.only in name:
+        if re.search(ARGUMENTS.only, name):
             agree(name, row)
     figures: list[dict[str, object]] = []
     limits: list[Limit] = []
     for dtype in [ARGUMENTS.dtype] if ARGUMENTS.dtype else ["float32", "float64"]:
         shown: list[list[str]] = []
         for name, row in ROWS.items():
-            if ARGUMENTS.only not in name:
+            if not re.search(ARGUMENTS.only, name):
                 continue
             with jax.enable_x64(dtype == "float64"):
                 runs = contenders(row, inputs(row, dtype), dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from math import prod
 
 from symgrad_codegen.lazy import lazy
 
@@ -67,16 +68,30 @@ def in_pairs(
     for step in path:
         chosen = [operands[k] for k in step]
         operands = [o for k, o in enumerate(operands) if k not in step]
-        if operands:
-            needed = {*out, *(x for _, ls in operands for x in ls)}
-            seen = dict.fromkeys(x for _, ls in chosen for x in ls if x >= 0)
-            kept: Sequence[int] = tuple(x for x in seen if x in needed)
-        else:
-            kept = out
+        needed = {*out, *(x for _, ls in operands for x in ls)}
+        kept = kept_labels([ls for _, ls in chosen], needed) if operands else tuple(out)
         shape = {x: extents[x] for x in kept}
         part = contract([a for a, _ in chosen], [ls for _, ls in chosen], kept, shape, dtype)
-        operands.append((part, tuple(kept)))
+        operands.append((part, kept))
     return operands[0][0]
+
+
+def kept_labels(rows: Sequence[Labels], needed: Collection[int]) -> Labels:
+    """Labels of a product of factors in the order in which it is made without moving axes.
+
+    Rows of the left, columns of the right; the axes of the largest factor first, unless it is
+    summed over its first.
+    """
+    rows = sorted(rows, key=len, reverse=True)
+    if len(rows) == 2:
+        left, right = rows
+        summed = {*left} & {*right} - {*needed}
+        same = len(left) == len(right)
+        behind = summed.intersection(right[-1:] if same else left[:1])
+        if behind and not summed.intersection(left[-1:]):
+            rows = [right, left]
+    seen = dict.fromkeys(x for ls in rows for x in ls if x >= 0)
+    return tuple(x for x in seen if x in needed)
 
 
 def numbered(extents: Mapping[int, Size], sizes: Mapping[str, int]) -> tuple[tuple[int, int], ...]:
@@ -93,11 +108,19 @@ def extent_of(size: Size, sizes: Mapping[str, int]) -> int:
     return max(int(size.value(table)), 1)
 
 
+Path = tuple[tuple[int, ...], ...]
+BATCHED = 2.0
+"""How much longer a product of batches of matrices takes than one product of as many operations."""
+
+
 @lru_cache(maxsize=4096)
 def path_of(
     labels: tuple[Labels, ...], out: Collection[int], sizes: tuple[tuple[int, int], ...]
-) -> tuple[tuple[tuple[int, ...], ...], float]:
-    """opt_einsum's order of a product: places of the factors of each step, and what it costs."""
+) -> tuple[Path, float]:
+    """The cheapest order known of a product: places of the factors of each step, and what it costs.
+
+    Orders are opt_einsum's, and those that start at one factor and take up one after another.
+    """
     names = {x: opt_einsum.get_symbol(k) for k, (x, _) in enumerate(sizes)}
     carried = {x for ls in labels for x in ls}
     kept = "".join(names[x] for x in sorted(out) if x in carried)
@@ -105,7 +128,65 @@ def path_of(
     extents = dict(sizes)
     shapes = [tuple(extents[x] for x in ls if x >= 0) for ls in labels]
     strategy = "optimal" if len(labels) <= 5 else "auto"
-    path, told = opt_einsum.contract_path(
+    found, _ = opt_einsum.contract_path(
         f"{spelled}->{kept}", *shapes, shapes=True, optimize=strategy
     )
-    return tuple(tuple(step) for step in path), float(told.opt_cost)
+    path: Path = tuple(tuple(step) for step in found)
+    rows = [frozenset(ls) - {-1} for ls in labels]
+    best = path, _cost_of(path, rows, frozenset(out), extents)
+    if len(labels) > 3:
+        for k in range(len(labels)):
+            swept = _sweep(k, rows, frozenset(out), extents)
+            cost = _cost_of(swept, rows, frozenset(out), extents)
+            if cost < best[1]:
+                best = swept, cost
+    return best
+
+
+Axes = frozenset[int]
+
+
+def _step(one: Axes, two: Axes, needed: Axes, extents: Mapping[int, int]) -> tuple[float, Axes]:
+    """Operations of a product of two factors, and the axes that it has."""
+    every = one | two
+    kept = every & needed
+    work = float(prod(extents[x] for x in every))
+    if kept == every:
+        return work, kept
+    batched = one & two & kept and one - two and two - one
+    return work * 2 * (BATCHED if batched else 1), kept
+
+
+def _cost_of(path: Path, rows: Sequence[Axes], out: Axes, extents: Mapping[int, int]) -> float:
+    """Operations of a product in an order."""
+    operands, total = list(rows), 0.0
+    for step in path:
+        chosen = [operands[k] for k in step]
+        operands = [o for k, o in enumerate(operands) if k not in step]
+        needed = out.union(*operands)
+        made = chosen[0]
+        if len(chosen) == 1 and not made <= needed:
+            total += prod(extents[x] for x in made)
+        for j, other in enumerate(chosen[1:], start=2):
+            work, made = _step(made, other, needed.union(*chosen[j:]), extents)
+            total += work
+        operands.append(made & needed)
+    return total
+
+
+def _sweep(start: int, rows: Sequence[Axes], out: Axes, extents: Mapping[int, int]) -> Path:
+    """From one factor on, always the one that leaves the smallest product, with the least work."""
+    operands = [*(r for k, r in enumerate(rows) if k != start), rows[start]]
+    path: list[tuple[int, ...]] = []
+    places = [*(k for k in range(len(rows)) if k != start), start]
+    while len(operands) > 1:
+        last = len(operands) - 1
+        choices: list[tuple[int, float, int, Axes]] = []
+        for k in range(last):
+            needed = out.union(*(o for j, o in enumerate(operands) if j not in (k, last)))
+            work, kept = _step(operands[last], operands[k], needed, extents)
+            choices.append((prod(extents[x] for x in kept), work, k, kept))
+        *_, k, kept = min(choices, key=lambda c: c[:3])
+        path.append((k, last) if path else tuple(sorted((places[k], start))))
+        operands = [*operands[:k], *operands[k + 1 : last], kept]
+    return tuple(path)

@@ -201,8 +201,10 @@ def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Pla
         if lb[0] != summed[0]:
             b = permuted(b, (1, 0))
         return Apply(MATMUL, (a, b)), [*free_a, *free_b]
-    names = {x: chr(97 + k) for k, x in enumerate(dict.fromkeys([*la, *lb]))}
     out = sorted([*batch, *free_a, *free_b])
+    if not batch and out and out[0] in free_b:  # its axes come first: no axis is moved
+        (a, la), (b, lb) = (b, lb), (a, la)
+    names = {x: chr(97 + k) for k, x in enumerate(dict.fromkeys([*la, *lb]))}
     spelled = ["".join(names[x] for x in ls) for ls in (la, lb, out)]
     einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
     return Apply(einsum, (a, b)), out

@@ -12,7 +12,7 @@ from symgrad.core.build import DELTA, contract, scale, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Size
-from symgrad.lower.pairs import extent_of, path_of
+from symgrad.lower.pairs import extent_of, kept_labels, path_of
 from symgrad.ops.structure import place, slice_axis
 from symgrad.structured.terms import Factor, is_selection
 
@@ -276,7 +276,7 @@ def _image(
 def _outer(inside: Sequence[Factor], outside: Sequence[Factor], keep: set[int]) -> list[int]:
     """Labels of a partial product that are still needed."""
     needed = keep | {x for _, ls in outside for x in ls}
-    return [x for x in dict.fromkeys(x for _, ls in inside for x in ls) if x >= 0 and x in needed]
+    return list(kept_labels([ls for _, ls in inside], needed))
 
 
 def _multiplied(
