@@ -91,6 +91,10 @@ class Group:
 
     def definite(self) -> bool:
         """Is the matrix positive (semi)definite for certain?"""
+        return bool(self.sign())
+
+    def sign(self) -> int:
+        """ABOVE for a matrix that is positive definite for certain, ZERO if semidefinite."""
         keep = {k: j for j, k in enumerate((*self.batch, *self.core))}
         width = len(keep)
         table = {**keep, **{k + self.half: j + width for k, j in keep.items()}}
@@ -100,7 +104,7 @@ class Group:
             names = {**table, **{x: 2 * width + j for j, x in enumerate(bound)}}
             factors = tuple((e, tuple(names.get(x, -1) for x in ls)) for e, ls in t.factors)
             moved.append(Term(t.coefficient, factors, {}))
-        return bool(definite(moved, width))
+        return definite(moved, width)
 
 
 def entries(group: Group) -> Expr:

@@ -22,6 +22,7 @@ from symgrad.recording.record import Leaf, walk
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.structured import derive
 from symgrad.structured.banded import bands_of
+from symgrad.structured.blocks import BlockPlan, block_plan
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.printed import Printed
 from symgrad.structured.second import second_label
@@ -231,6 +232,32 @@ class Blocks:
     def rmatvec(self, us: Sequence[Any]) -> list[Tensor]:
         """The transpose applied to one tensor per row."""
         return self.T.matvec(us)
+
+    def solve(self, right: Sequence[Any], sizes: Mapping[str, int] | None = None) -> list[Tensor]:
+        """The tensors that all blocks take to ``right``; :meth:`way` says how.
+
+        ``sizes`` are values of size letters to choose the way for.
+        """
+        scope, dtype = self.blocks[0][0].scope, self.blocks[0][0].map.expr.dtype
+        nodes: dict[Expr, Any] = {}
+        given: list[Expr] = []
+        for k, b in enumerate(right):
+            t = b if isinstance(b, Tensor) else as_tensor(b, dtype=dtype)
+            given.append(symbol(f"v{k}", tuple(t.shape), t.dtype, number=-5 - k))
+            nodes[given[-1]] = t.node()
+        found = self._plan(sizes).solve(given)
+        return [scope.tensor("solve", e, {x: nodes[x] for x in given}) for e in found]
+
+    def logdet(self, sizes: Mapping[str, int] | None = None) -> Tensor:
+        """log det of all blocks, by the same way; NaN for a negative determinant."""
+        return self.blocks[0][0].scope.tensor("logdet", self._plan(sizes).logdet())
+
+    def way(self, sizes: Mapping[str, int] | None = None) -> str:
+        """How ``solve`` and ``logdet`` do it, and why."""
+        return self._plan(sizes).text([name_of(x) for x in self.blocks[0][0].scope.wanted])
+
+    def _plan(self, sizes: Mapping[str, int] | None) -> BlockPlan:
+        return block_plan([[b.map for b in row] for row in self.blocks], sizes)
 
     def diag(self) -> list[Tensor]:
         """The diagonals of the blocks on the diagonal."""
