@@ -5,8 +5,10 @@ import threading
 
 import numpy as np
 import pytest
+from symgrad_codegen.compile import cache_info, clear_cache
 
 import symgrad as sg
+from symgrad import nn
 
 
 def program(x):
@@ -189,3 +191,29 @@ def test_large_values_of_a_step_come_alone():
     assert kinds[1] is tuple
     np.testing.assert_array_equal(layer.weight.grad.numpy(), np.full((100, 100), 2.0))
     np.testing.assert_array_equal(layer.bias.grad.numpy(), np.full(100, 2.0))
+
+
+def test_data_made_ready_once_is_not_compiled_into_the_first_step_of_a_big_model():
+    layers = [m for _ in range(70) for m in (nn.Linear(4, 4), nn.Tanh())]
+    model = nn.Sequential(*layers)
+    optimizer = sg.optim.SGD(model.parameters(), lr=0.1)
+    x = (sg.arange(32.0).reshape(8, 4) - 16) / 16
+    y = x.flip(0)
+    clear_cache()
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = (model(x) - y).square().sum()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[2] < losses[0]
+    assert cache_info()[0] == 1
+
+
+def test_a_long_graph_without_derivatives_is_evaluated_at_first():
+    x = sg.arange(600.0) * 2
+    clear_cache()
+    rows = sg.stack([x[k : k + 5] for k in range(500)])
+    assert rows[499].tolist() == [998.0, 1000.0, 1002.0, 1004.0, 1006.0]
+    assert cache_info()[0] == 0

@@ -32,14 +32,15 @@ from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forge
 from symgrad.simplify import simplify
 
 COLD_NODES = 200
-"""A graph up to this size met for the first time is evaluated with NumPy."""
+"""A graph with derivatives up to this size met for the first time is evaluated with NumPy."""
 COLD_ELEMENTS = 4_000_000
+"""The numbers in such a graph: of its ends; where it has more nodes, of all."""
 CACHE = 512
 """How many graphs are remembered."""
 RECENT = 8
 """How many graphs with roots of one kind are compared with a new one before its key is built."""
 LARGE = 5_000
-"""Larger graphs are recognised by their key alone."""
+"""Larger graphs are recognised by their key alone, and are compiled when first met."""
 CHOICES = 64
 """How many situations of one graph are remembered."""
 BULKY = 1 << 20
@@ -254,6 +255,8 @@ def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
     for k in made.ends:
         _renewed(order[k])
         _check_bound(order[k])
+    if made.size > COLD_NODES:
+        made.find_preparation(order)
     pattern = _patterns.setdefault(made.key, made)
     _patterns.move_to_end(made.key)
     if len(_patterns) > CACHE:
@@ -280,6 +283,9 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     """
     with lock:
         pattern, nodes = _matched(roots)
+        if pattern.preparation:
+            execute([nodes[k] for k in pattern.preparation])
+            pattern, nodes = _matched(roots)
         counts = tuple(map(sys.getrefcount, nodes))
         choice = pattern.choices.get((using, counts))
         if choice is None:
@@ -319,18 +325,23 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
 def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
-    big = pattern.size > COLD_NODES or pattern.cuda
-    if not (plan.seen or big):
-        known = [held(nodes[k]) for k in pattern.ends]
-        if sum(v.size for v in known) <= COLD_ELEMENTS:
-            found = plan.evaluated(known)
-            plan.seen = True  # one that raises is met anew
-            return found
+    if not plan.seen and _is_cheap(pattern, nodes):
+        found = plan.evaluated([held(nodes[k]) for k in pattern.ends])
+        plan.seen = True  # one that raises is met anew
+        return found
     plan.seen = True
     choice.run = plan.runner(choice.donate)
     _place(pattern, nodes, values, choice)
     known = partial(_held_at, nodes, pattern.ends)
     return plan.results(choice.run(*plan.arguments(values, known)))
+
+
+def _is_cheap(pattern: Pattern, nodes: Sequence[Any]) -> bool:
+    """Is it quicker by NumPy than to be compiled, for once?"""
+    if pattern.cuda or pattern.size > (COLD_NODES if pattern.derives else LARGE):
+        return False
+    counted = nodes if pattern.size > COLD_NODES else [nodes[k] for k in pattern.ends]
+    return sum(prod(n.shape) for n in counted) <= COLD_ELEMENTS
 
 
 def _held_at(nodes: Sequence[Any], ends: Sequence[int], number: int) -> Any:

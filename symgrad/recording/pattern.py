@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
+from math import prod
 from typing import Any
 
 from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, walk
@@ -70,6 +71,7 @@ LEAF, END, RECORD, PART, GRADIENT, UPDATE = range(6)
 class Pattern:
     """A graph that was met, as places of its nodes in the order of a walk.
 
+    ``preparation``: places of what is computed before the rest, see :meth:`find_preparation`.
     ``steps`` says for every place, the last one first, what has to be there and where its operands
     are; ``inner`` how often the graph itself refers to each node; ``widths`` how many values the
     nodes with several have.  ``choices`` and ``plans`` are
@@ -86,9 +88,11 @@ class Pattern:
         self.widths = {k: len(n.targets) for k, n in enumerate(order) if type(n) is Gradient}
         self.wholes = {k: place[id(n.operands[0])] for k, n in enumerate(order)
                        if type(n) is Part and id(n.operands[0]) in place}  # fmt: skip
+        self.preparation: list[int] = []
         self.choices: dict[Any, Any] = {}
         self.plans: dict[tuple[int, ...], Any] = {}
         self.keeps = any(type(n) is Gradient and n.keeps for n in order)
+        self.derives = any(type(n) in (Gradient, Update) for n in order)
         self.cuda = any(n.device != "cpu" for n in order if type(n) is Leaf)
         reached = set(self.roots)
         steps: list[tuple[Any, ...]] = []
@@ -131,6 +135,24 @@ class Pattern:
             return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps,
                     node.alive(), node.value is not None, len(node.targets), below)  # fmt: skip
         return (UPDATE, k, node.row, node.statics, below)
+
+    def find_preparation(self, order: Sequence[Any]) -> None:
+        """Find what no derivative passes through, is known before the rest, and is not wider.
+
+        A part of a big graph that is recorded once (a table, a mask, data made ready) would
+        otherwise be compiled into the first program, and the next step need another one.
+        """
+        before: set[int] = set()
+        for what, k, *facts, below in reversed(self.steps):
+            if what != RECORD or facts[1] or facts[2]:
+                continue
+            apart = all(o in before or self.steps[-1 - o][0] == END for o in below)
+            if apart and prod(order[k].shape) <= sum(prod(order[o].shape) for o in below):
+                before.add(k)
+        if before.issuperset(self.roots):
+            return
+        later = {o for what, k, *_, below in self.steps if k not in before for o in below}
+        self.preparation = sorted(before & later)
 
     @cached_property
     def match(self) -> Callable[[Sequence[Any]], list[Any] | None]:
