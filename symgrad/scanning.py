@@ -19,17 +19,14 @@ from symgrad.core.build import (
     contract,
     linear,
     permute,
-    unsqueeze,
     zeros,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of, symbol
 from symgrad.core.sizes import ONE, Monomial, Shape, Size, shape_text
-from symgrad.core.traverse import leaves, substitute, topological, transform
+from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import ShapeError, SymgradError
-from symgrad.ops.join import concatenate
-from symgrad.ops.outputs import PROJECT, outputs_of, project
-from symgrad.ops.scan import SCAN, Body, delay, operands_of, scan_of, steps_of
-from symgrad.ops.structure import select
+from symgrad.ops.outputs import outputs_of, project
+from symgrad.ops.scan import Body, delay, operands_of, scan_of
 from symgrad.transforms.batching import batched, repeated
 
 Step = Callable[..., tuple[Sequence[Expr], Sequence[Expr]]]
@@ -268,38 +265,6 @@ def adjoint(
     return tuple(made.get(s) for s in body.symbols)
 
 
-def unrolled(root: Expr) -> Expr:
-    """The same with every scan of a known number of steps written out, step after step."""
-    made: dict[Expr, tuple[Expr, ...]] = {}
-
-    def written(node: Expr) -> Expr:
-        if node.op is not PROJECT or node.args[0].op is not SCAN:
-            return node
-        scan = node.args[0]
-        if isinstance(steps_of(scan), Monomial):
-            return node
-        if scan not in made:
-            made[scan] = _written_out(scan)
-        return made[scan][node.params[0]]
-
-    return transform([root], written)[root]
-
-
-def _written_out(node: Expr) -> tuple[Expr, ...]:
-    """The results of a scan, of one step after the other."""
-    body, reverse = node.params
-    state, inputs, fixed = operands_of(node)
-    count = steps_of(node)
-    assert isinstance(count, int)
-    made: list[list[Expr]] = [[]] * count
-    for t in reversed(range(count)) if reverse else range(count):
-        given = (*state, *(select(x, 0, t) for x in inputs), *fixed)
-        made[t] = substitute(body.results, dict(zip(body.symbols, given, strict=True)))
-        state = tuple(made[t][: len(body.states)])
-    rows = zip(*made, strict=True)
-    return (*state, *(concatenate([unsqueeze(e, [0]) for e in row], 0) for row in rows))
-
-
 def _turned(e: Expr, old: int, new: int) -> Expr:
     """The axis ``old`` put at ``new``."""
     order = [k for k in range(e.ndim) if k != old]
@@ -332,4 +297,4 @@ def _summed(e: Expr) -> Expr:
     return linear(terms, e.shape[1:], e.dtype)
 
 
-__all__ = ["adjoint", "scan", "unrolled"]
+__all__ = ["adjoint", "scan"]

@@ -225,7 +225,7 @@ REFUSED = {
     "range of k is not declared": ["Σₖ A[k,0]"],
     "shadows an index": ["Σᵢ Σᵢ A[i,0]", "Σᵢ (u[i] + Σᵢ u[i])"],
     "is not bound": ["A[i,0]", "(Σᵢ u[i]) u[i]"],
-    "indices of a tensor": ["A[0]", "u[0,0]"],
+    "indices of a tensor": ["A[0,0,0]", "u[0,0]"],
     "index 3 of an axis": ["u[n]", "A[3,0]"],
     "index -1": ["u[0 − 1]"],
     "whole number": ["u[½]"],

@@ -16,12 +16,12 @@ from symgrad.derivation import notation
 from symgrad.derivation.derive import Derivation, Line
 from symgrad.derivation.entries import whole
 from symgrad.derivation.lines import derive_lines
-from symgrad.derivation.notation import Form, Step, run
+from symgrad.derivation.notation import Form
 from symgrad.derivation.order import Written
+from symgrad.derivation.recurrence import prefixed
 from symgrad.derivation.repeated import Repeated, repetition
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced
-from symgrad.scanning import unrolled
 
 SHORTEST = 8
 """Lines of a layer that is stated once when there are only two of it."""
@@ -95,7 +95,6 @@ def derivation_of(
 
     ``asked``: the order of ``wanted`` is the user's, for gradients that stand together.
     """
-    e = unrolled(e)
     held = set(wanted)
     data = [x for x in inputs if x not in held] or list(inputs)[:1]
     found = repetition(e, data[:4], inputs, written)
@@ -263,23 +262,8 @@ def _ends(
 
 def placed(form: Form, places: Places) -> Form:
     """The form with the names that have places as entries of the chain: ``N[l]``, ``P[l,i,j]``."""
-    return run(_placed(form, places))
-
-
-def _placed(form: Form, places: Places) -> Step:
-    if form.kind == "name" and form.data in places:
-        word, at = places[form.data]
-        return Form("index", (notation.name(word), at))
-    if form.kind == "index" and form.items[0].kind == "name" and form.items[0].data in places:
-        word, at = places[form.items[0].data]
-        rest: list[Form] = []
-        for item in form.items[1:]:
-            rest.append((yield _placed(item, places)))
-        return Form("index", (notation.name(word), at, *rest), form.data)
-    items: list[Form] = []
-    for item in form.items:
-        items.append((yield _placed(item, places)))
-    return Form(form.kind, tuple(items), form.data) if items else form
+    rows = places.items()
+    return prefixed(form, {x: Form("index", (notation.name(word), at)) for x, (word, at) in rows})
 
 
 __all__ = ["ChainDerivation", "chain", "derivation_of", "placed"]

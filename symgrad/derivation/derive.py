@@ -15,6 +15,7 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
+from symgrad.derivation.recurrence import counts
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
@@ -160,7 +161,9 @@ class Derivation:
 
     def header(self) -> list[tuple[str, str]]:
         """(word, text) of the lines before the definitions."""
-        rows = [("sizes", "   ".join(f"{name_of(i)}: {shape_text(i.shape)}" for i in self.inputs))]
+        steps = [d.symbol for d in self.source.definitions if counts(d)]
+        sized = (f"{name_of(i)}: {shape_text(i.shape)}" for i in (*self.inputs, *steps))
+        rows = [("sizes", "   ".join(sized))]
         letters = self.letters
         if letters:
             rank = {size: k for k, size in enumerate(self.sizes)}

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
+from symgrad.core.build import is_zero
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
@@ -129,6 +130,21 @@ def _triangle(sign: str) -> Callable[[Walk, Expr, At], Step]:
 def _arange(walk: Walk, e: Expr, at: At) -> Step:
     return at[0]
     yield
+
+
+def _delay(walk: Walk, e: Expr, at: At) -> Step:
+    """The entry of the step before; 0 outside of the range, where the first one stands."""
+    axis, reverse = e.params
+    k = e.ndim + axis
+    moved = (*at[:k], affine([(1, at[k])], 1 if reverse else -1), *at[k + 1 :])
+    value = yield walk.outside(e.args[0], moved)
+    if is_zero(e.args[1]):
+        return value
+    first = yield walk.entry(e.args[1], (*at[:k], *at[k + 1 :]))
+    place = affine([], e.shape[k] - 1) if reverse and isinstance(e.shape[k], int) else (
+        Form("sum", (whole(e.shape[k]), whole(1)), (ONE, -ONE)) if reverse else whole(0))  # fmt: skip
+    first = product([first, indicator(at[k], "=", place)])
+    return Form("sum", (value, first), (ONE, ONE))
 
 
 # ------------------------------------------------------------------ slices
@@ -313,7 +329,7 @@ ENTRIES: dict[str, Rule] = {
     "flip": _flip, "cumsum": _cumsum, "tril": _triangle("≤"), "triu": _triangle("≥"),
     "arange": _arange, "slice": _slice, "place": _place, "take": _take, "put_add": _put_add,
     "gather": _gather, "scatter_add": _scatter_add, "window_sum": _window_sum,
-    "convolution": _convolution,
+    "convolution": _convolution, "delay": _delay,
 }  # fmt: skip
 """Operation → its entries in index form."""
 

@@ -40,7 +40,9 @@ from symgrad.derivation.layers import (
 )
 from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
 from symgrad.derivation.notation import Form, call
+from symgrad.derivation.opaque import is_result
 from symgrad.derivation.order import Written
+from symgrad.derivation.recurrence import Together, loops
 from symgrad.derivation.reuse import named_products, reuse
 from symgrad.derivation.tidy import (
     ADJOINT,
@@ -106,6 +108,7 @@ def derive_lines(
         for line in builder.lines.definitions:
             if line.kind in (ADJOINT, GRADIENT):
                 line.expr = builder.tidied(line.expr)
+    loops(builder.lines, builder.new)
     builder.settle()
     return builder.lines
 
@@ -159,6 +162,12 @@ class _Builder:
                 self._define(node, word)
         for word, (_, e) in zip(finals, self.outputs, strict=True):
             self.lines.outputs.append(self._define(e, word))
+
+    def new(self, e: Expr, kind: str) -> Expr:
+        """A symbol with a free name for a value."""
+        plain = kind == ADJOINT and "δ" not in self.names.taken
+        word = self.names.fresh("δ") if plain else self.names.free(e.ndim)
+        return symbol(word, e.shape, e.dtype, number=next(self.numbers))
 
     def _define(self, node: Expr, word: str) -> Expr:
         over, layer = self._over_names(node), self.called.get(node)
@@ -258,6 +267,7 @@ class _Builder:
         parts: dict[Expr, list[tuple[int, Expr]]] = {}
         target = self.lines.outputs[position]
         start = order.index(target)
+        together = Together(definitions)
         last_reader = self._first_readers(definitions, active)
         prefix = "L" if target.shape else name_of(target)
         done: set[Expr] = set()
@@ -266,8 +276,9 @@ class _Builder:
             line = definitions[k]
             s = line.symbol
             if s in active and (s is target or s in parts):
-                seed = self._adjoint(line, parts.get(s, []), s is target)
-                self._sweep(k, line, seed, active, parts)
+                together.add(line, self._adjoint(line, parts.get(s, []), s is target))
+            for whole, seed in together.ready(k):
+                self._sweep(k, whole, seed, active, parts)
             self._emit_gradients(prefix, k, last_reader, parts, done)
         self._emit_gradients(prefix, -1, last_reader, parts, done)
 
@@ -436,6 +447,7 @@ class _Builder:
         table = dict(self.made)
         if line.expr.op is not SYMBOL:
             table[line.expr] = line.symbol
+        table.update((d.expr, d.symbol) for d in self.lines.definitions if is_result(d.expr))
         order = topological([part], table.__contains__)
         for node in order:
             if node in table:

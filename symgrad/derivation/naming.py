@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, single_term
-from symgrad.core.expr import SYMBOL, Expr, one_line
+from symgrad.core.expr import SYMBOL, Expr, name_of, one_line
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import subscript
-from symgrad.derivation.opaque import opaque_call
+from symgrad.derivation.opaque import is_result, opaque_call
 from symgrad.derivation.order import Written, bare
 
 ACTIVATIONS = frozenset(
@@ -106,7 +106,7 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
         ):
             found[node] = "H"
         elif opaque_call(node) is not None:
-            found[node] = "Z"
+            found[node] = _loop_letter(node) if is_result(node) else "Z"
         elif foreign:
             found[node] = "*"
         elif times.get(node, 0) > 1 and len(node.shape) > 0:
@@ -115,6 +115,14 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             found[node] = "*"
     found.update((e, kind) for e, kind in attention(order, users).items() if e not in final)
     return {node: found[node] for node in order if node in found}
+
+
+def _loop_letter(node: Expr) -> str:
+    """The letter of a result of a scan: that of its state."""
+    states = node.args[0].params[0].states
+    k = node.params[0]
+    word = name_of(states[k % len(states)]) if k < 2 * len(states) else "*"
+    return word.upper() if len(word) == 1 else "H"
 
 
 def attention(order: Sequence[Expr], users: Mapping[Expr, list[Expr]]) -> dict[Expr, str]:

@@ -8,6 +8,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.traverse import topological
 from symgrad.derivation.notation import Form, call, product, subscript, transposed
 from symgrad.errors import NotationError
+from symgrad.ops.outputs import PROJECT
 from symgrad.ops.scan import SCAN
 
 REMARK = "(not symbolic: derivative by jax.vjp)"
@@ -17,6 +18,11 @@ def opaque_call(e: Expr) -> Expr | None:
     """The call of a function from elsewhere, or the scan, whose result ``e`` is."""
     node = e.args[0] if e.op.name == "project" else e
     return node if node.op.function is not None or node.op is SCAN else None
+
+
+def is_result(e: Expr) -> bool:
+    """Is it a result of a scan?"""
+    return e.op is PROJECT and e.args[0].op is SCAN
 
 
 def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
@@ -55,4 +61,4 @@ def check_numpy(e: Expr) -> None:
         )
 
 
-__all__ = ["REMARK", "check_numpy", "opaque_call", "opaque_form", "remark"]
+__all__ = ["REMARK", "check_numpy", "is_result", "opaque_call", "opaque_form", "remark"]

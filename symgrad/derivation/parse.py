@@ -183,8 +183,9 @@ class Reader(Algebra):
     def _index(self, node: Node) -> Value:
         base, *where = node.items
         v = self.value(base)
-        if v.row or len(where) != v.rank:
+        if v.row or len(where) > v.rank:
             raise self.fail(f"{len(where)} indices of {v} with {v.rank} axes")
+        where += [Node("all")] * (v.rank - len(where))  # h[t] is that of a step
         marks: list[Value] = []
         found = v
         axis = 0  # of the body that is left

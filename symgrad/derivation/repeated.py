@@ -59,7 +59,7 @@ def narrow(order: Sequence[Expr], source: Expr) -> list[Expr]:
     cuts: list[Expr] = []
     far = 0
     for k, node in enumerate(flow):
-        if far <= k:
+        if far <= k and node.op.outputs is None:
             cuts.append(node)
         far = max(far, furthest[k])
     return cuts

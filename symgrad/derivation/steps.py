@@ -127,8 +127,10 @@ def _wide(part: Any) -> Any:
         wide = widened([*part.symbols, *part.results])
         count = len(part.symbols)
         table = dict(zip(part.symbols, wide, strict=False))
-        rows = [tuple(table[x] for x in row) for row in (part.states, part.inputs, part.fixed)]
-        return Body(*rows, (), ()).over(wide[count:])
+        states, inputs, fixed = (
+            tuple(table[x] for x in row) for row in (part.states, part.inputs, part.fixed)
+        )
+        return Body(states, inputs, fixed, (), ()).over(wide[count:])
     return tuple(_wide(x) for x in part) if type(part) is tuple else part
 
 

@@ -66,7 +66,9 @@ def places(shape: Shape) -> Labels:
     return tuple(-1 if s == 1 else k for k, s in enumerate(shape))
 
 
-ENTRYWISE = frozenset({"slice", "place", "take", "put_add", "gather", "arange", "cumsum", "flip"})
+ENTRYWISE = frozenset(
+    {"slice", "place", "take", "put_add", "gather", "arange", "cumsum", "delay", "flip"}
+)
 """Operations that read better entry by entry."""
 
 

@@ -29,6 +29,7 @@ from symgrad.functional.scattering import scatter_reduce
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import public
 from symgrad.ops import join, structure
+from symgrad.ops.axis import along
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather as gather_along
 from symgrad.ops.gather import put_add, scatter_extreme
@@ -68,6 +69,7 @@ def _numpy_index(v: Any, entries: Entries) -> Any:
 @public("basic_index", grad_fn="SliceBackward0", view=_numpy_index, method=False)
 def basic_index(a: Expr, entries: Entries) -> Expr:
     """``a[…]`` with numbers, slices and None."""
+    a, entries = _from_behind(a, entries)
     cut = structure.slice_axes(a, _parts(a, entries))
     gone: list[int] = []
     axis = 0
@@ -83,6 +85,18 @@ def basic_index(a: Expr, entries: Entries) -> Expr:
             fresh.append(place)
         place += kind != "i"
     return insert_axes(new, fresh) if fresh else new
+
+
+def _from_behind(a: Expr, entries: Entries) -> tuple[Expr, Entries]:
+    """Along an axis whose size is a letter, −1 is the first of the axis turned round."""
+    axis, made = 0, list[Any]()
+    for entry in entries:
+        kind, *where = entry
+        if kind == "i" and where[0] < 0 and axis < a.ndim and not isinstance(a.shape[axis], int):
+            a, entry = along("flip", a, axis), ("i", -1 - where[0])
+        made.append(entry)
+        axis += kind != "n"
+    return a, tuple(made)
 
 
 @public("basic_put", grad_fn="CopySlices", method=False)

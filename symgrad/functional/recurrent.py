@@ -34,7 +34,7 @@ def _affine(x: Expr, weight: Expr, bias: Expr | None) -> Expr:
 
 def _state(given: Expr | None, x: Expr, width: Size) -> Expr:
     """The state to begin with; zeros unless given."""
-    return zeros((x.shape[1], width), x.dtype) if given is None else given
+    return zeros((*x.shape[1:-1], width), x.dtype) if given is None else given
 
 
 def _gates(z: Expr, count: int) -> list[Expr]:

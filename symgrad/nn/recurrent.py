@@ -112,9 +112,10 @@ class RNNBase(Module):
         widths = [self.proj_size or self.hidden_size, self.hidden_size][: self._states]
         states = list(given) if self._states == 2 else [given]
         for state, width in zip(states, widths, strict=True):
-            if tuple(state.shape) != (count, x.shape[1], width):
+            expected = (count, *x.shape[1:-1], width)
+            if tuple(state.shape) != expected:
                 raise RuntimeError(
-                    f"Expected hidden size {(count, x.shape[1], width)}, got {list(state.shape)} "
+                    f"Expected hidden size {expected}, got {list(state.shape)} "
                     f"({type(self).__name__} of {self.num_layers} layers)"
                 )
         return states
@@ -134,24 +135,16 @@ class RNNBase(Module):
                 raise ValueError(
                     f"{type(self).__name__}: Expected input to be 2D or 3D, got {x.ndim}D instead"
                 )
-        alone = x.ndim == 2
-        if alone:
-            x = x.unsqueeze(1)
-            hx = None if hx is None else self._each(hx, lambda s: s.unsqueeze(1))
-        elif self.batch_first and not packed:
+        swapped = self.batch_first and not packed and x.ndim == 3
+        if swapped:
             x = x.transpose(0, 1)
         out, last = self._run(x, self._beginning(x, hx), lengths)
         if packed:
             out = packed_as(out, input)
             last = [self._sorted(s, input.unsorted_indices) for s in last]
-        elif alone:
-            out, last = out.squeeze(1), [s.squeeze(1) for s in last]
-        elif self.batch_first:
+        elif swapped:
             out = out.transpose(0, 1)
         return out, tuple(last) if self._states == 2 else last[0]
-
-    def _each(self, hx: Any, change: Any) -> Any:
-        return tuple(change(s) for s in hx) if self._states == 2 else change(hx)
 
     def _sorted(self, hx: Any, order: Any) -> Any:
         if hx is None or order is None:
@@ -173,10 +166,10 @@ class RNNBase(Module):
                 outputs = []
             made = run(x, *(None if s is None else s[k] for s in states), *self._weights(layer, suffix), lengths=lengths,
                        reverse=bool(suffix), **self._statics())  # fmt: skip
-            ending = made[0] if suffix else made[-1]
+            ending = made.select(0, 0 if suffix else -1)
             last.append([ending] if self._states == 1 else
-                        [ending[:, :width], ending[:, width:]])  # fmt: skip
-            outputs.append(made if self._states == 1 else made[:, :, :width])
+                        [ending[..., :width], ending[..., width:]])  # fmt: skip
+            outputs.append(made if self._states == 1 else made[..., :width])
         out = _cat(outputs, -1) if len(outputs) > 1 else outputs[0]
         joined = [_cat([s.unsqueeze(0) for s in kind], 0) for kind in zip(*last, strict=True)]
         return out, joined

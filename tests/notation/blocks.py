@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from symgrad.derivation.grammar import Node, parse, tokens
 from symgrad.errors import NotationError as ReadError
@@ -42,6 +43,19 @@ class Block:
         texts = [s for shape in self.sizes.values() for s in shape] + list(self.indices.values())
         return {w for text in texts for w in text.split() if not w.isdigit()}
 
+    @property
+    def steps(self) -> set[str]:
+        """Lines of loops: their sizes are declared, since a step reads the one before."""
+        return {x.name for x in self.lines} & {*self.sizes}
+
+    def order(self) -> list[Line]:
+        """The lines in the order they are computed; lines of a loop again for every step."""
+        found: list[Line] = []
+        for looped, group in groupby(self.lines, lambda x: x.name in self.steps):
+            lines = list(group)
+            found += lines * (LONGEST * len(lines)) if looped else lines
+        return found
+
     def line(self, name: str) -> Line:
         return next(x for x in self.lines if x.name == name)
 
@@ -52,6 +66,8 @@ class Block:
         return replace(self, lines=[changed if x.name == name else x for x in self.lines])
 
 
+LONGEST = 6
+"""Steps of the loops that tests read."""
 HEADERS = ("sizes", "indices", "given", "layout")
 
 
@@ -142,7 +158,8 @@ def _line(row: str) -> Line:
 
 def _check(block: Block) -> None:
     """Contract rules on declarations, letters and names."""
-    names = [*block.sizes, *block.adjoints, *(x.name for x in block.lines)]
+    declared = [x for x in block.sizes if x not in block.steps]
+    names = [*declared, *block.adjoints, *(x.name for x in block.lines)]
     for name in names:
         if names.count(name) > 1:
             raise ReadError(f"{name} is defined twice")

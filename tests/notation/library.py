@@ -10,7 +10,7 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.expr import Expr, symbol
-from symgrad.core.sizes import Size, letter
+from symgrad.core.sizes import Size, letter, monomial
 from symgrad.derivation.parse import read
 from symgrad.evaluate import evaluate
 from tests.notation.blocks import Block
@@ -40,11 +40,14 @@ def parsed_block(
         feeds[leaf] = array.astype(np.int64 if whole else np.float64)
 
     for name, shape in shapes.items():
-        declare(name, shape, values[name])
+        if name in block.steps:
+            declare(name, shape, np.zeros([int(monomial(s).value(sizes)) for s in shape]))
+        else:
+            declare(name, shape, values[name])
     waiting = {re.sub(r"^.*/(?:∂|d)", "", of): name for name, of in block.adjoints.items()}
     ranges = {word: size(text) for word, text in block.indices.items()}
     found: dict[str, np.ndarray] = {}
-    for line in block.lines:
+    for line in block.order():
         e = read(line.text, names, ranges)
         found[line.name] = np.asarray(evaluate([e], feeds, sizes)[0])
         declare(line.name, e.shape, found[line.name])

@@ -298,8 +298,10 @@ class Evaluator:
     def _index(self, node: Node) -> Value:
         base, *where = node.items
         array = self.array(base)
-        if len(where) != array.ndim:
+        if len(where) > array.ndim:
             raise self.fail(f"{len(where)} indices of a tensor with {array.ndim} axes")
+        where += [Node("all")] * (array.ndim - len(where))  # h[t] is that of a step
+        left = [n for n, item in zip(array.shape, where, strict=True) if item.kind == "all"]
         at: list[Any] = []
         for extent, item in zip(array.shape, where, strict=True):
             if item.kind == "all":
@@ -308,7 +310,7 @@ class Evaluator:
             place = self.integer(item)
             if not 0 <= place < extent:
                 if base.kind == "name" and base.data in self.zero_outside:
-                    return Value(np.zeros(()))
+                    return Value(np.zeros(left))
                 raise self.fail(f"index {place} of an axis of {extent}")
             at.append(place)
         return Value(np.asarray(array[tuple(at)]))
@@ -411,7 +413,9 @@ def evaluate_block(
     another one (LN of the pre-norm block).
     """
     machine = Evaluator({}, sizes, block.indices, block.zero_outside, functions or {})
-    for name in (*block.sizes, *block.adjoints):
+    for name in block.steps:
+        machine.names[name] = Value(np.zeros([machine.size(s) for s in block.sizes[name]]))
+    for name in (*(x for x in block.sizes if x not in block.steps), *block.adjoints):
         if name not in values:
             raise ReadError(f"no value for {name}")
         machine.names[name] = _as_value(values[name])
@@ -421,7 +425,7 @@ def evaluate_block(
             if found != expected:
                 raise ReadError(f"{name} is {found}, declared {'×'.join(block.sizes[name])}")
     results: dict[str, np.ndarray] = {}
-    for line in block.lines:
+    for line in block.order():
         machine.text = line.text
         array = _run(machine, line)
         _fits(machine, line.name, array)
@@ -456,11 +460,12 @@ def _run(machine: Evaluator, line: Line) -> np.ndarray:
     if not line.at:
         return machine.array(line.right)
     ranges = [range(machine.size(machine.indices[letter])) for letter in line.at]
-    result = np.empty([len(r) for r in ranges])
+    parts: list[np.ndarray] = []
     for place in product(*ranges):
         machine.scope = dict(zip(line.at, place, strict=True))
-        result[place] = machine.scalar(line.right)
-    return result
+        parts.append(machine.array(line.right))
+    inner = parts[0].shape if parts else ()
+    return np.reshape(parts, [*(len(r) for r in ranges), *inner])
 
 
 def _fits(machine: Evaluator, name: str, array: np.ndarray) -> None:
