@@ -24,7 +24,7 @@ _NEVER = -1e30
 """The logarithm of what cannot be: finite, so that no derivative meets ∞ − ∞."""
 
 
-@public(method=False, grad_fn="CtcLossBackward0", saves=(0, 1))
+@public(part=True, grad_fn="CtcLossBackward0", saves=(0, 1))
 def ctc_loss_of(
     log_probs: Expr,
     targets: Expr,

@@ -24,7 +24,7 @@ from symgrad.ops.join import arange
 # ------------------------------------------------------------------ bags
 
 
-@public(method=False, grad_fn="EmbeddingBagBackward0", saves=(0, 1))
+@public(part=True, grad_fn="EmbeddingBagBackward0", saves=(0, 1))
 def embedding_bag_of(
     indices: Expr,
     weight: Expr,

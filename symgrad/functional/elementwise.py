@@ -389,7 +389,7 @@ for _name in ("isnan", "isfinite", "isinf"):
     public(_name)(_check)
 
 
-@public("to_dtype", grad_fn="ToCopyBackward0", method=False)
+@public("to_dtype", grad_fn="ToCopyBackward0", part=True)
 def to_dtype(a: Expr, dtype: DType) -> Expr:
     """``a`` in another dtype."""
     return cast(a, dtype)

@@ -66,7 +66,7 @@ def _numpy_index(v: Any, entries: Entries) -> Any:
     return v[(*(spelled[kind](*rest) for kind, *rest in entries), ...)]  # type: ignore[operator]
 
 
-@public("basic_index", grad_fn="SliceBackward0", view=_numpy_index, method=False)
+@public("basic_index", grad_fn="SliceBackward0", view=_numpy_index, part=True)
 def basic_index(a: Expr, entries: Entries) -> Expr:
     """``a[…]`` with numbers, slices and None."""
     a, entries = _from_behind(a, entries)
@@ -99,7 +99,7 @@ def _from_behind(a: Expr, entries: Entries) -> tuple[Expr, Entries]:
     return a, tuple(made)
 
 
-@public("basic_put", grad_fn="CopySlices", method=False)
+@public("basic_put", grad_fn="CopySlices", part=True)
 def basic_put(a: Expr, new: Expr, entries: Entries) -> Expr:
     """``a`` with ``new`` written where ``basic_index`` reads."""
     parts = _parts(a, entries)
@@ -178,14 +178,14 @@ class _Rows:
         return (*self.kept[: self.at], *self.shape, *self.kept[self.at :])
 
 
-@public("index", method=False)
+@public("index", part=True)
 def index(a: Expr, dims: Sequence[int], *indices: Expr) -> Expr:
     """``a[…, i, j, …]`` with integer tensors at the axes ``dims``."""
     rows = _Rows(a, dims, indices)
     return rows.placed(take_rows(rows.of(a), rows.row, -1 - len(rows.kept)))
 
 
-@public("index_put_at", grad_fn="IndexPutBackward0", method=False)
+@public("index_put_at", grad_fn="IndexPutBackward0", part=True)
 def index_put(a: Expr, new: Expr, accumulate: bool, dims: Sequence[int], *indices: Expr) -> Expr:
     """``a`` with ``new`` written (or added) where ``index`` reads; of several, the last counts."""
     rows = _Rows(a, dims, indices)

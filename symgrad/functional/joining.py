@@ -173,7 +173,7 @@ def sum_to_size(a: Expr, *size: Any) -> Expr:
     """Σ over what broadcasting would repeat."""
     wanted = listed(size)
     extra = a.ndim - len(wanted)
-    if a.dtype.kind in "bui" and tuple(a.shape) != tuple(wanted):
+    if a.dtype.kind in "bui" and (not wanted or tuple(a.shape) != tuple(wanted)):
         a = cast(a, dtypes.int64)
     if extra:
         a = reduce_sum(a, range(extra))
@@ -210,7 +210,7 @@ def _scaled(a: Expr, beta: Any) -> Expr:
     return constant(0, a.dtype, a.shape) if beta == 0 else a * beta if beta != 1 else a
 
 
-@public("linalg_vecdot", method=False, saves=("cross",))
+@public("linalg_vecdot", part=True, saves=("cross",))
 def vecdot(a: Expr, b: Expr, *, dim: int = -1) -> Expr:
     """Σ a b along ``dim``."""
     both = a * b

@@ -31,7 +31,7 @@ def logdet(a: Expr) -> Expr:
     return matrix.logdet(a)
 
 
-@public("linalg_solve", grad_fn="LinalgSolveExBackward0", saves=(0, "result"), method=False)
+@public("linalg_solve", grad_fn="LinalgSolveExBackward0", saves=(0, "result"), part=True)
 def linalg_solve(a: Expr, b: Expr) -> Expr:
     """X with A X = B."""
     return matrix.solve(a, b)
@@ -51,7 +51,7 @@ def _results(name: str, build: Any, count: int, title: str) -> None:
             return build(a)[_k]
 
         one.__doc__ = f"Result {k} of {name}."
-        public(f"{name}_{k}", grad_fn=title, method=False)(one)
+        public(f"{name}_{k}", grad_fn=title, part=True)(one)
 
 
 @public(saves=(0, "result"))
@@ -60,7 +60,7 @@ def matrix_exp(a: Expr) -> Expr:
     return factor.matrix_exp(a)
 
 
-@public("linalg_solve_triangular", saves=(0, "result"), method=False)
+@public("linalg_solve_triangular", saves=(0, "result"), part=True)
 def solve_triangular(
     a: Expr, b: Expr, *, upper: bool, left: bool = True, unitriangular: bool = False
 ) -> Expr:
@@ -126,7 +126,7 @@ _results("slogdet", matrix.slogdet, 2, "LinalgSlogdetBackward0")
 _results("eigh", matrix.eigh, 2, "LinalgEighBackward0")
 
 
-@public("linalg_pinv", saves=(0, "result"), method=False)
+@public("linalg_pinv", saves=(0, "result"), part=True)
 def pinv(a: Expr, limit: Expr, hermitian: bool) -> Expr:
     """The pseudoinverse over the singular values above a limit."""
     return factor.pinv(a, limit, hermitian)

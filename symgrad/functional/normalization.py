@@ -47,7 +47,7 @@ def batch_norm_train(
     return _normalised(a, mean, variance, weight, bias, eps)
 
 
-@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2), wide=True)
+@public(part=True, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2), wide=True)
 def batch_norm_eval(
     a: Expr,
     mean: Expr,
@@ -63,6 +63,8 @@ def batch_norm_eval(
 def _normalised(
     a: Expr, mean: Expr, variance: Expr, weight: Expr | None, bias: Expr | None, eps: float
 ) -> Expr:
+    if a.ndim == 1 and mean.shape == (0,):  # no channels: nothing to normalise
+        return a
     if a.ndim < 2:
         raise ShapeError(
             f"the input has {a.ndim} dimension{'s' * (a.ndim != 1)}, but channels are dimension 1.",
@@ -78,7 +80,7 @@ def batch_mean(a: Expr) -> Expr:
     return channel_moments(a)[0]
 
 
-@public(method=False, grad_fn="VarBackward0", wide=True)
+@public(part=True, grad_fn="VarBackward0", wide=True)
 def batch_variance(a: Expr) -> Expr:
     """The unbiased variance of each channel (axis 1)."""
     count = monomial(size_product(tuple(a.shape[k] for k in range(a.ndim) if k != 1)))

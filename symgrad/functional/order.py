@@ -29,13 +29,13 @@ def _whole(a: Expr, op: str) -> Expr:
     return along(op, structure.reshape(a, (-1,)), -1)
 
 
-@public("max_all", grad_fn="MaxBackward1", saves=(0,), method=False)
+@public("max_all", grad_fn="MaxBackward1", saves=(0,), part=True)
 def max_all(a: Expr) -> Expr:
     """The largest entry."""
     return _whole(a, "amax")
 
 
-@public("min_all", grad_fn="MinBackward1", saves=(0,), method=False)
+@public("min_all", grad_fn="MinBackward1", saves=(0,), part=True)
 def min_all(a: Expr) -> Expr:
     """The smallest entry."""
     return _whole(a, "amin")
@@ -51,13 +51,13 @@ def _picked(a: Expr, op: str, dim: int, keepdim: bool) -> Expr:
     return found if keepdim else drop_axes(found, [axis + a.ndim])
 
 
-@public("max_values", grad_fn="MaxBackward0", method=False)
+@public("max_values", grad_fn="MaxBackward0", part=True)
 def max_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """The largest along ``dim``."""
     return _picked(a, "argmax", dim, keepdim)
 
 
-@public("min_values", grad_fn="MinBackward0", method=False)
+@public("min_values", grad_fn="MinBackward0", part=True)
 def min_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """The smallest along ``dim``."""
     return _picked(a, "argmin", dim, keepdim)
@@ -89,7 +89,7 @@ def cumprod(a: Expr, dim: int, *, dtype: DType | None = None) -> Expr:
     return sequence.cumprod(a, axis - a.ndim) if a.ndim else a
 
 
-@public("sort_values", grad_fn="SortBackward0", method=False)
+@public("sort_values", grad_fn="SortBackward0", part=True)
 def sort_values(a: Expr, dim: int = -1, descending: bool = False) -> Expr:
     """The entries in order."""
     return a if a.ndim == 0 else sequence.sort(a, axis_of(dim, a.ndim) - a.ndim, descending)[0]
@@ -103,13 +103,13 @@ def argsort(a: Expr, dim: int = -1, descending: bool = False, stable: bool = Fal
     return sequence.argsort(a, axis_of(dim, a.ndim) - a.ndim, descending)
 
 
-@public("topk_values", grad_fn="TopkBackward0", method=False)
+@public("topk_values", grad_fn="TopkBackward0", part=True)
 def topk_values(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
     """The k largest."""
     return _topk(a, k, dim, largest)[0]
 
 
-@public("topk_indices", method=False)
+@public("topk_indices", part=True)
 def topk_indices(a: Expr, k: int, dim: int = -1, largest: bool = True) -> Expr:
     """Positions of the k largest."""
     return _topk(a, k, dim, largest)[1]
@@ -123,20 +123,20 @@ def _topk(a: Expr, k: int, dim: int, largest: bool) -> tuple[Expr, ...]:
     return sequence.topk(a, k, axis - a.ndim, largest)
 
 
-@public("median_all", grad_fn="MedianBackward0", method=False)
+@public("median_all", grad_fn="MedianBackward0", part=True)
 def median_all(a: Expr) -> Expr:
     """The lower median of all entries."""
     flat = structure.reshape(a, (-1,))
     return _nth(flat, -1, _middle(flat.shape[0]))[0]
 
 
-@public("median_values", grad_fn="MedianBackward0", method=False)
+@public("median_values", grad_fn="MedianBackward0", part=True)
 def median_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """The lower median along ``dim``."""
     return _median(a, dim, keepdim)[0]
 
 
-@public("median_indices", method=False)
+@public("median_indices", part=True)
 def median_indices(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """Position of the lower median along ``dim``."""
     return _median(a, dim, keepdim)[1]

@@ -103,7 +103,9 @@ def _max_pool(rank: int, indices: bool) -> None:
         "gradient."
     )
     build.__name__ = f"max_pool{rank}d" + ("_indices" if indices else "")
-    public(grad_fn=f"MaxPool{rank}DWithIndicesBackward0", saves=(0,), method=False)(build)
+    public(grad_fn=f"MaxPool{rank}DWithIndicesBackward0", saves=(0,), method=False, part=indices)(
+        build
+    )
 
 
 def _places(size: int, wanted: int) -> tuple[Expr, Expr]:
@@ -165,7 +167,9 @@ def _adaptive_max(rank: int, indices: bool) -> None:
         if indices
         else f"The largest entry of each of ``output_size`` parts of the last {rank} axes."
     )
-    public(grad_fn=f"AdaptiveMaxPool{rank}DBackward0", saves=(0,), method=False)(build)
+    public(grad_fn=f"AdaptiveMaxPool{rank}DBackward0", saves=(0,), method=False, part=indices)(
+        build
+    )
 
 
 def _max_unpool(rank: int) -> None:
@@ -179,7 +183,7 @@ def _max_unpool(rank: int) -> None:
 
     build.__name__ = f"max_unpool{rank}d_to"
     build.__doc__ = "Zeros with the entries where the pooling found them."
-    public(grad_fn=f"MaxUnpool{rank}DBackward0", saves=(1,), method=False)(build)
+    public(grad_fn=f"MaxUnpool{rank}DBackward0", saves=(1,), part=True)(build)
 
 
 # ------------------------------------------------------------------ means
@@ -220,8 +224,8 @@ def _avg_pool(rank: int) -> None:
         count = divisor_override or _counts(input, lengths, how, pads)
         if not input.dtype.differentiable:  # whole numbers are cut towards 0
             by = count if isinstance(count, Expr) else constant(count, input.dtype)
-            least = apply("floor_divide", apply("abs", sums), by)
-            return product(apply("sign", sums), least)
+            least = apply("floor_divide", apply("abs", sums), apply("abs", by))
+            return product(apply("sign", sums), apply("sign", by), least)
         return product(sums, power(count, -1)) if isinstance(count, Expr) else sums / count
 
     build.__name__ = f"avg_pool{rank}d"

@@ -63,7 +63,7 @@ RANGES: dict[str, Range] = {
         Range("index", _upto(_along)),
     ),
     "index_fill": Range("index", _upto(_along, back=True)),
-    "take_along_dim": Range("indices", _upto(_along)),
+    "take_along_dim": Range("indices", _upto(_along, back=True)),
     "take": Range("index", _upto(_entries, back=True)),
     "embedding": Range("indices", _upto(_rows)),
     "embedding_bag_of": Range("indices", _upto(_rows)),

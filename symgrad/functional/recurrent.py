@@ -97,7 +97,7 @@ def lstm_step(
     return (hidden if projection is None else matmul(hidden, projection.T)), cell
 
 
-@public(method=False)
+@public(part=True)
 def rnn_layer(
     x: Expr, h: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
     lengths: Expr | None = None, nonlinearity: str = "tanh", reverse: bool = False,
@@ -113,7 +113,7 @@ def rnn_layer(
     )
 
 
-@public(method=False)
+@public(part=True)
 def gru_layer(
     x: Expr, h: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
     lengths: Expr | None = None, reverse: bool = False,
@@ -129,7 +129,7 @@ def gru_layer(
     )
 
 
-@public(method=False)
+@public(part=True)
 def lstm_layer(
     x: Expr, h: Expr | None, c: Expr | None, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
     b_hh: Expr | None = None, w_hr: Expr | None = None, lengths: Expr | None = None,
@@ -144,7 +144,7 @@ def lstm_layer(
     )
 
 
-@public(method=False)
+@public(part=True)
 def rnn_cell(
     x: Expr, h: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None, b_hh: Expr | None = None,
     nonlinearity: str = "tanh",
@@ -161,7 +161,7 @@ def gru_cell(
     return gru_step(_affine(x, w_ih, b_ih), h, w_hh, b_hh)
 
 
-@public("lstm_cell_states", method=False)
+@public("lstm_cell_states", part=True)
 def lstm_cell(
     x: Expr, h: Expr, c: Expr, w_ih: Expr, w_hh: Expr, b_ih: Expr | None = None,
     b_hh: Expr | None = None,

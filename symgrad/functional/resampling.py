@@ -79,7 +79,7 @@ def _blocks(
     return grids, places, kernel, pads
 
 
-@public("im2col", grad_fn="Im2ColBackward0", method=False)
+@public("im2col", grad_fn="Im2ColBackward0", part=True)
 def im2col(
     input: Expr, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1
 ) -> Expr:
@@ -94,7 +94,7 @@ def im2col(
     return made if input.ndim == 4 else squeeze(made, [0])
 
 
-@public("col2im", grad_fn="Col2ImBackward0", method=False)
+@public("col2im", grad_fn="Col2ImBackward0", part=True)
 def col2im(
     input: Expr, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0,
     stride: Any = 1,

@@ -147,19 +147,19 @@ def _returned(e: Expr, axis: int, keepdim: bool, rank: int) -> Expr:
     return insert_axes(e, [axis]) if keepdim and rank else e
 
 
-@public("nanmedian_all", grad_fn="NanmedianBackward0", method=False)
+@public("nanmedian_all", grad_fn="NanmedianBackward0", part=True)
 def nanmedian_all(a: Expr) -> Expr:
     """The lower median of all that is not NaN."""
     return _nanmedian(a, None, False)[0] if _counted(a) else constant(float("nan"), a.dtype)
 
 
-@public("nanmedian_values", grad_fn="NanmedianBackward1", method=False)
+@public("nanmedian_values", grad_fn="NanmedianBackward1", part=True)
 def nanmedian_values(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """The lower median of what is not NaN along ``dim``."""
     return _nanmedian(a, dim, keepdim)[0]
 
 
-@public("nanmedian_indices", method=False)
+@public("nanmedian_indices", part=True)
 def nanmedian_indices(a: Expr, dim: int, keepdim: bool = False) -> Expr:
     """Where it stands."""
     return _nanmedian(a, dim, keepdim)[1]
@@ -176,13 +176,13 @@ def _kth(a: Expr, k: int, dim: int, keepdim: bool) -> list[Expr]:
     return [_returned(e, axis, keepdim, a.ndim) for e in found]
 
 
-@public("kthvalue_values", grad_fn="KthvalueBackward0", method=False)
+@public("kthvalue_values", grad_fn="KthvalueBackward0", part=True)
 def kthvalue_values(a: Expr, k: int, dim: int = -1, keepdim: bool = False) -> Expr:
     """The k-th smallest along ``dim``."""
     return _kth(a, k, dim, keepdim)[0]
 
 
-@public("kthvalue_indices", method=False)
+@public("kthvalue_indices", part=True)
 def kthvalue_indices(a: Expr, k: int, dim: int = -1, keepdim: bool = False) -> Expr:
     """Where it stands."""
     return _kth(a, k, dim, keepdim)[1]
@@ -214,13 +214,13 @@ def _shifted(a: Expr) -> Expr:
     return cat([first, rest], -1)
 
 
-@public("mode_values", grad_fn="ModeBackward0", method=False)
+@public("mode_values", grad_fn="ModeBackward0", part=True)
 def mode_values(a: Expr, dim: int = -1, keepdim: bool = False) -> Expr:
     """The most frequent along ``dim``."""
     return _mode(a, dim, keepdim)[0]
 
 
-@public("mode_indices", method=False)
+@public("mode_indices", part=True)
 def mode_indices(a: Expr, dim: int = -1, keepdim: bool = False) -> Expr:
     """Where it stands last."""
     return _mode(a, dim, keepdim)[1]
@@ -241,8 +241,8 @@ def _running(name: str) -> None:
 
     word = {"cummax": "largest", "cummin": "smallest"}[name]
     values.__doc__, indices.__doc__ = f"The {word} so far.", f"Where the {word} so far stands."
-    public(f"{name}_values", grad_fn=f"{name.capitalize()}Backward0", method=False)(values)
-    public(f"{name}_indices", method=False)(indices)
+    public(f"{name}_values", grad_fn=f"{name.capitalize()}Backward0", part=True)(values)
+    public(f"{name}_indices", part=True)(indices)
 
 
 _running("cummax")

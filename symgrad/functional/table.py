@@ -28,7 +28,7 @@ SLOT = type("Slot", (), {"__repr__": lambda self: "·"})()
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Function:
-    """One public function."""
+    """One public function; a ``part`` of one, such as one of several results, has no name outside."""
 
     name: str
     build: Composition
@@ -37,6 +37,7 @@ class Function:
     method: bool = True
     outputs: int = 1
     view: Callable[..., Any] | None = None
+    part: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -51,6 +52,7 @@ def public(
     outputs: int = 1,
     view: Callable[..., Any] | None = None,
     wide: bool = False,
+    part: bool = False,
 ) -> Callable[[Composition], Composition]:
     """Declare a public function by its composition; ``wide``: see :func:`in_float32`."""
 
@@ -60,7 +62,9 @@ def public(
         if word in FUNCTIONS:
             raise ValueError(f"the public function {word!r} is declared twice")
         made = in_float32(build) if wide else build
-        FUNCTIONS[word] = Function(word, made, title, saves, method, outputs, view)
+        FUNCTIONS[word] = Function(
+            word, made, title, saves, method and not part, outputs, view, part
+        )
         return build
 
     return declare

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import Any
 
 from symgrad.errors import AssertedError
 from symgrad.nn import functional as F
 from symgrad.nn import init
+from symgrad.nn.attending import attended, check_hint, check_width
 from symgrad.nn.container import ModuleList
 from symgrad.nn.dropout import Dropout
 from symgrad.nn.linear import Linear, NonDynamicallyQuantizableLinear
@@ -83,41 +83,19 @@ class MultiheadAttention(Module):
 
         **Raises:** RuntimeError for ``is_causal`` without a mask, AssertedError for another width.
         """
-        if is_causal and attn_mask is None:
-            raise RuntimeError(
-                "Need attn_mask if specifying the is_causal hint: give the mask, for example of "
-                "Transformer.generate_square_subsequent_mask"
-            )
-        if query.shape[-1] != self.embed_dim:
-            raise AssertedError(
-                f"was expecting embedding dimension of {self.embed_dim}, but got {query.shape[-1]}"
-            )
+        check_hint(is_causal, attn_mask)
+        check_width(query, self.embed_dim)
         if not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         q, k, v = self._heads(query, 0), self._heads(key, 1), self._heads(value, 2)
-        scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(self.head_dim))
-        if attn_mask is not None:
-            mask: Tensor = attn_mask
-            if mask.ndim == 3:
-                mask = mask.reshape(-1, self.num_heads, *mask.shape[1:])
-            scores = _masked(scores, mask)
-        if key_padding_mask is not None:
-            count, length = (int(s) for s in key_padding_mask.shape)
-            scores = _masked(scores, key_padding_mask.reshape(count, 1, 1, length))
-        weights = F.dropout(F.softmax(scores, -1), self.dropout, self.training)
-        joined = (weights @ v).transpose(1, 2)
-        count, length = (int(s) for s in joined.shape[:2])
-        out = self.out_proj(joined.reshape(count, length, self.embed_dim))
+        joined, weights = attended(
+            q, k, v, attn_mask, key_padding_mask, self.dropout, self.training
+        )
+        out = self.out_proj(joined)
         out = out if self.batch_first else out.transpose(0, 1)
         if not need_weights:
             return out, None
         return out, weights.mean(1) if average_attn_weights else weights
-
-
-def _masked(scores: Tensor, mask: Tensor) -> Tensor:
-    if mask.dtype.kind == "b":
-        return scores.masked_fill(mask, -math.inf)
-    return scores + mask
 
 
 def activation_of(activation: Any) -> Any:

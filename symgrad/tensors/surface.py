@@ -130,6 +130,8 @@ def install() -> dict[str, Callable[..., Any]]:
     """Give Tensor its methods and operators; return the public functions by name."""
     functions: dict[str, Callable[..., Any]] = {}
     for name, row in FUNCTIONS.items():
+        if row.part:
+            continue
         functions[name] = function_of(row)
         if row.method and not hasattr(Tensor, name):
             setattr(Tensor, name, _method_of(row))

@@ -44,8 +44,26 @@ RANDOM = {
 """Only dtypes and shapes are compared: the streams of the two libraries differ."""
 
 
+DROPS = {"nn.functional.multi_head_attention_forward": 9}
+"""Where the probability of dropout stands among the arguments after the first."""
+
+
 TIED = {"kthvalue": 1, "mode": 0}
 """PyTorch names any of equal entries: its place has to hold the value (where ``dim`` stands)."""
+
+
+KEPT = {
+    "logcumsumexp": "gradients in float32 are off by 3e-7 of 4.7 here, by 2e-3 in PyTorch",
+    "nn.functional.layer_norm": "a gradient that is zero but for rounding: 2e-14 here, 8e-6 in PyTorch",
+    "matrix_exp": "gradients in float32 are off by 1.5e-6 of the largest, by 2e-7 in PyTorch",
+}
+"""Functions whose gradients in float32 differ from PyTorch's by more than the tolerance → why.
+
+What is off is measured from PyTorch's own gradients in float64.
+"""
+TRIANGULAR = {"cholesky_solve": 1, "cholesky_inverse": 0}
+"""One triangle of the factor is read: its place among the arguments.  The gradient of the other is zero here, as finite differences
+say; PyTorch fills it.  Both are given the triangle, as in PyTorch's own checks of gradients."""
 
 
 @dataclass
@@ -75,7 +93,13 @@ class Found:
     def state(self) -> str:
         if self.missing:
             return "missing"
+        if self.wrong and self.target.name in KEPT and all(map(_narrow_gradient, self.wrong)):
+            return "kept"
         return "differs" if self.wrong else ("equal" if self.equal else "untested")
+
+
+def _narrow_gradient(reason: str) -> bool:
+    return reason.startswith("float32 gradient")
 
 
 def targets() -> list[Target]:
@@ -328,10 +352,23 @@ def dtypes_of(info: Any, wanted: tuple[torch.dtype, ...]) -> list[torch.dtype]:
     return [d for d in wanted if d in known]
 
 
-def _there(info: Any, sample: Any) -> Any:
+def _there(info: Any, sample: Any, wrap: Any) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return info.op(sample.input, *sample.args, **sample.kwargs)
+        return wrap(info.op, sample.input, *sample.args, **sample.kwargs)
+
+
+def _triangular(name: str) -> Callable[..., Any]:
+    """Call a function, with the triangle of the factor that it reads."""
+
+    def call(run: Any, *args: Any, **kwargs: Any) -> Any:
+        if name in TRIANGULAR:
+            k = TRIANGULAR[name]
+            read = args[k].triu() if kwargs.get("upper") else args[k].tril()
+            args = (*args[:k], read, *args[k + 1 :])
+        return run(*args, **kwargs)
+
+    return call
 
 
 def _by_value(name: str, sample: Any, there: list[Any], here_: list[Any]) -> None:
@@ -347,14 +384,15 @@ def _by_value(name: str, sample: Any, there: list[Any], here_: list[Any]) -> Non
 def compare(info: Any, run: Any, sample: Any, dtype: torch.dtype, second: bool) -> str | None:
     """None where the libraries agree on a sample, else the reason; "skip" where torch raises."""
     leaves: list[Any] = []
+    wrap = _triangular(info.name)
     try:
-        expected = _there(info, sample)
+        expected = _there(info, sample, wrap)
     except Exception:  # noqa: BLE001 - the reference does not take this sample
         return "skip"
     try:
         first = here(sample.input, leaves)
         args, kwargs = here(sample.args, leaves), here(sample.kwargs, leaves)
-        found = run(first, *args, **kwargs)
+        found = wrap(run, first, *args, **kwargs)
         process = sample.output_process_fn_grad
         expected, found = process(expected), process(found)
         a, b = flat(expected), flat(found)
@@ -363,6 +401,7 @@ def compare(info: Any, run: Any, sample: Any, dtype: torch.dtype, second: bool) 
         if info.name in ORDERS and not sample.kwargs.get("stable"):
             _by_value(info.name, sample, a, b)
         random = info.name in RANDOM or sample.kwargs.get("dropout_p", 0) > 0
+        random = random or (info.name in DROPS and sample.args[DROPS[info.name]] > 0)
         for k, (x, y) in enumerate(zip(a, b, strict=True)):
             same(x, y, dtype, "result", random or (k == 1 and info.name in TIED))
         if info.name in TIED:
