@@ -66,3 +66,51 @@ def test_what_cannot_be_is_refused():
         nn.MultiheadAttention(7, 2)
     with pytest.raises(RuntimeError, match="relu/gelu"):
         nn.TransformerEncoderLayer(4, 2, activation="tanh")
+
+
+@pytest.mark.parametrize(("more", "zero", "separate", "mask", "weights"), [
+    (True, True, False, "bool", True), (False, True, True, "float", False),
+    (True, False, True, "heads", True), (False, False, False, None, True),
+])  # fmt: skip
+def test_the_function_behind_it_is_pytorchs(more, zero, separate, mask, weights):
+    rng = np.random.default_rng(0)
+    t, s, n, e, h = 3, 4, 2, 6, 2
+    given = {k: rng.standard_normal(shape) for k, shape in {
+        "query": (t, n, e), "key": (s, n, e), "value": (s, n, e), "packed": (3 * e, e),
+        "bias": (3 * e,), "bias_k": (1, 1, e), "bias_v": (1, 1, e), "out": (e, e), "last": (e,),
+    }.items()}  # fmt: skip
+    masks = {"bool": rng.random((t, s)) < 0.3, "float": rng.standard_normal((t, s)),
+             "heads": rng.standard_normal((n * h, t, s)), None: None}  # fmt: skip
+    hidden = np.array([[False, False, False, True], [False, True, False, False]])
+    ends = []
+    for library in (torch, sg):
+        tensors = {k: library.tensor(v, requires_grad=True) for k, v in given.items()}
+        q, k, v, packed, bias, bias_k, bias_v, out, last = tensors.values()
+        parts = dict(zip(("q_proj_weight", "k_proj_weight", "v_proj_weight"), packed.chunk(3),
+                         strict=True)) if separate else {}  # fmt: skip
+        found, shares = library.nn.functional.multi_head_attention_forward(
+            q, k, v, e, h, None if separate else packed, bias, bias_k if more else None,
+            bias_v if more else None, zero, 0.0, out, last, need_weights=weights,
+            key_padding_mask=library.tensor(hidden) if mask in ("bool", None) else None,
+            attn_mask=None if mask is None else library.tensor(masks[mask]),
+            use_separate_proj_weight=separate, average_attn_weights=False, **parts,
+        )  # fmt: skip
+        (found * found).sum().backward()
+        grads = [x.grad.numpy() for x in tensors.values() if x.grad is not None]
+        ends.append(
+            [found.detach().numpy(), *grads, *([shares.detach().numpy()] if weights else [])]
+        )
+        assert (shares is not None) == weights
+    for ours, theirs in zip(*ends, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
+
+
+def test_the_hint_of_a_causal_mask_needs_the_mask():
+    for library in (torch, sg):
+        x = library.ones(3, 1, 4)
+        layer = library.nn.TransformerEncoderLayer(4, 2, 8)
+        with pytest.raises(RuntimeError, match="Need attn_mask if specifying the is_causal hint"):
+            layer(x, is_causal=True)
+        decoder = library.nn.TransformerDecoderLayer(4, 2, 8)
+        with pytest.raises(RuntimeError, match="Need attn_mask if specifying the is_causal hint"):
+            decoder(x, x, tgt_is_causal=True)
