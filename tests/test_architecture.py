@@ -85,6 +85,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tensors.storage": 6,
     "symgrad.recording.record": 5,
     "symgrad.recording.pieces": 5,
+    "symgrad.recording.effects": 5.25,
     "symgrad.tensors.ranges": 6.5,
     "symgrad.tensors.given": 4.5,
     "symgrad.tensors.wording": 4.5,

@@ -11,6 +11,7 @@ from symgrad.core import dtypes
 from symgrad.nn import functional as F
 from symgrad.nn import init
 from symgrad.nn.module import Module
+from symgrad.recording.record import modes
 from symgrad.tensors import creation
 from symgrad.tensors.tensor import Parameter, Tensor
 
@@ -145,6 +146,15 @@ class GroupNorm(Module):
         )
 
 
+def _count(batches: Tensor) -> None:
+    """One more; a number at once, for nobody may read it for long."""
+    with no_grad():
+        if modes.capture is None:
+            batches.fill_(batches.item() + 1)
+        else:
+            batches.add_(1)
+
+
 class _BatchNorm(Module):
     """Normalise each channel (axis 1) over all other axes.
 
@@ -211,8 +221,7 @@ class _BatchNorm(Module):
             raise ValueError(f"expected {self._said} input (got {input.ndim}D input)")
         share = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            with no_grad():
-                self.num_batches_tracked.add_(1)
+            _count(self.num_batches_tracked)
             if self.momentum is None:
                 share = 1.0 / float(self.num_batches_tracked)
         batch = self.training or self.running_mean is None

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.recording.effects import take_effects
 from symgrad.recording.execute import execute, lock
 from symgrad.recording.pieces import unpacked
-from symgrad.recording.record import Leaf, Part, Step, Update, leaf_like, modes
+from symgrad.recording.record import Leaf, Part, Step, Update, forget, leaf_like, modes
 from symgrad.tensors.creation import tensor
 from symgrad.tensors.tensor import Tensor
 
@@ -149,11 +150,15 @@ def _gradient(p: Tensor) -> Any:
 
 
 def apply_updates(cohorts: Sequence[Cohort]) -> None:
-    """One step of each: one program for all."""
+    """One step of each, and what waits for it: one program for all."""
     for cohort in cohorts:
         cohort.let_go()
     with lock:  # no other thread runs while the values are used up
-        found = iter(execute([cohort.record() for cohort in cohorts], using=True))
+        steps = [cohort.record() for cohort in cohorts]
+        effects = take_effects()
+        found = iter(execute([*steps, *effects], using=True))
+        for node in effects:
+            forget(node, node.value)
         for cohort in cohorts:
             cohort.take(found)
 

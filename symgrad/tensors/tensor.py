@@ -18,6 +18,7 @@ from symgrad.core.sizes import shape_text, whole_number
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError, TraceError
 from symgrad.functional.table import FUNCTIONS
+from symgrad.recording.effects import note_effect
 from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
 from symgrad.recording.gradients import backward
@@ -373,6 +374,7 @@ class Tensor(Viewing):
         else:
             node = new.node()
             storage.rebind(node if modes.grad else _plain(node))
+            note_effect(storage.node)
             if type(storage.node) is Record:
                 storage.node.handle = weakref.ref(self)
         return self
