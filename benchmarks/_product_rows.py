@@ -180,8 +180,8 @@ PRODUCTS: dict[str, Row] = {
         {"A": (600, 600), "B": (600, 600), "C": (600, 600), "x": (600,), "y": (600,)},
         _chain_loss_plain, _chain_expert, _chain_ours, 15,
     ),
-    "tr(A B), n=600": Row(
-        {"A": (600, 600), "B": (600, 600)}, lambda A, B: jnp.trace(A @ B),
+    "tr(A B), A 1000×100": Row(
+        {"A": (1000, 100), "B": (100, 1000)}, lambda A, B: jnp.trace(A @ B),
         lambda A, B: (A * B.T).sum(), lambda A, B: [(A @ B).diagonal().sum()], 20,
     ),
     "one-hot product, 1000 rows of 2000×20": Row(
@@ -189,8 +189,8 @@ PRODUCTS: dict[str, Row] = {
         lambda y, W: jax.nn.one_hot(y, W.shape[0], dtype=W.dtype) @ W, lambda y, W: W[y],
         lambda y, W: [F.one_hot(y, W.shape[0]).to(W.dtype) @ W], 20, kinds={"y": 2000},
     ),
-    "Gaussian-process likelihood, n=300": Row(
-        {"X": (300, 3), "y": (300,), "size": (), "noise": (300,)},
+    "Gaussian-process likelihood, n=500": Row(
+        {"X": (500, 3), "y": (500,), "size": (), "noise": (500,)},
         _process_plain, _process_expert, _process_ours, 2.5, kinds={"noise": "positive"},
     ),
     "gradient of a plain MLP, 100-200-10, 100 examples": Row(

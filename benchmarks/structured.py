@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from _harness import Limit, Spread, duration, finish, interleaved, options, settle, table
+from _harness import Limit, Times, duration, finish, interleaved, options, settle, table
 
 PARSER = options(__doc__, 15)
 PARSER.add_argument("--only", default="", help="rows whose name matches this pattern")
@@ -66,9 +66,10 @@ def contenders(row: Row, arrays: Arrays, dtype: str) -> dict[str, Callable[[], A
     symbols = {n: symbol(row, n, dtype) for n in arrays}
     program = Compiled(row.ours(**symbols), list(symbols.values()))
     ours = jax.jit(program.executable.function)
-    plain, expert = jax.jit(row.plain), jax.jit(row.expert)
     values = list(arrays.values())
-    calls = {"plain": plain, "expert": expert, "ours": ours}
+    calls = {"expert": jax.jit(row.expert), "ours": ours}
+    if row.plain is not None:
+        calls = {"plain": jax.jit(row.plain), **calls}
     return {name: _waiting(f.lower(*values).compile(), values) for name, f in calls.items()}
 
 
@@ -86,9 +87,10 @@ def agree(name: str, row: Row) -> None:
     with jax.enable_x64(True):
         runs = contenders(row, inputs(row, "float64"), "float64")
         results = {who: run() for who, run in runs.items()}
-    results["plain"] = jax.tree.map(row.view, results["plain"])
+    if "plain" in results:
+        results["plain"] = jax.tree.map(row.view, results["plain"])
     results = {who: flat(found) for who, found in results.items()}
-    reference = results["plain"]
+    reference = next(iter(results.values()))
     scale = float(np.abs(reference).max()) or 1.0
     for who, found in results.items():
         worst = float(np.abs(found - reference).max()) / scale
@@ -118,16 +120,15 @@ def repeated(run: Callable[[], Any], count: int) -> Callable[[], None]:
 def main() -> int:
     """Time all rows and print the table."""
     print(SETTING)
-    for name, row in ROWS.items():
-        if re.search(ARGUMENTS.only, name):
-            agree(name, row)
+    rows = {name: row for name, row in ROWS.items() if re.search(ARGUMENTS.only, name)}
+    for name, row in rows.items():
+        agree(name, row)
     figures: list[dict[str, object]] = []
     limits: list[Limit] = []
     for dtype in [ARGUMENTS.dtype] if ARGUMENTS.dtype else ["float32", "float64"]:
         shown: list[list[str]] = []
-        for name, row in ROWS.items():
-            if not re.search(ARGUMENTS.only, name):
-                continue
+        taken: dict[str, float] = {}
+        for name, row in rows.items():
             with jax.enable_x64(dtype == "float64"):
                 runs = contenders(row, inputs(row, dtype), dtype)
                 counts = {k: times_of(run) for k, run in runs.items()}
@@ -135,25 +136,29 @@ def main() -> int:
                     {k: repeated(run, counts[k]) for k, run in runs.items()}, ARGUMENTS.repetitions
                 )
             each = {k: found.time(k).median / counts[k] for k in runs}
-            to_plain = _scaled(found.ratio("plain", "ours"), counts["ours"] / counts["plain"])
-            to_expert = _scaled(found.ratio("ours", "expert"), counts["expert"] / counts["ours"])
-            shown.append([
-                name, *(duration(each[k]) for k in ("plain", "expert", "ours")),
-                f"×{to_plain.median:.3g}", f"×{row.at_least:g}", f"{to_expert.median:.2f}",
-            ])  # fmt: skip
-            figures.append({"row": name, "dtype": dtype, **each, "plain/ours": to_plain.median,
-                            "ours/expert": to_expert.median})  # fmt: skip
-            limits.append(Limit(f"{name}, {dtype}: ours/expert", to_expert.median, 1.1))
-            limits.append(
-                Limit(f"{name}, {dtype}: asked/found", row.at_least / to_plain.median, 1.0)
-            )
+            taken[name] = each["ours"]
+            to_expert = _ratio(found, counts, "ours", "expert")
+            limits.append(Limit(f"{name}, {dtype}: ours/expert", to_expert, 1.1))
+            won, asked = "", ""
+            if row.plain is not None:
+                to_plain = _ratio(found, counts, "plain", "ours")
+                limits.append(Limit(f"{name}, {dtype}: asked/found", row.at_least / to_plain, 1.0))
+                won, asked = f"×{to_plain:.3g}", f"×{row.at_least:g}"
+            if row.ten_times in taken:
+                grown = each["ours"] / taken[row.ten_times]
+                limits.append(Limit(f"{name}, {dtype}: time for 10 n / time for n", grown, 12.0))
+                won, asked = f"{grown:.3g} for 10 n", "linear"
+            times = [duration(each[k]) if k in each else "" for k in ("plain", "expert", "ours")]
+            shown.append([name, *times, won, asked, f"{to_expert:.2f}"])
+            figures.append({"row": name, "dtype": dtype, **each, "ours/expert": to_expert})
         head = [dtype, "plain", "expert", "ours", "plain/ours", "asked", "ours/expert"]
         print("\n" + table(head, shown), flush=True)
     return finish(ARGUMENTS, SETTING, figures, limits, {})
 
 
-def _scaled(ratio: Spread, by: float) -> Spread:
-    return Spread(ratio.median * by, ratio.low * by, ratio.high * by)
+def _ratio(found: Times, counts: Mapping[str, int], above: str, below: str) -> float:
+    """The median ratio of two contenders for one call."""
+    return found.ratio(above, below).median * counts[below] / counts[above]
 
 
 if __name__ == "__main__":

@@ -154,6 +154,14 @@ def test_one_factor_serves_the_solve_and_the_determinant(matrix: Expr) -> None:
     (new,) = by_structure([e])
     _same(e, new)
     names = [x.op.name for x in topological([new]) if x.op.family == "matrix"]
+    assert sorted(names) == ["cholesky", "triangular_solve"]  # vᵀ A⁻¹ v is a square
+
+
+def test_a_solution_that_is_needed_is_solved_for():
+    e = matmul(w, matmul(inv(spd), v))
+    (new,) = by_structure([e])
+    _same(e, new)
+    names = [x.op.name for x in topological([new]) if x.op.family == "matrix"]
     assert sorted(names) == ["cholesky", "triangular_solve", "triangular_solve"]
 
 

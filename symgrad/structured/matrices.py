@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from symgrad.core.build import CONTRACTION, SUM, constant, contract, permute
+from symgrad.core.build import CONTRACTION, SUM, constant, contract, permute, unsqueeze
 from symgrad.core.expr import SYMBOL, Expr, Labels, apply
 from symgrad.core.op import OPS
 from symgrad.core.traverse import topological, transform, users
 from symgrad.lower.pairs import extent_of, extents_of
+from symgrad.ops.matrix import transposed
 from symgrad.ops.outputs import PROJECT
 from symgrad.ops.structure import reshape
 from symgrad.structured.groups import system_of
@@ -143,6 +144,8 @@ class ByStructure:
 
     def node(self, e: Expr) -> Expr:
         """A solve, an inverse or a determinant by the structure of its matrix."""
+        if e.op is CONTRACTION:
+            return _squared(e)
         found = None
         if e.op is PROJECT and e.args[0].op.name == "slogdet":
             found = self.plan(e.args[0].args[0])
@@ -159,6 +162,24 @@ class ByStructure:
             inverse = found.inverse()
             return e if inverse is None else inverse
         return found.solve(e.args[1])
+
+
+def _squared(e: Expr) -> Expr:
+    """``bᵀ A⁻¹ b`` with A = L Lᵀ as ``‖L⁻¹ b‖²``, which stands in the solve already."""
+    labels = e.params[0]
+    for k, a in enumerate(e.args):
+        half = a.args[1] if a.op.name == "triangular_solve" else None
+        if half is None or half.op is not a.op or transposed(half.args[0]) is not a.args[0]:
+            continue
+        place = labels[k]
+        for j, b in enumerate(e.args):
+            column = unsqueeze(b, [1]) if b.ndim == 1 else b
+            here = (*labels[j], -1) if b.ndim == 1 else labels[j]
+            if column is half.args[1] and here == place and place[0] >= e.ndim:
+                args = [*(x for i, x in enumerate(e.args) if i not in (j, k)), half, half]
+                rows = [*(x for i, x in enumerate(labels) if i not in (j, k)), place, place]
+                return contract(args, rows, range(e.ndim), dict(enumerate(e.shape)), e.dtype)
+    return e
 
 
 def by_structure(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
