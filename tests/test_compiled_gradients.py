@@ -259,3 +259,41 @@ def test_an_argument_that_requires_grad():
     assert data.grad.tolist() == [1, 1, 1]
     forward = sg.compile(lambda x: (weight * x).sum())
     assert forward(data).item() == 3
+
+
+def test_backward_goes_through_what_a_compiled_model_returns():
+    """PyTorch's usual loop: the model is compiled, loss and step are not."""
+
+    def run(wrap):
+        model, optimizer = parts()
+        forward = wrap(model)
+        for _ in range(4):
+            optimizer.zero_grad()
+            loss = (forward(sg.tensor(X)) ** 2).mean()
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+            yield model.weight.tolist()
+
+    check(run)
+    square = sg.compile(lambda x: (x * x).sum())
+    x = sg.ones(3, requires_grad=True)
+    for _ in range(3):
+        x.grad = None
+        square(x).backward()
+        assert x.grad.tolist() == [2, 2, 2]
+    assert not square(sg.ones(3)).requires_grad
+    with sg.no_grad():
+        assert not square(x).requires_grad
+
+
+def test_a_compiled_module_has_what_the_module_has():
+    model = sg.nn.Linear(2, 1)
+    compiled = sg.compile(model)
+    assert next(iter(compiled.parameters())) is model.weight
+    assert compiled.weight is model.weight
+    compiled.eval()
+    assert (model.training, compiled.training) == (False, False)
+    assert set(compiled.state_dict()) == {"weight", "bias"}
+    with pytest.raises(AttributeError, match="wieght"):
+        compiled.wieght  # noqa: B018 - the attribute is what is tested

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import sys
-import weakref
 from collections.abc import Callable, Sequence
 from operator import attrgetter, itemgetter
 from typing import Any
@@ -24,8 +23,9 @@ from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.pieces import joined, unpacked, whole_of
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
-from symgrad.tensors.tensor import Inside, Tensor
+from symgrad.tensors.tensor import Parameter, Tensor
 from symgrad.tensors.wording import name_of, user_frame, user_line, variables
+from symgrad.tracing.left import Gradients, gradient_of
 
 symbolic = lazy("symgrad.tracing.symbolic")
 ALONE = next(map(sys.getrefcount, [object()])) + 1
@@ -50,7 +50,7 @@ class Capture:
     def reads_gradient(self, t: Tensor) -> None:
         """The program depends on what ``.grad`` holds before the call."""
         if id(t) not in self.gradients:
-            self.gradients[id(t)] = t, _gradient_of(t), False
+            self.gradients[id(t)] = t, gradient_of(t), False
 
     def clears_gradient(self, t: Tensor) -> None:
         """The program replaces what ``.grad`` holds before the call."""
@@ -117,8 +117,10 @@ class _Variant:
         self.result = result
         self.outputs = _tensors(result)
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
-        self._gradients = _Gradients(capture, function)
+        self._gradients = Gradients(capture, function)
         self._derives = getattr(function, "__name__", "the function") if capture.gradients else ""
+        self._forward = modes.grad and not (capture.gradients or capture.rates)
+        self._tracked = self._forward and any(t.node().tracked for t in self.outputs)
         capture.gradients.clear()
         roots = [
             *(t.node() for t in self.outputs),
@@ -198,6 +200,13 @@ class _Variant:
                 return False
         return self._gradients.fit()
 
+    def is_recorded(self, tensors: Sequence[Any]) -> bool:
+        """Does a result have derivatives?  Then the call is recorded, as without ``compile``."""
+        return self._tracked or (
+            self._forward
+            and any(t._tracked or t._storage.node.tracked for t in tensors if type(t) in _TENSORS)
+        )
+
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
         if self._derives:
@@ -272,74 +281,8 @@ class _Variant:
                 storage.rebind(leaf_like(leaf, array))
 
 
-class _Gradients:
-    """What a variant does to ``.grad`` of the tensors it meets.
-
-    ``nodes``: pending gradients that are left behind, results of the program.
-    """
-
-    def __init__(self, capture: Capture, function: Callable[..., Any]) -> None:
-        self.nodes: list[Any] = []
-        self.places: Sequence[int] = ()
-        self._before: list[tuple[Tensor, Callable[[], Any]]] = []
-        self._constant: list[tuple[Tensor, Any]] = []
-        self._kept: list[Tensor] = []
-        self._made: list[Tensor | None] = []
-        inside = Inside(f"function {getattr(function, '__name__', '')}".rstrip())
-        for t, before, cleared in capture.gradients.values():
-            after, t._grad = t._grad, before
-            if not cleared:
-                self._before.append((t, _nothing if before is None else weakref.ref(before)))
-            if after is None or (cleared and after is not before):
-                self._constant.append((t, None if after is None else inside))
-            elif after is not before:
-                t._grad = after
-                self.nodes.append(_gradient_of(t).node())
-                t._grad = before
-                self._kept.append(t)
-                self._made.append(None)
-
-    def fit(self) -> bool:
-        """Are the gradients that the program reads those of the capture?"""
-        for t, before in self._before:  # noqa: SIM110 - half the time of all()
-            if t._grad is not before():
-                return False
-        return True
-
-    def leave(self, found: Sequence[Any]) -> None:
-        """Set ``.grad`` as the function does."""
-        for t, what in self._constant:
-            t._grad = what
-        for k, (t, node, place) in enumerate(zip(self._kept, self.nodes, self.places, strict=True)):
-            leaf, made = leaf_like(node, found[place]), self._made[k]
-            if made is None or _seen(made):
-                made = self._made[k] = Tensor(Storage(leaf))
-            else:
-                made._storage.rebind(leaf)
-            t._grad = made
-
-
-def _nothing() -> None:
-    """What a tensor without a gradient holds."""
-
-
-def _seen(made: Tensor) -> bool:
-    """Does somebody else hold a gradient of an earlier call, a view of it, or its memory?"""
-    held = sys.getrefcount(made) > 4  # by the list, the caller, this function, the count
-    return held or made._storage.shared is not None
-
-
-def _gradient_of(t: Tensor) -> Any:
-    """What ``.grad`` holds, a pending one as a tensor."""
-    if type(t._grad) is tuple:
-        whole, index = t._grad
-        t._grad = Tensor.from_node(whole.part(index))
-    if type(t._grad) is Inside:
-        raise t._grad.error(t)
-    return t._grad
-
-
 _node, _value, _training, _LEAF = *map(attrgetter, ("node", "value", "training")), {Leaf}
+_TENSORS = {Tensor, Parameter}
 _HOST = {np.ndarray, tuple, type(None)}
 """Types of values that are not arrays on a device: memory of the user, results of cold graphs, what
 lies in an array with others, and pending."""
@@ -428,6 +371,9 @@ def _mapped(result: Any, change: Callable[[Tensor], Any]) -> Any:
 class CompiledStep:
     """A function of tensors that runs as one executable; ``.source`` shows the last one.
 
+    A function that only computes, from tensors that require grad, is recorded at each call as it
+    is without ``compile``: backward() goes through its result, and what is recorded is compiled.
+
     Gradients that the function clears before it makes them stay inside: reading such a ``.grad``
     afterwards raises TraceError.  Those that it adds to are kept, as without ``compile``.
     """
@@ -436,7 +382,7 @@ class CompiledStep:
         self.function = function
         self._variants: dict[Any, list[_Variant]] = {}
         self._last: _Variant | None = None
-        functools.update_wrapper(self, function)
+        functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
@@ -450,7 +396,7 @@ class CompiledStep:
                     break
             else:
                 if last.modes == (modes.grad, modes.autocast) and last.fits():
-                    return last.run(args)
+                    return self.function(*args) if last.is_recorded(args) else last.run(args)
         key: list[Any] = [modes.grad, modes.autocast]
         for name, v in (*enumerate(args), *kwargs.items()):
             key += [name, v._now().kind] if isinstance(v, Tensor) else [name, type(v), v]
@@ -467,7 +413,14 @@ class CompiledStep:
             if len(self._variants) > VARIANTS:
                 del self._variants[next(iter(self._variants))]
         self._last = variant
+        if variant.is_recorded(tensors):
+            return self.function(*args, **kwargs)
         return variant.run(tensors)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "function":
+            raise AttributeError(name)
+        return getattr(self.function, name)
 
     @property
     def source(self) -> str:
