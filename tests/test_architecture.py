@@ -31,6 +31,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tracing.trace": 8.2,
     "symgrad.tracing.module_trace": 8.25,
     "symgrad.tracing.training": 8.1,
+    "symgrad.tracing.left": 7.9,
     "symgrad.tracing.signature": 7.9,
     "symgrad.tracing": 7.9,
     "symgrad.transforms": 4,
