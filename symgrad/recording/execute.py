@@ -10,7 +10,6 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Container, Sequence
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -27,7 +26,7 @@ from symgrad.functional.ranges import RANGES, asked, outside, refusal
 from symgrad.lower import lower
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
-from symgrad.recording.pieces import Place, is_small, joined, places, unpacked, whole_of
+from symgrad.recording.pieces import Place, is_small, joined, picker, places, unpacked, whole_of
 from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
 from symgrad.simplify import simplify
 
@@ -77,7 +76,8 @@ class Plan:
         self.returned = returned
         self.title = title
         self.taken: list[tuple[int, Place]] = []
-        self.alone = range(len(inputs))
+        self.alone: Sequence[int] = range(len(inputs))
+        self.apart: Callable[[Sequence[Any]], Sequence[Any]] = tuple
         self.size = 0
         self.groups: list[list[int]] = []
         self.given: list[tuple[int, Place | None]] = [(k, None) for k in range(len(outputs))]
@@ -106,15 +106,7 @@ class Plan:
                 self.size = found[-1][1]
         inside = {n for n, _ in self.taken}
         self.alone = [n for n in range(len(self.inputs)) if n not in inside]
-
-    def arguments(self, values: Sequence[Any], known: Callable[[int], Any]) -> Sequence[Any]:
-        """What the program is called with; ``known`` gives the array of an input."""
-        if not self.taken:
-            return values
-        whole = whole_of(values, self.size, self.taken)
-        if whole is None:
-            whole = joined([known(n) for n, _ in self.taken])
-        return [*[values[n] for n in self.alone], whole]
+        self.apart = picker(self.alone)
 
     def results(self, found: Any) -> list[Any]:
         """The outputs in what the program returned; a piece is an array and the place in it."""
@@ -298,10 +290,7 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
         if choice.run is None:
             found = _first_runs(pattern, nodes, choice, values)
         else:
-            if not _ELSEWHERE.isdisjoint([type(values[n]) for n in plan.alone]):
-                _place(pattern, nodes, values, choice)
-            known = partial(_held_at, nodes, pattern.ends)
-            found = plan.results(choice.run(*plan.arguments(values, known)))
+            found = _run(pattern, nodes, choice, values)
         for n in choice.donate:
             nodes[pattern.ends[n]].value = None
         at = plan.returned
@@ -331,9 +320,22 @@ def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: 
         return found
     plan.seen = True
     choice.run = plan.runner(choice.donate)
-    _place(pattern, nodes, values, choice)
-    known = partial(_held_at, nodes, pattern.ends)
-    return plan.results(choice.run(*plan.arguments(values, known)))
+    return _run(pattern, nodes, choice, values)
+
+
+def _run(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
+    """The outputs by the compiled program."""
+    plan = choice.plan
+    rest = plan.apart(values)
+    if not _ELSEWHERE.isdisjoint(map(type, rest)):
+        _place(pattern, nodes, values, choice)
+        rest = plan.apart(values)
+    if not plan.taken:
+        return plan.results(choice.run(*rest))
+    whole = whole_of(values, plan.size, plan.taken)
+    if whole is None:
+        whole = joined([held(nodes[pattern.ends[n]]) for n, _ in plan.taken])
+    return plan.results(choice.run(*rest, whole))
 
 
 def _is_cheap(pattern: Pattern, nodes: Sequence[Any]) -> bool:
@@ -342,10 +344,6 @@ def _is_cheap(pattern: Pattern, nodes: Sequence[Any]) -> bool:
         return False
     counted = nodes if pattern.size > COLD_NODES else [nodes[k] for k in pattern.ends]
     return sum(prod(n.shape) for n in counted) <= COLD_ELEMENTS
-
-
-def _held_at(nodes: Sequence[Any], ends: Sequence[int], number: int) -> Any:
-    return held(nodes[ends[number]])
 
 
 _ELSEWHERE = {np.ndarray, tuple}

@@ -5,8 +5,9 @@ A piece is the tuple ``(array, place)`` in the place of a value.  The arrays are
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -77,4 +78,11 @@ def whole_of(values: Sequence[Any], size: int, taken: Sequence[tuple[int, Place]
     return whole if whole.shape[0] == size else None
 
 
-__all__ = ["Place", "is_small", "joined", "places", "unpacked", "whole_of"]
+def picker(numbers: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """The function that takes some places of a sequence."""
+    if len(numbers) > 1:
+        return itemgetter(*numbers)
+    return lambda values: [values[k] for k in numbers]
+
+
+__all__ = ["Place", "is_small", "joined", "picker", "places", "unpacked", "whole_of"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from symgrad_codegen.lazy import lazy
 
 from symgrad.errors import TraceError
 from symgrad.recording.execute import held, plan_of, value
-from symgrad.recording.pieces import joined, unpacked, whole_of
+from symgrad.recording.pieces import joined, picker, unpacked, whole_of
 from symgrad.recording.record import Leaf, leaf_like, modes
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Parameter, Tensor
@@ -165,10 +165,10 @@ class _Variant:
         rest = [k for k, (kind, _) in enumerate(self.sources) if kind != 1]
         self._read = [self.sources[k] for k in rest]
         gathered = [*owned, *rest]
-        self._arrange = _picker([gathered.index(k) for k in plan.alone])
+        self._arrange = picker([gathered.index(k) for k in plan.alone])
         self._replaced = [self.sources[k][1] for k in (*taken, *owned)]
         self._alone = [ALONE] * len(again)
-        self._new = _picker([place_of[id(s)] for s in self._replaced])
+        self._new = picker([place_of[id(s)] for s in self._replaced])
         self._others = [(s, p) for s, p in bound if all(s is not r for r in self._replaced)]
         self._kinds = [t._now() for t in self.outputs]
         self._single = isinstance(result, Tensor)
@@ -286,13 +286,6 @@ _TENSORS = {Tensor, Parameter}
 _HOST = {np.ndarray, tuple, type(None)}
 """Types of values that are not arrays on a device: memory of the user, results of cold graphs, what
 lies in an array with others, and pending."""
-
-
-def _picker(places: Sequence[int]) -> Callable[[Sequence[Any]], Sequence[Any]]:
-    """The function that takes some places of a sequence."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda values: [values[k] for k in places]
 
 
 class _Draw:
