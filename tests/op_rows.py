@@ -20,6 +20,7 @@ from symgrad.core.build import (
     contract,
     delta,
     elementwise,
+    imaginary,
     matmul,
     product,
     scale,
@@ -276,7 +277,7 @@ ROWS: dict[str, Row] = {
     "signbit": unary("signbit", "special", "none"),
     "where": Row(maps.where, ((("n", "m"), "bool"), MATRIX, (("m",), "real"))),
     # complex numbers, made of real ones and told by their parts
-    "imaginary": Row(lambda a: _parts(complex_.times_i(cast(a, dtypes.complex128)))),
+    "imaginary": Row(lambda a: _parts(imaginary(dtypes.complex128) * cast(a, dtypes.complex128))),
     "complex": pairs(lambda z: z),
     "real": pairs(lambda z: elementwise("real", z * z)),
     "imag": pairs(lambda z: elementwise("imag", z * z)),

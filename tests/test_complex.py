@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.core.build import imaginary
 from symgrad.core.expr import name_of
 from symgrad.derivation.python_form import namespace
-from symgrad.ops.complex import conj, imaginary
+from symgrad.ops.complex import conj
 from symgrad.simplify import GROUPS, rewrite
 
 torch: Any = pytest.importorskip("torch")
@@ -162,6 +163,11 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "remainder": lambda lib, z: z % 2,
     "maximum": lambda lib, z: lib.maximum(z, z),
     "imag": lambda lib, z: z.real.imag,
+    "mse_loss": lambda lib, z: lib.nn.functional.mse_loss(z, z * 2),
+    "layer_norm": lambda lib, z: lib.nn.functional.layer_norm(z, (2,)),
+    "softmax of a row": lambda lib, z: z.softmax(0).max(),
+    "hypot": lambda lib, z: lib.hypot(z, z),
+    "real fill": lambda lib, z: z.real.masked_fill(z == z[0], 1j),
     "complex of complex": lambda lib, z: lib.complex(z, z),
     "backward": lambda lib, z: (z.requires_grad_() * 2).sum().backward(),
 }  # fmt: skip
@@ -200,3 +206,41 @@ TEXTS: dict[str, Callable[[Any], Any]] = {
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_complex_tensor_prints_as_in_pytorch(name):
     assert repr(TEXTS[name](sg)) == repr(TEXTS[name](torch))
+
+
+HOLOMORPHIC: dict[str, Function] = {
+    "inv": lambda lib, z: lib.linalg.inv(z),
+    "det": lambda lib, z: lib.linalg.det(z),
+    "logdet": lambda lib, z: lib.logdet(z),
+    "solve": lambda lib, z: lib.linalg.solve(z, z.conj() * 2j),
+    "triangular": lambda lib, z: lib.linalg.solve_triangular(z + 3 * lib.eye(3), z, upper=True),
+    "power": lambda lib, z: lib.linalg.matrix_power(z, -2),
+    "cumprod": lambda lib, z: lib.cumprod(z, 0),
+    "convolution": lambda lib, z: lib.nn.functional.conv1d(z[None] * 1j, z[None]),
+    "norm": lambda lib, z: lib.linalg.norm(z) * z,
+    "3-norm": lambda lib, z: lib.linalg.vector_norm(z, 3) * z,
+    "logsumexp": lambda lib, z: lib.logsumexp(z, 1),
+    "cov": lambda lib, z: lib.cov(z),
+    "vdot": lambda lib, z: lib.vdot(z[0], z[1]),
+    "std": lambda lib, z: z.std(),
+    "padding": lambda lib, z: lib.nn.functional.pad(z, (1, 2), mode="reflect"),
+    "fill": lambda lib, z: z.index_fill(0, lib.tensor([1]), 3j),
+    "addmm": lambda lib, z: lib.addmm(z, z, z.conj(), alpha=2j, beta=1 - 1j),
+    "l1_loss": lambda lib, z: lib.nn.functional.l1_loss(z, z.mT),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOLOMORPHIC)
+def test_functions_of_complex_matrices_and_their_gradients(name):
+    value = leaves_of(7)[0]
+    found: list[Any] = []
+    for lib in (torch, sg):
+        z = lib.tensor(value, requires_grad=True)
+        made = HOLOMORPHIC[name](lib, z)
+        (g,) = lib.autograd.grad((made * made * (1 - 2j)).real.sum(), z, create_graph=True)
+        (h,) = lib.autograd.grad((g * g.conj()).real.sum(), z)
+        found.append([made, g, h])
+    for a, b in zip(*found, strict=True):
+        assert repr(b.dtype) == str(a.dtype)
+        expected = a.detach().resolve_conj().numpy()
+        np.testing.assert_allclose(b.detach().numpy(), expected, rtol=1e-7, atol=1e-7)

@@ -15,6 +15,7 @@ from symgrad.core.expr import Expr, Labels, define_algebra, intern
 from symgrad.core.kinds import (
     CONTRACTION,
     DELTA,
+    IMAGINARY,
     LISTENERS,
     ONE,
     SUM,
@@ -25,6 +26,7 @@ from symgrad.core.kinds import (
     contract,
     delta,
     heard,
+    imaginary,
     is_zero,
     linear,
     listening,
@@ -44,6 +46,7 @@ from symgrad.errors import DTypeError
 __all__ = [
     "CONTRACTION",
     "DELTA",
+    "IMAGINARY",
     "ONE",
     "SUM",
     "Term",
@@ -58,6 +61,7 @@ __all__ = [
     "contract",
     "delta",
     "elementwise",
+    "imaginary",
     "inlined",
     "is_zero",
     "linear",
@@ -331,12 +335,14 @@ def _multiply(a: Any, b: Any) -> Expr:
         return scale(b, a)
     if _number(a):
         return scale(a, b)
-    return product(a, b)
+    return product(*_pair(a, b))
 
 
 def _divide(a: Any, b: Any) -> Expr:
     if _number(b):
         return scale(monomial(b) ** -1, a)
+    if not _number(a):
+        a, b = _pair(a, b)
     inverse = power(b, -1)
     return scale(a, inverse) if _number(a) else product(a, inverse)
 

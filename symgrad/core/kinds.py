@@ -8,16 +8,19 @@ tanh network of depth L at the textbook's 3 L − 1 products.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
+from symgrad_codegen.program import Template
+
 from symgrad.core import dtypes
-from symgrad.core.dtypes import DType
+from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr, Labels, intern
-from symgrad.core.op import Op
+from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import (
     ONE,
     Monomial,
@@ -77,6 +80,13 @@ def _delta_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 CONTRACTION = Op("contraction", "contraction", build=_contraction_build)
 SUM = Op("sum_of_terms", "sum", build=_sum_build)
 DELTA = Op("delta", "leaf", build=_delta_build)
+IMAGINARY = Op("imaginary", "leaf", build=lambda args, params: imaginary(*params), text="i",
+               template=Template((("jax", "1j"), ("numpy", "1j"))))  # fmt: skip
+
+
+def imaginary(dtype: DType) -> Expr:
+    """The number i."""
+    return intern(IMAGINARY, (), (dtype,), (), dtype)
 
 
 def delta(size: Size, dtype: DType) -> Expr:
@@ -99,9 +109,20 @@ def zeros(shape: Shape, dtype: DType) -> Expr:
     return intern(SUM, (), ((), shape, dtype), shape, dtype)
 
 
-def constant(value: Monomial | Number | int, dtype: DType, shape: Shape = ()) -> Expr:
+def constant(value: Monomial | Number | complex, dtype: DType, shape: Shape = ()) -> Expr:
     """A number (or a monomial in size letters) as an expression."""
-    return scale(value, ones(shape, dtype))
+    if not isinstance(value, complex):
+        return scale(value, ones(shape, dtype))
+    if not dtype.is_complex:
+        raise DTypeError(f"value cannot be converted to type {dtype.name}: {value} is complex")
+    parts = (value.real, value.imag)
+    if not all(map(math.isfinite, parts)):  # i ∞ would be nan + i ∞
+        half = real_of(dtype)
+        return OPS["complex"].build(tuple(constant(c, half, shape) for c in parts), ())  # type: ignore[misc]
+    units = (one(dtype), imaginary(dtype))
+    return linear(
+        [(monomial(c), e, ()) for c, e in zip(parts, units, strict=True) if c], shape, dtype
+    )
 
 
 def is_zero(e: Expr) -> bool:

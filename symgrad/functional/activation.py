@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symgrad.core.build import constant, contract, product
+from symgrad.core.build import cast, constant, contract, product
 from symgrad.core.build import elementwise as apply
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import shape_text
@@ -11,6 +11,7 @@ from symgrad.functional.elementwise import clamp
 from symgrad.functional.promotion import floating
 from symgrad.functional.shape import axis_of, softmax
 from symgrad.functional.table import public
+from symgrad.ops.complex import magnitude
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.structure import slice_axis
 
@@ -72,7 +73,7 @@ def prelu(a: Expr, weight: Expr) -> Expr:
 def softsign(a: Expr) -> Expr:
     """a / (1 + |a|)."""
     a = floating(a)
-    return a / (1 + apply("abs", a))
+    return product(a, cast(1 / (1 + magnitude(a)), a.dtype))
 
 
 @public(method=False, grad_fn="SubBackward0", saves=(0,), wide=True)
@@ -88,7 +89,7 @@ def softmin(a: Expr, dim: int) -> Expr:
     return softmax(-a, dim)
 
 
-@public(method=False, saves=(0,), wide=True)
+@public(method=False, saves=(0,), wide=True, real=True)
 def glu(a: Expr, dim: int = -1) -> Expr:
     """b σ(c) of the halves b and c of an axis (Dauphin et al., 2017)."""
     if not a.ndim:

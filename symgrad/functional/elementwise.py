@@ -14,7 +14,7 @@ from symgrad.core.expr import Expr
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
-from symgrad.ops.complex import number
+from symgrad.ops.complex import magnitude
 from symgrad.ops.elementwise import where as choose
 
 
@@ -184,7 +184,7 @@ def square(a: Expr) -> Expr:
 @public(grad_fn="AbsBackward0", saves=(0,))
 def abs_(a: Expr) -> Expr:
     """|a|."""
-    return apply("modulus" if a.dtype.is_complex else "abs", a)
+    return magnitude(a)
 
 
 for _name in ("sign", "floor", "ceil", "trunc"):
@@ -352,7 +352,7 @@ def _check_mask(mask: Expr, function: str, word: str) -> None:
 def masked_fill(a: Expr, mask: Expr, value: Any) -> Expr:
     """``value`` where the mask is true."""
     _check_mask(mask, "masked_fill", "mask")
-    filled = cast(value, a.dtype) if isinstance(value, Expr) else number(value, a.dtype)
+    filled = cast(value, a.dtype) if isinstance(value, Expr) else constant(value, a.dtype)
     return choose(mask, filled, a)
 
 

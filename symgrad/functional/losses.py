@@ -14,6 +14,7 @@ from symgrad.functional.promotion import promoted
 from symgrad.functional.shape import last_axes, log_softmax
 from symgrad.functional.table import public
 from symgrad.ops.axis import along
+from symgrad.ops.complex import magnitude
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.index import onehot
 
@@ -30,7 +31,7 @@ def reduced(e: Expr, reduction: str) -> Expr:
     raise ValueError(f"{reduction} is not a valid value for reduction")
 
 
-@public(saves=(0, 1), method=False, wide=True)
+@public(saves=(0, 1), method=False, wide=True, real=True)
 def mse_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """(a − target)²."""
     a, target = promoted(a, target)
@@ -42,7 +43,7 @@ def mse_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
 def l1_loss(a: Expr, target: Expr, reduction: str = "mean") -> Expr:
     """|a − target|."""
     a, target = promoted(a, target)
-    return reduced(apply("abs", a - target), reduction)
+    return reduced(magnitude(a - target), reduction)
 
 
 @public(saves=(0, 1), method=False, wide=True)
@@ -250,7 +251,7 @@ def nll_loss(
     return reduce_sum(each, axes) / reduce_sum(shares, axes)
 
 
-@public(saves=(0, 1), method=False, wide=True)
+@public(saves=(0, 1), method=False, wide=True, real=True)
 def kl_div(a: Expr, target: Expr, reduction: str = "mean", log_target: bool = False) -> Expr:
     """target (log target − a); 0 where the target is 0."""
     if log_target:
@@ -270,7 +271,7 @@ def one_hot(a: Expr, num_classes: int = -1) -> Expr:
     return onehot(a, num_classes, a.dtype)
 
 
-@public(method=False, saves=(0,), wide=True)
+@public(method=False, saves=(0,), wide=True, real=True)
 def layer_norm(
     a: Expr,
     normalized_shape: Any,

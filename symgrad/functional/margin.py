@@ -39,7 +39,7 @@ def pairwise_distance(
     return norm(floating(x1 - x2) + eps, p, -1, keepdim)
 
 
-@public(saves=(0,), method=False, wide=True)
+@public(saves=(0,), method=False, wide=True, real=True)
 def pdist(a: Expr, p: float = 2.0) -> Expr:
     """Distances between the rows of a matrix: of every pair i < j once."""
     if a.ndim != 2:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from symgrad.core.build import constant, contract, power, product, reduce_sum
+from symgrad.core.dtypes import real_of
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, size_product
 from symgrad.errors import ShapeError
@@ -38,7 +39,7 @@ def channel_moments(a: Expr, channel: int = 1) -> tuple[Expr, Expr]:
     return mean, reduce_sum(off * off, axes) / count
 
 
-@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0,), wide=True)
+@public(method=False, grad_fn="NativeBatchNormBackward0", saves=(0,), wide=True, real=True)
 def batch_norm_train(
     a: Expr, weight: Expr | None = None, bias: Expr | None = None, eps: float = 1e-5
 ) -> Expr:
@@ -47,7 +48,7 @@ def batch_norm_train(
     return _normalised(a, mean, variance, weight, bias, eps)
 
 
-@public(part=True, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2), wide=True)
+@public(part=True, grad_fn="NativeBatchNormBackward0", saves=(0, 1, 2), wide=True, real=True)
 def batch_norm_eval(
     a: Expr,
     mean: Expr,
@@ -96,7 +97,7 @@ def rms_norm(
     axes = last_axes(a, normalized_shape)
     kept = [k for k in range(a.ndim) if k not in axes]
     size = monomial(size_product(tuple(a.shape[k] for k in axes)))
-    small = _SPACING[a.dtype.name] if eps is None else eps
+    small = _SPACING[real_of(a.dtype).name] if eps is None else eps
     scale = (reduce_sum(a * a, axes) / size + small) ** -0.5
     return _scaled(product(a, _spread(scale, kept, a)), weight, None, axes)
 

@@ -10,7 +10,6 @@ from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, reduce_sum
-from symgrad.core.build import elementwise as apply
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
@@ -22,6 +21,7 @@ from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
 from symgrad.ops import matrix, sequence, structure
 from symgrad.ops.axis import along
+from symgrad.ops.complex import magnitude, squared
 from symgrad.ops.gather import gather
 
 
@@ -183,18 +183,18 @@ def norm(
         return _nuclear(from_dtype, dim, keepdim)
     axes = axes_of(dim, a.ndim)
     if not axes:
-        return apply("abs", from_dtype)
-    size = apply("abs", from_dtype)
+        return magnitude(from_dtype)
+    size = magnitude(from_dtype)
     if p in (float("inf"), float("-inf")):
         result = size
         for axis in sorted(axes, reverse=True):
             result = along("amax" if p > 0 else "amin", result, axis)
     elif p == 0:
-        result = reduce_sum(cast(cast(size, dtypes.bool_), a.dtype), axes)
+        result = reduce_sum(cast(cast(size, dtypes.bool_), size.dtype), axes)
     elif p == 1:
         result = reduce_sum(size, axes)
     elif p in (2, "fro"):
-        result = reduce_sum(from_dtype * from_dtype, axes) ** 0.5
+        result = reduce_sum(squared(from_dtype), axes) ** 0.5
     else:
         result = reduce_sum(size**p, axes) ** (1 / p)
     return insert_axes(result, sorted(axes)) if keepdim else result

@@ -277,7 +277,7 @@ def _adaptive_avg(rank: int) -> None:
     build.__name__ = f"adaptive_avg_pool{rank}d"
     build.__doc__ = f"The mean of each of ``output_size`` parts of the last {rank} axes."
     grad_fn = "MeanBackward1" if rank == 1 else f"AdaptiveAvgPool{rank}DBackward0"
-    public(grad_fn=grad_fn, method=False, wide=True)(build)
+    public(grad_fn=grad_fn, method=False, wide=True, real=True)(build)
 
 
 def _lp_pool(rank: int) -> None:

@@ -11,7 +11,6 @@ from symgrad.core.dtypes import DType, complex_of, promote
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError
-from symgrad.ops.complex import number
 
 _CATEGORY = {"b": 0, "u": 1, "i": 1, "f": 2, "c": 3}
 _DEFAULT = [dtypes.float32]
@@ -69,7 +68,9 @@ def promoted(*operands: Any, at_least_float: bool = False) -> list[Expr]:
     dtype = result_dtype(operands)
     if at_least_float and not dtype.differentiable:
         dtype = default_dtype()
-    return [cast(v, dtype) if isinstance(v, Expr) else number(_number(v), dtype) for v in operands]
+    return [
+        cast(v, dtype) if isinstance(v, Expr) else constant(_number(v), dtype) for v in operands
+    ]
 
 
 def floating(e: Expr | Monomial) -> Expr:

@@ -166,7 +166,7 @@ LINEAR = {"linear": 1, "bilinear": 2, "trilinear": 3}
 MODES = ("nearest", "nearest-exact", *LINEAR, "bicubic", "area")
 
 
-@public(grad_fn="UpsampleBackward0", method=False)
+@public(grad_fn="UpsampleBackward0", method=False, real=True)
 def interpolate(
     input: Expr, size: Any = None, scale_factor: Any = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None,

@@ -14,6 +14,7 @@ from symgrad.functional.elementwise import clamp, maximum
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops import structure
+from symgrad.ops.complex import conj, magnitude
 from symgrad.ops.elementwise import where as choose
 
 
@@ -48,7 +49,7 @@ def logaddexp(a: Expr, b: Expr) -> Expr:
     return maximum(a, b) + apply("softplus", -apply("abs", a - b))
 
 
-@public(saves=(0, 1), wide=True)
+@public(saves=(0, 1), wide=True, real=True)
 def hypot(a: Expr, b: Expr) -> Expr:
     """√(a² + b²)."""
     a, b = promoted(a, b)
@@ -108,7 +109,7 @@ def _top(dtype: DType) -> float:
             "float64": 1.7976931348623157e308}.get(dtype.name, 3.4028234663852886e38)  # fmt: skip
 
 
-@public(saves=(0,), wide=True)
+@public(saves=(0,), wide=True, real=True)
 def logit(a: Expr, eps: float | None = None) -> Expr:
     """log(a / (1 − a)); ``eps`` keeps a between eps and 1 − eps."""
     a = floating(a)
@@ -117,13 +118,13 @@ def logit(a: Expr, eps: float | None = None) -> Expr:
     return apply("log", a / (1 - a))
 
 
-@public(saves=(0,))
+@public(saves=(0,), real=True)
 def deg2rad(a: Expr) -> Expr:
     """Degrees as radians."""
     return floating(a) * (math.pi / 180)
 
 
-@public(saves=(0,))
+@public(saves=(0,), real=True)
 def rad2deg(a: Expr) -> Expr:
     """Radians as degrees."""
     return floating(a) * (180 / math.pi)
@@ -150,7 +151,7 @@ def isclose(
 ) -> Expr:
     """|a − b| ≤ atol + rtol |b|."""
     a, b = promoted(a, b, at_least_float=True)
-    near = apply("le", apply("abs", a - b), apply("abs", b) * rtol + atol)
+    near = apply("le", magnitude(a - b), magnitude(b) * rtol + atol)
     near = apply("logical_or", near, apply("eq", a, b))
     if equal_nan:
         near = apply("logical_or", near, apply("logical_and", apply("isnan", a),
@@ -171,5 +172,5 @@ def inner(a: Expr, b: Expr) -> Expr:
 
 @public(saves=("cross",))
 def vdot(a: Expr, b: Expr) -> Expr:
-    """aᵀ b."""
-    return a @ b
+    """Σ a* b."""
+    return conj(a) @ b

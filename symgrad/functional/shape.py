@@ -155,13 +155,13 @@ def _extreme(op: str, a: Expr, dim: Any, keepdim: bool) -> Expr:
     return _kept(result, axes, keepdim)
 
 
-@public(saves=(0, "result"))
+@public(saves=(0, "result"), real=True)
 def amax(a: Expr, dim: Any = (), keepdim: bool = False) -> Expr:
     """The largest along ``dim``; ties share the gradient."""
     return _extreme("amax", a, dim, keepdim)
 
 
-@public(saves=(0, "result"))
+@public(saves=(0, "result"), real=True)
 def amin(a: Expr, dim: Any = (), keepdim: bool = False) -> Expr:
     """The smallest along ``dim``."""
     return _extreme("amin", a, dim, keepdim)
@@ -236,6 +236,12 @@ def logsumexp(a: Expr, dim: Any, keepdim: bool = False) -> Expr:
     """log Σ exp(a) along ``dim``."""
     axes = sorted(axes_of(dim, a.ndim), reverse=True)
     result = floating(a)
+    if result.dtype.is_complex:
+        largest = apply("detach", _extreme("amax", apply("real", result), axes, True))
+        shift = cast(largest, result.dtype)
+        total = reduce_sum(apply("exp", result - shift), axes)
+        found = _kept(apply("log", total), axes, True) + shift
+        return found if keepdim else squeeze(found, axes)
     for axis in axes:
         result = along("logsumexp", result, axis)
     return _kept(result, axes, keepdim)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from symgrad.core.build import constant, product, scale
+from symgrad.core.build import cast, constant, product, scale
 from symgrad.core.build import elementwise as apply
-from symgrad.core.dtypes import float64
+from symgrad.core.dtypes import complex128, float64
 from symgrad.core.expr import Expr
-from symgrad.functional.promotion import floating, promoted
+from symgrad.functional.promotion import floating, promoted, result_dtype
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where as choose
 
@@ -23,13 +23,13 @@ def _guarded(a: Any, b: Any, op: str) -> Expr:
     return choose(nothing, zero, product(a, apply(op, safe)))
 
 
-@public(saves=(0, 1))
+@public(saves=(0, 1), real=True)
 def xlogy(a: Any, b: Any) -> Expr:
     """a log b, and 0 where a is 0."""
     return _guarded(a, b, "log")
 
 
-@public(saves=(0, 1), method=False)
+@public(saves=(0, 1), method=False, real=True)
 def xlog1py(a: Any, b: Any) -> Expr:
     """a log(1 + b), and 0 where a is 0."""
     return _guarded(a, b, "log1p")
@@ -102,9 +102,9 @@ def logaddexp2(a: Expr, b: Expr) -> Expr:
 
 @public()
 def float_power(a: Any, b: Any) -> Expr:
-    """aᵇ in float64."""
-    first, second = (apply("cast", e, statics=(float64,)) if isinstance(e, Expr)
-                     else constant(float(e), float64) for e in (a, b))  # fmt: skip
+    """aᵇ in double precision."""
+    dtype = complex128 if result_dtype((a, b)).is_complex else float64
+    first, second = (cast(e, dtype) if isinstance(e, Expr) else constant(e, dtype) for e in (a, b))
     return apply("pow", first, second)
 
 

@@ -17,7 +17,7 @@ from symgrad.core.build import (
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
-from symgrad.core.dtypes import DType
+from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import monomial, shape_text, size_product, whole_number
 from symgrad.errors import AxisSizeError, DTypeError, ShapeError
@@ -29,6 +29,7 @@ from symgrad.functional.shape import axes_of, axis_of, cumsum, sum_
 from symgrad.functional.table import public
 from symgrad.ops import sequence, structure
 from symgrad.ops.axis import along
+from symgrad.ops.complex import conj
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather, put_add
 from symgrad.ops.join import arange
@@ -260,7 +261,7 @@ def logcumsumexp(a: Expr, dim: int) -> Expr:
 # ------------------------------------------------------------------ NaN left out
 
 
-@public(wide=True)
+@public(wide=True, real=True)
 def nansum(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
     """Σ of what is not NaN."""
     return sum_(_without_nan(a), dim, keepdim, dtype=dtype)
@@ -270,7 +271,7 @@ def _without_nan(a: Expr) -> Expr:
     return choose(apply("isnan", a), constant(0, a.dtype), a) if a.dtype.differentiable else a
 
 
-@public(wide=True)
+@public(wide=True, real=True)
 def nanmean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None) -> Expr:
     """The mean of what is not NaN."""
     if not a.dtype.differentiable:
@@ -340,7 +341,7 @@ def cov(
     if not given:
         count: Any = monomial(rows.shape[1])
         off = rows - insert_axes(reduce_sum(rows, [1]) / count, [1])
-        left = constant(count, rows.dtype) - correction
+        left = constant(count, real_of(rows.dtype)) - correction
         return _square(off, off, left)
     weight = product(*promoted(*given))
     total = reduce_sum(weight, [0])
@@ -355,9 +356,9 @@ def cov(
 
 
 def _square(a: Expr, b: Expr, count: Expr) -> Expr:
-    """a bᵀ / max(count, 0); a number for one row."""
+    """a bᴴ / max(count, 0); a number for one row."""
     left = cast(apply("maximum", count, constant(0, count.dtype)), a.dtype)
-    made = matmul(a, permute(b, (1, 0))) / left
+    made = matmul(a, permute(conj(b), (1, 0))) / left
     return structure.reshape(made, ()) if made.shape == (1, 1) else made
 
 

@@ -4,7 +4,8 @@ A row is made by the decorator :func:`public`; the composition is written in the
 user code.  ``grad_fn`` is PyTorch's node name, ``saves`` what it keeps for backward (positions of
 arguments, ``"result"``, ``"cross"`` for each of two where the other is tracked, ``"other"`` for
 the second of them): an in-place change of a saved value is an error there.  ``view`` is set where
-the result shares memory with its operand: the NumPy function that makes the same view.
+the result shares memory with its operand: the NumPy function that makes the same view.  ``real``:
+complex numbers are refused, although every operation of the composition would take them.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Function:
     outputs: int = 1
     view: Callable[..., Any] | None = None
     part: bool = False
+    real: bool = False
 
     def __repr__(self) -> str:
         return self.name
@@ -53,6 +55,7 @@ def public(
     view: Callable[..., Any] | None = None,
     wide: bool = False,
     part: bool = False,
+    real: bool = False,
 ) -> Callable[[Composition], Composition]:
     """Declare a public function by its composition; ``wide``: see :func:`in_float32`."""
 
@@ -63,7 +66,7 @@ def public(
             raise ValueError(f"the public function {word!r} is declared twice")
         made = in_float32(build) if wide else build
         FUNCTIONS[word] = Function(
-            word, made, title, saves, method and not part, outputs, view, part
+            word, made, title, saves, method and not part, outputs, view, part, real
         )
         return build
 

@@ -12,26 +12,25 @@ Source: Kreutz-Delgado, "The complex gradient operator and the CR-calculus" (200
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
 from symgrad.core.build import (
     CONTRACTION,
+    IMAGINARY,
     SUM,
     cast,
-    constant,
     elementwise,
-    linear,
+    imaginary,
     map_build,
     product,
     scale,
     zeros,
 )
 from symgrad.core.dtypes import DType, complex64, complex128, complex_of, real_of
-from symgrad.core.expr import SYMBOL, Expr, apply, intern
+from symgrad.core.expr import SYMBOL, Expr, apply
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape, monomial
+from symgrad.core.sizes import Shape
 from symgrad.errors import ComplexError, DTypeError
 from symgrad.ops.elementwise import where
 from symgrad.ops.row import COMPLEX, PRODUCT, Template, call, form, like
@@ -46,11 +45,14 @@ TAKING = frozenset({"complex", "holomorphic"})
 WORDS = {complex64: "ComplexFloat", complex128: "ComplexDouble"}
 
 
-def check_complex(nodes: Iterable[Expr], what: str) -> None:
-    """Raise ComplexError where a node takes or gives complex numbers and its row does not say so."""
+def check_complex(nodes: Iterable[Expr], what: str, real: bool = False) -> None:
+    """Raise ComplexError where a node takes or gives complex numbers and its row does not say so.
+
+    ``real``: whatever the rows say.
+    """
     for node in nodes:
         op = node.op
-        if op.family in CARRYING or not op.traits.isdisjoint(TAKING):
+        if not real and (op.family in CARRYING or not op.traits.isdisjoint(TAKING)):
             continue
         for e in (node, *node.args):
             if e.dtype.is_complex:
@@ -58,32 +60,6 @@ def check_complex(nodes: Iterable[Expr], what: str) -> None:
                     f'"{what}" not implemented for {WORDS[e.dtype]!r}',
                     "Take abs(), angle(), .real or .imag first.",
                 )
-
-
-# ------------------------------------------------------------------ numbers
-def _imaginary_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
-    return imaginary(*params)
-
-
-IMAGINARY = Op("imaginary", "leaf", build=_imaginary_build, text="i",
-               template=form("1j", "1j", 0))  # fmt: skip
-
-
-def imaginary(dtype: DType) -> Expr:
-    """The number i."""
-    return intern(IMAGINARY, (), (dtype,), (), dtype)
-
-
-def number(value: complex, dtype: DType, shape: Shape = ()) -> Expr:
-    """A Python number as an expression."""
-    if not dtype.is_complex:
-        return constant(value, dtype, shape)  # type: ignore[arg-type]
-    parts = (value.real, value.imag)
-    if not all(map(math.isfinite, parts)):  # i ∞ would be nan + i ∞
-        return apply(OPS["complex"], tuple(constant(c, real_of(dtype), shape) for c in parts))
-    units = (constant(1, dtype), imaginary(dtype))
-    terms = [(monomial(c), e, ()) for c, e in zip(parts, units, strict=True) if c]
-    return linear(terms, shape, dtype)
 
 
 # ------------------------------------------------------------------ parts
@@ -160,6 +136,11 @@ Op("complex", "structure", infer=_complex_infer, template=_complex_template, tex
 def joined(real: Expr, imag: Expr) -> Expr:
     """real + i imag of two real expressions of one shape, exact for infinities."""
     return apply(OPS["complex"], (real, imag))
+
+
+def magnitude(e: Expr) -> Expr:
+    """|e|, real."""
+    return elementwise("modulus" if e.dtype.is_complex else "abs", e)
 
 
 def squared(e: Expr) -> Expr:

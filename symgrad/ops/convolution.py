@@ -28,7 +28,7 @@ from symgrad.core.sizes import (
 )
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.ops.axis import along
-from symgrad.ops.row import POSTFIX, Template
+from symgrad.ops.row import HOLOMORPHIC, POSTFIX, Template
 from symgrad.ops.structure import Inferred, Operands, reshape
 
 Pairs = tuple[tuple[Size, Size], ...]
@@ -289,6 +289,7 @@ def _vjp(node: Expr, g: Expr) -> tuple[Expr, Expr]:
 
 
 Op("convolution", "window", infer=_infer, vjp=_vjp, template=_template, text="conv",
+   traits=HOLOMORPHIC,
    size_operands=lambda node: _texts(node)[2])  # fmt: skip
 
 

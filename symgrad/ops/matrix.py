@@ -35,7 +35,7 @@ from symgrad.core.sizes import Shape, Size, shape_text
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.ops.join import tril, triu
 from symgrad.ops.outputs import projections
-from symgrad.ops.row import Template, form
+from symgrad.ops.row import HOLOMORPHIC, Template, form
 
 Inferred = tuple[Shape, DType]
 Several = tuple[Expr | None, ...]
@@ -104,11 +104,11 @@ def square(e: Expr, what: str) -> None:
 
 
 def floating(e: Expr, what: str) -> None:
-    """Raise where the dtype is not floating point."""
-    if e.dtype.kind != "f":
+    """Raise where the dtype is neither floating point nor complex."""
+    if not e.dtype.differentiable:
         raise DTypeError(
             f"{what}: Expected a floating point tensor as input, got {e.dtype}",
-            "Cast it first (.float(), .double()); complex matrices are not there yet.",
+            "Cast it first (.float(), .double()).",
         )
 
 
@@ -133,9 +133,10 @@ def _row(
     template: Template | Callable[[Expr], Template],
     text: str = "",
     latex: str = "",
+    traits: frozenset[str] = HOLOMORPHIC,
 ) -> Op:
     return Op(name, "matrix", infer=infer, vjp=vjp, template=template, text=text or name,
-              latex=latex, python=text or name,
+              latex=latex, python=text or name, traits=traits,
               domain="positive definite")  # fmt: skip
 
 
@@ -309,7 +310,13 @@ def _cholesky_vjp(node: Expr, g: Expr) -> Several:
     return (scale(Fraction(1, 2), both),)
 
 
-_row("cholesky", _same, _cholesky_vjp, _linalg("cholesky", jax_more=", symmetrize_input=False"))
+_row(
+    "cholesky",
+    _same,
+    _cholesky_vjp,
+    _linalg("cholesky", jax_more=", symmetrize_input=False"),
+    traits=frozenset(),
+)
 
 
 def cholesky(a: Expr) -> Expr:

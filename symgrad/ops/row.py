@@ -25,13 +25,15 @@ from symgrad.core.op import Op
 from symgrad.core.sizes import Shape
 
 __all__ = [
-    "ANY", "ATOM", "COMPARE", "COMPLEX", "POSTFIX", "POWER", "PRODUCT", "SUM", "UNARY",
+    "ANY", "ATOM", "COMPARE", "COMPLEX", "HOLOMORPHIC", "POSTFIX", "POWER", "PRODUCT", "SUM", "UNARY",
     "Template", "boolean", "call", "elementwise_row", "form", "infix", "like",
 ]  # fmt: skip
 
 
 COMPLEX = frozenset({"complex"})
 """The trait of an op whose rule holds for complex numbers as it stands."""
+HOLOMORPHIC = frozenset({"holomorphic"})
+"""The trait of an op of complex numbers whose rule is the transposed action."""
 
 
 def form(

@@ -34,7 +34,7 @@ from symgrad.ops.elementwise import where
 from symgrad.ops.gather import scatter_add
 from symgrad.ops.join import arange, tril, triu
 from symgrad.ops.outputs import project, projections
-from symgrad.ops.row import Template, form, like
+from symgrad.ops.row import HOLOMORPHIC, Template, form, like
 from symgrad.ops.structure import position, slice_axis
 
 Inferred = tuple[Shape, DType]
@@ -70,7 +70,7 @@ def _axis_form(text: str) -> Any:
 
 
 Op("prod", "axis", infer=_reduced, vjp=_prod_vjp, template=_axis_form("prod({0}, axis=AXIS)"),
-   text="prod", traits=frozenset({"reduces", "holomorphic"}))  # fmt: skip
+   text="prod", traits=HOLOMORPHIC | {"reduces"})  # fmt: skip
 
 
 def prod(e: Expr, axis: int) -> Expr:
@@ -113,7 +113,7 @@ def _last(e: Expr, axis: int) -> Expr:
 
 
 Op("cumprod", "sequence", infer=_same, vjp=_cumprod_vjp, template=_cumprod_template,
-   text="cumprod", traits=frozenset({"holomorphic"}))  # fmt: skip
+   text="cumprod", traits=HOLOMORPHIC)  # fmt: skip
 
 
 def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:

@@ -356,7 +356,7 @@ def _new_call(
         device = _device(function, operands)
         made = build(function, spelled, stand_ins)
         if made.dtype.is_complex or any(e.dtype.is_complex for e in stand_ins):
-            check_complex(topological([made]), function.name)
+            check_complex(topological([made]), function.name, function.real)
     except SymgradError as problem:
         raise _explained(problem, function, statics, operands) from None
     found = Call(function, spelled, kind_of(made.shape, made.dtype, device))
