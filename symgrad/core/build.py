@@ -15,7 +15,6 @@ from symgrad.core.expr import Expr, Labels, define_algebra, intern
 from symgrad.core.kinds import (
     CONTRACTION,
     DELTA,
-    IMAGINARY,
     LISTENERS,
     ONE,
     SUM,
@@ -46,7 +45,6 @@ from symgrad.errors import DTypeError
 __all__ = [
     "CONTRACTION",
     "DELTA",
-    "IMAGINARY",
     "ONE",
     "SUM",
     "Term",

@@ -15,8 +15,6 @@ from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
-from symgrad_codegen.program import Template
-
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr, Labels, intern
@@ -80,13 +78,11 @@ def _delta_build(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Expr:
 CONTRACTION = Op("contraction", "contraction", build=_contraction_build)
 SUM = Op("sum_of_terms", "sum", build=_sum_build)
 DELTA = Op("delta", "leaf", build=_delta_build)
-IMAGINARY = Op("imaginary", "leaf", build=lambda args, params: imaginary(*params), text="i",
-               template=Template((("jax", "1j"), ("numpy", "1j"))))  # fmt: skip
 
 
 def imaginary(dtype: DType) -> Expr:
     """The number i."""
-    return intern(IMAGINARY, (), (dtype,), (), dtype)
+    return intern(OPS["imaginary"], (), (dtype,), (), dtype)
 
 
 def delta(size: Size, dtype: DType) -> Expr:

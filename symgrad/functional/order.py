@@ -200,7 +200,7 @@ def norm(
     return insert_axes(result, sorted(axes)) if keepdim else result
 
 
-@public(method=False)
+@public(method=False, real=True)
 def cdist(
     a: Expr,
     b: Expr,

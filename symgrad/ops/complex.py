@@ -17,7 +17,6 @@ from typing import Any
 
 from symgrad.core.build import (
     CONTRACTION,
-    IMAGINARY,
     SUM,
     cast,
     elementwise,
@@ -62,7 +61,11 @@ def check_complex(nodes: Iterable[Expr], what: str, real: bool = False) -> None:
                 )
 
 
-# ------------------------------------------------------------------ parts
+# ------------------------------------------------------------------ numbers and parts
+IMAGINARY = Op("imaginary", "leaf", build=lambda args, params: imaginary(*params), text="i",
+               template=form("1j", "1j", 0))  # fmt: skip
+
+
 def _halved(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     return args[0].shape, real_of(args[0].dtype)
 
