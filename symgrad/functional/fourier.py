@@ -182,16 +182,16 @@ for _many, _title in (
         ("", _one_axis(_many), "one axis"), ("2", _two_axes(_many), "two axes"), ("n", _many, ""),
     ):  # fmt: skip
         _build.__doc__ = f"{_many.__doc__}  Along {_what}." if _what else _many.__doc__
-        public(f"fft_{_word}{_suffix}", grad_fn=_title, method=False)(_build)
+        public(f"fft_{_word}{_suffix}", grad_fn=_title, part=True)(_build)
 
 
-@public("fft_fftshift", grad_fn="RollBackward0", method=False)
+@public("fft_fftshift", grad_fn="RollBackward0", part=True)
 def fftshift(a: Expr, dim: Any = None) -> Expr:
     """The entry of frequency 0 moved to the middle of each axis."""
     return _shifted(a, dim, lambda n: n // 2)
 
 
-@public("fft_ifftshift", grad_fn="RollBackward0", method=False)
+@public("fft_ifftshift", grad_fn="RollBackward0", part=True)
 def ifftshift(a: Expr, dim: Any = None) -> Expr:
     """The inverse of fftshift."""
     return _shifted(a, dim, lambda n: -(n // 2))
