@@ -10,7 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import symgrad as sg
+from symgrad.functional.table import FUNCTIONS
+from symgrad.tensors.surface import function_of
 from tests.golden_cases import Arrays, Case, gradients
+
+_RNN = function_of(FUNCTIONS["rnn_layer"])
 
 
 def case(
@@ -129,6 +133,19 @@ def contrastive() -> Any:
     return sg.derive((sg.logsumexp(S, -1) - sg.diagonal(S)).mean(), [A, B])
 
 
+def _recurrence(a: Arrays) -> Any:
+    h, total = a["h"], 0.0
+    for now, y in zip(a["x"], a["y"], strict=True):
+        h = jnp.tanh(a["A"] @ now + a["B"] @ h + a["b"])
+        total += ((h - y) ** 2).sum() / 2
+    return total
+
+
+def recurrence() -> Any:
+    x, y, A, B, b, h = sg.symbols("x:T,d  y:T,m  A:m,d  B:m,m  b:m  h:m")
+    return sg.derive(((_RNN(x, h, A, B, b) - y) ** 2).sum() / 2, [A, B, b, h])
+
+
 OWN: dict[str, tuple[Case, Callable[[], Any]]] = {
     "pca": (case("pca", {"X": "nd", "W": "dk"}, _pca, "W"), pca),
     "ridge": (case("ridge", {"X": "nd", "w": "d", "y": "n", "λ": ""}, _ridge, "w"), ridge),
@@ -143,6 +160,10 @@ OWN: dict[str, tuple[Case, Callable[[], Any]]] = {
     ),
     "residual": (
         case("residual", {"X": "nd", "W": "dd", "V": "dd", "T": "nd"}, _residual, "W V"), residual
+    ),
+    "recurrence": (
+        case("recurrence", {"x": "Td", "y": "Tm", "A": "md", "B": "mm", "b": "m", "h": "m"},
+             _recurrence, "A B b h"), recurrence
     ),
     "contrastive": (
         case("contrastive", {"A": "nd", "B": "nd", "τ": ""}, _contrastive, "A B"), contrastive

@@ -426,7 +426,12 @@ def assign_letters(
     rank = {size: k for k, size in enumerate(sizes)}
     ordered = sorted(slots, key=lambda s: (rank.get(s.size, len(rank)), s.number))
     result: dict[Slot, str] = {}
-    for slot in ordered:
+    for slot in ordered:  # t for T
+        own = str(slot.size).lower()
+        if own != str(slot.size) and own in free:
+            free.remove(own)
+            result[slot] = own
+            continue
         result[slot] = free.pop(0) if free else next(extra)
     return result
 

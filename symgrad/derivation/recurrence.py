@@ -79,6 +79,37 @@ def loops(lines: Lines, named: Named) -> None:
     _apart(lines, named)
     for node in dict.fromkeys(d.expr.args[0] for d in lines.definitions if is_result(d.expr)):
         _Loop(lines, node, named).state()
+    stacks = {d.symbol for d in lines.definitions if counts(d)}
+    for d in lines.definitions:
+        if d.kind in (ADJOINT, GRADIENT) and d.form is None:
+            d.form = _total(lines, d.expr, stacks)
+
+
+def _total(lines: Lines, e: Expr, stacks: set[Expr]) -> tuple[Form, tuple[Form, ...]] | None:
+    """``Σₜ δ[t] H[t − 1]ᵀ``: a sum over steps that has no matrix form, of products of one step."""
+    if e.op is not CONTRACTION or not e.sums or stacks.isdisjoint(topological([e])):
+        return None
+    rows = [tuple(row) for row in e.params[0]]
+    x = next(iter(rows[0]), -1)
+    if x < e.ndim or any(row[:1] != (x,) or x in row[1:] for row in rows):
+        return None
+    try:
+        if len(e.args) > 1 and not form_of(e, lines.written, lines.named)[1]:
+            return None
+        step = _Step(lines, e.args[0].shape[0])
+        parts = [step.slice(a) for a in e.args]
+        whole = [a for a in parts if a is not None]
+        if len(whole) < len(parts):
+            return None
+        sizes = dict(enumerate(e.shape))
+        inner = contract(whole, [row[1:] for row in rows], range(e.ndim), sizes, e.dtype)
+        form, at = step.form(inner)
+    except NotationError:
+        return None
+    if len(at) > 1:
+        return None
+    c, form = (form.data, form.items[0]) if form.kind == "scale" else (ONE, form)
+    return notation.scaled(c, Form("total", (form,), (step.now.data,))), ()
 
 
 def _apart(lines: Lines, named: Named) -> None:
@@ -118,28 +149,87 @@ def _apart(lines: Lines, named: Named) -> None:
     lines.definitions = [done[k] for k in order]
 
 
-class _Loop:
-    """One scan and the lines of its results.
+class _Step:
+    """Entries of lines at one step.
 
     ``places`` are the names that stand for entries of a line within a step, ``X[t]`` or
-    ``X[t − 1]``; ``symbols`` the lines by the number of their result.
+    ``X[t − 1]``.
     """
 
+    def __init__(self, lines: Lines, size: Size) -> None:
+        self.lines, self.size = lines, size
+        self.places: dict[str, Form] = {}
+        self.now = Form("slot", (), Slot(size, 0))
+        below = Form("sum", (whole(size), whole(1)), (ONE, -ONE))
+        self.ends = (whole(0), whole(size - 1) if isinstance(size, int) else below)
+
+    def entry(self, leaf: Expr, at: Form) -> Expr:
+        """A symbol for the entry of a line at a step."""
+        mark = None if at in (self.now, *self.ends) else OUTSIDE
+        word = f"‹{len(self.places)}›"
+        self.places[word] = Form("index", (notation.name(name_of(leaf)), at), mark)
+        return symbol(word, leaf.shape[1:], leaf.dtype, number=-50)
+
+    def beside(self, reverse: bool) -> Form:
+        """``t − 1``; reverse: ``t + 1``."""
+        return affine([(1, self.now)], 1 if reverse else -1)
+
+    def delayed(self, leaf: Expr, first: Expr, reverse: bool) -> Expr:
+        """The entry of a line a step before: 0 outside of its range, where ``first`` stands."""
+        e = self.entry(leaf, self.beside(reverse))
+        if is_zero(first):
+            return e
+        word = f"‹{len(self.places)}›"
+        self.places[word] = indicator(self.now, "=", self.ends[reverse])
+        return e + product(symbol(word, (), e.dtype, number=-50), first)
+
+    def slice(self, e: Expr) -> Expr | None:
+        """The entry of lines, of lines a step before, of what is elementwise of both; else None."""
+        needed, queue = set[Expr](), [e]
+        while queue:
+            x = queue.pop()
+            if x in needed:
+                continue
+            needed.add(x)
+            if x.op is SYMBOL or x.op.name == "delay":
+                continue
+            if not _elementwise(x):
+                return None
+            queue += [a for a, row in zip(x.args, _rows(x), strict=True) if 0 in row]
+        table: dict[Expr, Expr] = {}
+        for x in topological([e]):
+            if x not in needed:
+                continue
+            if x.op is SYMBOL:
+                table[x] = self.entry(x, self.now)
+            elif x.op.name == "delay":
+                axis, reverse = x.params
+                if x.args[0].op is not SYMBOL or axis != -x.ndim:
+                    return None
+                table[x] = self.delayed(x.args[0], x.args[1], reverse)
+            else:
+                table[x] = _one_step(x, table)
+        return table[e]
+
+    def form(self, e: Expr) -> tuple[Form, tuple[Form, ...]]:
+        """The form of an expression over entries, and the indices of its line."""
+        form, at = form_of(e, self.lines.written, self.lines.named)
+        form, *at = (run(_counted(x, self.size)) for x in (form, *at))
+        return prefixed(form, self.places), (self.now, *at)
+
+
+class _Loop(_Step):
+    """One scan and the lines of its results; ``symbols`` are these by the number of the result."""
+
     def __init__(self, lines: Lines, node: Expr, named: Named) -> None:
-        self.lines, self.node, self.named = lines, node, named
+        super().__init__(lines, steps_of(node))
+        self.node, self.named = node, named
         self.body, self.reverse = node.params
         self.states, self.inputs, self.fixed = operands_of(node)
-        self.size: Size = steps_of(node)
-        self.places: dict[str, Form] = {}
         self.made: dict[Expr, Expr] = {}
         self.symbols = {d.expr.params[0]: d.symbol for d in self.own()}
         self.kind = self.own()[0].kind
-        now = Form("slot", (), Slot(self.size, 0))
-        self.now, self.before = now, affine([(1, now)], 1 if self.reverse else -1)
-        end = self.size - 1 if isinstance(self.size, int) else None
-        last = whole(end) if end is not None else (
-            Form("sum", (whole(self.size), whole(1)), (ONE, -ONE)))  # fmt: skip
-        self.first, self.last = (last, whole(0)) if self.reverse else (whole(0), last)
+        self.last = self.ends[not self.reverse]
 
     def own(self) -> list[Definition]:
         """The lines of this scan."""
@@ -221,66 +311,20 @@ class _Loop:
                 table[s] = self.previous(k)
         for s, x in zip(self.body.inputs, self.inputs, strict=True):
             if s in order:
-                table[s] = self.slice(x)
+                table[s] = self.known_slice(x)
         return substitute([e], table)[0]
-
-    def entry(self, leaf: Expr, at: Form) -> Expr:
-        """A symbol for the entry of a line at a step."""
-        mark = None if at is self.now or at is self.last else OUTSIDE
-        word = f"‹{len(self.places)}›"
-        self.places[word] = Form("index", (notation.name(name_of(leaf)), at), mark)
-        return symbol(word, leaf.shape[1:], leaf.dtype, number=-50)
 
     def previous(self, k: int) -> Expr:
         """A state before the step."""
         leaf = self.symbols.get(len(self.body.following) + k)
         if leaf is None:
-            return self.over(self.body.following[k], self.before)
+            return self.over(self.body.following[k], self.beside(self.reverse))
         return self.delayed(leaf, self.states[k], self.reverse)
 
-    def delayed(self, leaf: Expr, first: Expr, reverse: bool) -> Expr:
-        """The entry of a line a step before: 0 outside of its range, where ``first`` stands."""
-        e = self.entry(leaf, affine([(1, self.now)], 1 if reverse else -1))
-        if is_zero(first):
-            return e
-        word = f"‹{len(self.places)}›"
-        end = self.first if reverse == self.reverse else self.last
-        self.places[word] = indicator(self.now, "=", end)
-        return e + product(symbol(word, (), e.dtype, number=-50), first)
-
-    def slice(self, e: Expr) -> Expr:
-        """The entry of an operand at the step: of a line, of the line before, elementwise of both."""
-        needed, queue = set[Expr](), [e]
-        while queue:
-            x = queue.pop()
-            if x in needed:
-                continue
-            needed.add(x)
-            if x.op is SYMBOL or x.op.name == "delay":
-                continue
-            if not _elementwise(x):
-                return self.entry(self.add(e), self.now)
-            queue += [a for a, row in zip(x.args, _rows(x), strict=True) if 0 in row]
-        table: dict[Expr, Expr] = {}
-        for x in topological([e]):
-            if x not in needed:
-                continue
-            if x.op is SYMBOL:
-                table[x] = self.entry(x, self.now)
-            elif x.op.name == "delay":
-                axis, reverse = x.params
-                if x.args[0].op is not SYMBOL or axis != -x.ndim:
-                    return self.entry(self.add(e), self.now)
-                table[x] = self.delayed(x.args[0], x.args[1], reverse)
-            else:
-                table[x] = _one_step(x, table)
-        return table[e]
-
-    def form(self, e: Expr) -> tuple[Form, tuple[Form, ...]]:
-        """The form of an expression over entries, and the indices of its line."""
-        form, at = form_of(e, self.lines.written, self.lines.named)
-        form, *at = (run(_counted(x, self.size)) for x in (form, *at))
-        return prefixed(form, self.places), (self.now, *at)
+    def known_slice(self, e: Expr) -> Expr:
+        """The entry of an operand; what has none over names of lines gets a line."""
+        found = self.slice(e)
+        return self.entry(self.add(e), self.now) if found is None else found
 
 
 def _rows(e: Expr) -> Sequence[Sequence[int]]:
