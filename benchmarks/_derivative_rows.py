@@ -25,7 +25,8 @@ class Row:
 
     `ours` gets the symbols by name and returns the tensors to compile; `view` is what of the plain
     result the others give.  `kinds`: inputs that are positive, or indices below a number.
-    Without ``plain`` (its arrays are too large) the row is as fast as ``ten_times`` says of it.
+    Without ``plain`` (its arrays are too large) a row is compared with the one of a tenth of its
+    size, ``ten_times``.
     """
 
     shapes: Mapping[str, tuple[int, ...]]

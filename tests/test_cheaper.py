@@ -22,6 +22,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, topological
 from symgrad.evaluate import evaluate
+from symgrad.lower.pairs import kept_labels, path_of
 from symgrad.ops.matrix import diagonal, inv, logdet, slogdet, solve
 from symgrad.simplify.cheaper import cheaper
 from symgrad.structured.matrices import by_structure
@@ -180,3 +181,44 @@ def test_an_inverse_that_is_needed_whole_is_computed_once():
     (alone,) = by_structure([matmul(inv(A), v)])
     assert "inv" not in {e.op.name for e in topological([alone])}
     _same(matmul(inv(A), v), alone)
+
+
+# ------------------------------------------------------------------ orders
+
+
+def _labels(text: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(ord, word)) for word in text.split(","))
+
+
+def test_no_batch_of_matrices_where_one_matrix_does():
+    """Masks between matrices, J = W₃ (m₂ ⊙ W₂ (m₁ ⊙ W₁)): one axis of J is taken up at a time."""
+    rows = _labels("ij,bj,jk,bk,kl,bl,lm")
+    out = tuple(map(ord, "bim"))
+    sizes = tuple(sorted((ord(x), 50 if x == "b" else 20) for x in "bijklm"))
+    path, _ = path_of(rows, out, sizes)
+    operands = [set(r) for r in rows]
+    for step in path:
+        first, second = (operands[k] for k in step)
+        operands = [o for k, o in enumerate(operands) if k not in step]
+        needed = set(out).union(*operands)
+        whole = first | second
+        made = whole & needed
+        batch = ord("b") in first & second and made != whole and first - second and second - first
+        assert not batch
+        operands.append(made)
+
+
+@pytest.mark.parametrize(
+    ("rows", "needed", "kept"),
+    [
+        ("ij,jk", "ik", "ik"),
+        ("jk,ij", "ik", "ik"),
+        ("bij,kj", "bik", "bik"),
+        ("jbi,kj", "bik", "kbi"),
+        ("j,ij", "ij", "ij"),
+        (",i", "i", "i"),
+    ],
+)
+def test_a_product_comes_with_its_axes_in_place(rows: str, needed: str, kept: str) -> None:
+    found = kept_labels(_labels(rows), {*map(ord, needed)})
+    assert "".join(map(chr, found)) == kept

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.core.traverse import topological
 from symgrad.tracing.symbolic import Compiled
 from symgrad.transforms.operators import Blocks
 
@@ -456,3 +457,22 @@ def test_diagonals_beside_a_matrix_print_as_such():
     assert str(sg.jacobian(sg.tanh(X @ w), w)).startswith("diag(1 − h ⊙ h) X   where")
     assert str(sg.jacobian(sg.exp(X.T @ y), y)).startswith("diag(")
     assert str(sg.jacobian(y * (X @ (a * w)), w)) == "diag(y) X diag(a)"
+
+
+def test_terms_share_the_factors_of_an_axis():
+    """(J diag(p) Jᵀ − u uᵀ) ⊗ x xᵀ: the entries of the large tensor are made once."""
+    W, M, x = sg.symbols("W:4,3  M:4,4  x:3", sg.float64)
+    z = M @ sg.tanh(W @ x)
+    h = sg.hessian(sg.logsumexp(z, -1), W)
+    program = Compiled([h.dense()], [W, M, x])
+    rng = np.random.default_rng(4)
+    values = [rng.standard_normal(s) for s in ((4, 3), (4, 4), (3,))]
+
+    def loss(w: Any, m: Any, v: Any) -> Any:
+        return jax.nn.logsumexp(m @ jnp.tanh(w @ v))
+
+    with jax.enable_x64(True):
+        expected = jax.hessian(loss)(*values)
+    np.testing.assert_allclose(program(*values), expected, rtol=1e-9, atol=1e-12)
+    large = [e for e in topological([h.dense().expr()]) if e.ndim == 4]
+    assert len(large) == 1

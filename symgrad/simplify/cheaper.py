@@ -2,9 +2,9 @@
 
 ``A B C v`` goes from the right, ``tr(A B)`` is a sum of entrywise products, ``Σₐᵦ (uₐ vᵦ)²`` is
 ``‖u‖² ‖v‖²``; a product distributes over a sum whose terms have fewer axes or a δ,
-``Σⱼ (xᵢ − xⱼ) = n xᵢ − Σⱼ xⱼ``, if it is linear in that sum: squares are never opened, so nothing
-cancels that did not cancel before.  All are identities of real numbers; the order of rounding
-changes.
+``Σⱼ (xᵢ − xⱼ) = n xᵢ − Σⱼ xⱼ``, if it is linear in that sum.  The result is then as exact as for
+terms that were rounded first; a square is never opened, since its terms could cancel to noise.  All
+are identities of real numbers; the order of rounding changes.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def _placed(
 def _ordered(
     factors: list[Factor], sizes: dict[int, Size], keep: set[int], mirror: Mapping[int, int]
 ) -> list[Factor]:
-    """One factor (or two, or none) that is the product of all, made in a cheap order."""
+    """Factors whose product is that of all, two at the most, made in a cheap order."""
     if len(factors) < 3:
         return factors
     path, cost = _path(factors, sizes, keep)
@@ -198,6 +198,8 @@ def _ordered(
     for step in path:
         inside = [factors[k] for k in step]
         factors = [f for k, f in enumerate(factors) if k not in step]
+        if not factors:
+            return inside  # multiplied where the order of the axes is known
         factors.append(_multiplied(inside, _outer(inside, factors, keep), sizes))
     return factors
 
