@@ -7,6 +7,7 @@ several gradients are one node.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import prod
@@ -112,6 +113,9 @@ Path = tuple[tuple[int, ...], ...]
 BATCHED = 2.0
 """How much longer a product of batches of matrices takes than one product of as many operations."""
 
+ENDS = 6
+"""Factors that an order is tried from."""
+
 
 @lru_cache(maxsize=4096)
 def path_of(
@@ -119,7 +123,8 @@ def path_of(
 ) -> tuple[Path, float]:
     """The cheapest order known of a product: places of the factors of each step, and what it costs.
 
-    Orders are opt_einsum's, and those that start at one factor and take up one after another.
+    Orders are opt_einsum's, and those that start at a factor of the result's axes and take up one
+    after another.
     """
     names = {x: opt_einsum.get_symbol(k) for k, (x, _) in enumerate(sizes)}
     carried = {x for ls in labels for x in ls}
@@ -135,7 +140,8 @@ def path_of(
     rows = [frozenset(ls) - {-1} for ls in labels]
     best = path, _cost_of(path, rows, frozenset(out), extents)
     if len(labels) > 3:
-        for k in range(len(labels)):
+        ends = [k for k, r in enumerate(rows) if r & frozenset(out)] or range(len(rows))
+        for k in ends[:ENDS]:
             swept = _sweep(k, rows, frozenset(out), extents)
             cost = _cost_of(swept, rows, frozenset(out), extents)
             if cost < best[1]:
@@ -177,16 +183,23 @@ def _cost_of(path: Path, rows: Sequence[Axes], out: Axes, extents: Mapping[int, 
 def _sweep(start: int, rows: Sequence[Axes], out: Axes, extents: Mapping[int, int]) -> Path:
     """From one factor on, always the one that leaves the smallest product, with the least work."""
     operands = [*(r for k, r in enumerate(rows) if k != start), rows[start]]
-    path: list[tuple[int, ...]] = []
     places = [*(k for k in range(len(rows)) if k != start), start]
+    path: list[tuple[int, ...]] = []
+    times = Counter(x for r in rows for x in r)
     while len(operands) > 1:
         last = len(operands) - 1
         choices: list[tuple[int, float, int, Axes]] = []
         for k in range(last):
-            needed = out.union(*(o for j, o in enumerate(operands) if j not in (k, last)))
-            work, kept = _step(operands[last], operands[k], needed, extents)
+            one, two = operands[last], operands[k]
+            needed = frozenset(
+                x for x in one | two if x in out or times[x] > (x in one) + (x in two)
+            )
+            work, kept = _step(one, two, needed, extents)
             choices.append((prod(extents[x] for x in kept), work, k, kept))
         *_, k, kept = min(choices, key=lambda c: c[:3])
         path.append((k, last) if path else tuple(sorted((places[k], start))))
+        times.subtract(operands[last])
+        times.subtract(operands[k])
+        times.update(kept)
         operands = [*operands[:k], *operands[k + 1 : last], kept]
     return tuple(path)
