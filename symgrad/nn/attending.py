@@ -31,9 +31,10 @@ def attended(
     """
     scores = q @ k.transpose(-2, -1) * (1 / math.sqrt(q.shape[-1]))
     if attn_mask is not None:
-        if attn_mask.ndim == 3:
-            attn_mask = attn_mask.reshape(-1, q.shape[1], *attn_mask.shape[1:])
-        scores = _masked(scores, attn_mask)
+        mask: Tensor = attn_mask
+        if mask.ndim == 3:
+            mask = mask.reshape(-1, q.shape[1], *mask.shape[1:])
+        scores = _masked(scores, mask)
     if key_padding_mask is not None:
         count, length = (int(s) for s in key_padding_mask.shape)
         scores = _masked(scores, key_padding_mask.reshape(count, 1, 1, length))
@@ -123,7 +124,7 @@ def multi_head_attention_forward(
     count, length = int(q.shape[0]), int(q.shape[1])
     if attn_mask is not None:
         _fits(attn_mask, count * num_heads, length, int(k.shape[1]))
-    if bias_k is not None:
+    if bias_k is not None and bias_v is not None:
         k, v = (_cat([x, b.expand(count, 1, -1)], 1) for x, b in ((k, bias_k), (v, bias_v)))
     q, k, v = (x.reshape(count, int(x.shape[1]), num_heads, -1).transpose(1, 2) for x in (q, k, v))
     k, v = (
@@ -133,8 +134,9 @@ def multi_head_attention_forward(
     if add_zero_attn:
         k, v = (_cat([x, creation.zeros_like(x[:, :, :1])], 2) for x in (k, v))
     more = (bias_k is not None) + add_zero_attn
-    masks = [m if m is None or not more else _wider(m, more) for m in (attn_mask, key_padding_mask)]
-    joined, shares = attended(q, k, v, *masks, dropout_p, training)
+    if more:
+        attn_mask, key_padding_mask = _wider(attn_mask, more), _wider(key_padding_mask, more)
+    joined, shares = attended(q, k, v, attn_mask, key_padding_mask, dropout_p, training)
     out = _linear(joined, out_proj_weight, out_proj_bias).transpose(0, 1)
     shares = shares.mean(1) if average_attn_weights else shares
     if not batched:
@@ -154,10 +156,10 @@ def _fits(mask: Tensor, heads: int, rows: int, columns: int) -> None:
         )
 
 
-def _wider(mask: Tensor, more: int) -> Tensor:
+def _wider(mask: Tensor | None, more: int) -> Tensor | None:
     """The mask with positions that are seen behind."""
-    if mask.dtype.kind != "b":
-        return pad(mask, (0, more))
+    if mask is None or mask.dtype.kind != "b":
+        return None if mask is None else pad(mask, (0, more))
     seen = creation.zeros(*mask.shape[:-1], more, dtype=mask.dtype)
     return _cat([mask, seen], -1)
 
