@@ -96,7 +96,7 @@ def _total(lines: Lines, e: Expr, stacks: set[Expr]) -> tuple[Form, tuple[Form, 
     try:
         if len(e.args) > 1 and not form_of(e, lines.written, lines.named)[1]:
             return None
-        step = _Step(lines, e.args[0].shape[0])
+        step = _Step(lines, e.args[0].shape[rows[0].index(x)])
         parts = [step.slice(a) for a in e.args]
         whole = [a for a in parts if a is not None]
         if len(whole) < len(parts):

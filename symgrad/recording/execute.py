@@ -18,12 +18,14 @@ from symgrad_codegen import arrays
 from symgrad_codegen.compile import Executable, compiled
 
 from symgrad.core.expr import Expr, symbol
+from symgrad.core.traverse import topological
 from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.order import Written
 from symgrad.errors import UnboundError
 from symgrad.evaluate import evaluate
 from symgrad.functional.ranges import RANGES, asked, outside, refusal
 from symgrad.lower import lower
+from symgrad.ops.scan import SCAN, steps_of
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, picker, places, unpacked, whole_of
@@ -34,6 +36,8 @@ COLD_NODES = 200
 """A graph with derivatives up to this size met for the first time is evaluated with NumPy."""
 COLD_ELEMENTS = 4_000_000
 """The numbers in such a graph: of its ends; where it has more nodes, of all."""
+COLD_LOOPED = 5_000
+"""Nodes that NumPy computes step by step in the time that it takes to compile them."""
 CACHE = 512
 """How many graphs are remembered."""
 RECENT = 8
@@ -314,7 +318,7 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
 def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """A small graph met for the first time is evaluated with NumPy, then it is compiled."""
     plan = choice.plan
-    if not plan.seen and _is_cheap(pattern, nodes):
+    if not plan.seen and _is_cheap(pattern, nodes) and _looped(plan.outputs) <= COLD_LOOPED:
         found = plan.evaluated([held(nodes[k]) for k in pattern.ends])
         plan.seen = True  # one that raises is met anew
         return found
@@ -344,6 +348,13 @@ def _is_cheap(pattern: Pattern, nodes: Sequence[Any]) -> bool:
         return False
     counted = nodes if pattern.size > COLD_NODES else [nodes[k] for k in pattern.ends]
     return sum(prod(n.shape) for n in counted) <= COLD_ELEMENTS
+
+
+def _looped(exprs: Sequence[Expr]) -> int:
+    """How many nodes the scans under some expressions compute, over all their steps."""
+    found = [e for e in topological(exprs) if e.op is SCAN]
+    steps = ((steps_of(e), len(topological(e.params[0].results))) for e in found)
+    return sum(count * nodes for count, nodes in steps if isinstance(count, int))
 
 
 _ELSEWHERE = {np.ndarray, tuple}
