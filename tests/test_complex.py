@@ -147,6 +147,33 @@ def test_conjugates_cancel_and_move_inwards():
     assert conj(2 * conj(z) + i) is 2 * z - i
 
 
+def test_parts_can_be_written():
+    found: list[Any] = []
+    for lib in (torch, sg):
+        z = lib.tensor([1 + 2j, 3])
+        z.real = lib.tensor([5.0, 6.0])
+        z.imag = z.real * 2
+        found.append(repr(z))
+    assert found[0] == found[1]
+
+
+def test_steps_of_complex_parameters():
+    """SGD is linear in the gradient; the others would square complex numbers."""
+    found: list[Any] = []
+    for lib in (torch, sg):
+        z = lib.tensor([1 + 1j, 2 - 1j], requires_grad=True)
+        optimizer = lib.optim.SGD([z], lr=0.1, momentum=0.9, weight_decay=0.1)
+        for _ in range(3):
+            optimizer.zero_grad()
+            (z - (3 + 1j)).abs().square().sum().backward()
+            optimizer.step()
+        found.append(z.detach().numpy())
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-6)
+    for kind in (sg.optim.Adam, sg.optim.RMSprop, sg.optim.LBFGS):
+        with pytest.raises(sg.DTypeError, match="real parameters"):
+            kind([sg.tensor([1j], requires_grad=True)])
+
+
 REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "lt": lambda lib, z: z < 1j,
     "ge": lambda lib, z: z >= 1j,
@@ -169,6 +196,8 @@ REFUSED: dict[str, Callable[[Any, Any], Any]] = {
     "hypot": lambda lib, z: lib.hypot(z, z),
     "real fill": lambda lib, z: z.real.masked_fill(z == z[0], 1j),
     "complex of complex": lambda lib, z: lib.complex(z, z),
+    "entry": lambda lib, z: lib.ones(2).__setitem__(0, 1j),
+    "in place": lambda lib, z: lib.ones(2).mul_(z),
     "backward": lambda lib, z: (z.requires_grad_() * 2).sum().backward(),
 }  # fmt: skip
 
@@ -199,6 +228,7 @@ TEXTS: dict[str, Callable[[Any], Any]] = {
     "cast": lambda lib: lib.tensor([2.5 + 1j]).cdouble().real.long(),
     "truth": lambda lib: lib.tensor([1j, 0]).bool(),
     "equal": lambda lib: lib.tensor([1j, 0]) == 1j,
+    "linspace": lambda lib: lib.linspace(0, 1j, 3),
     "isreal": lambda lib: lib.isreal(lib.tensor([1j, 2])),
 }  # fmt: skip
 

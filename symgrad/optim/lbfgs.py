@@ -14,6 +14,7 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.autograd import enable_grad, no_grad
+from symgrad.errors import ComplexError
 from symgrad.optim import rules
 from symgrad.optim.optimizer import Optimizer
 from symgrad.tensors.creation import tensor
@@ -136,6 +137,8 @@ class LBFGS(Optimizer):
         super().__init__(params, options)
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
+        if any(p.dtype.is_complex for p in self._parameters()):
+            raise ComplexError("LBFGS takes real parameters here", "Optimize view_as_real(p).")
 
     def _gradient(self) -> Vector:
         """All gradients as one vector, 0 where there is none."""

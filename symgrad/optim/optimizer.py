@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from symgrad.autograd import enable_grad
+from symgrad.errors import ComplexError
 from symgrad.optim.row import Row
 from symgrad.optim.update import Cohort, apply_updates, captured_update
 from symgrad.recording.record import Leaf, leaf_like, modes
@@ -197,6 +198,11 @@ class Optimizer:
                 )
             if not p.is_leaf:
                 raise ValueError("can't optimize a non-leaf Tensor")
+            if p.dtype.is_complex and not getattr(getattr(self, "row", None), "linear", True):
+                raise ComplexError(
+                    f"{type(self).__name__} takes real parameters here, but one is {p.dtype}",
+                    "Optimize its parts, view_as_real(p), or use SGD.",
+                )
         for name, default in self.defaults.items():
             group.setdefault(name, default)
         if len(params) != len({id(p) for p in params}):

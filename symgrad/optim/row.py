@@ -62,7 +62,8 @@ class Row:
     ``switches``: those that shape the equation by being on or off (also ``momentum`` and
     ``weight_decay``: at 0 their terms do not exist), ``choices``: by their value; every other one
     may change between steps without a new program.  ``counts``: the state has a ``step``.
-    ``text``: the textbook's lines.
+    ``text``: the textbook's lines.  ``linear``: in the gradient, so that it holds for complex
+    parameters, too.
 
     >>> from symgrad.optim import SGD
     >>> SGD.row.switches_of(SGD.hyper_of(lr=0.1, momentum=0.9))
@@ -78,6 +79,7 @@ class Row:
     text: str
     counts: bool = True
     choices: tuple[str, ...] = ()
+    linear: bool = False
 
     def switches_of(self, hyper: Hyper) -> tuple[tuple[str, Any], ...]:
         """What shapes the equation: two equal results share one program."""

@@ -11,7 +11,7 @@ from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
 from symgrad.core.build import constant, delta
-from symgrad.core.dtypes import DType, dtype_of_numpy
+from symgrad.core.dtypes import DType, complex_of, dtype_of_numpy
 from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError, RangeError, ShapeError
 from symgrad.functional.promotion import default_dtype
@@ -231,8 +231,8 @@ triu_indices = _triangle(np.triu_indices, "triu_indices")
 
 
 def linspace(
-    start: float,
-    end: float,
+    start: complex,
+    end: complex,
     steps: int,
     *,
     dtype: DType | None = None,
@@ -242,7 +242,8 @@ def linspace(
     """``steps`` numbers from start to end."""
     if steps < 0:
         raise ShapeError(f"number of steps must be non-negative, not {steps}")
-    kind = dtype_of(dtype)
+    turned = isinstance(start, complex) or isinstance(end, complex)
+    kind = dtype_of(dtype) if dtype or not turned else complex_of(default_dtype())
     return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
 
 

@@ -157,10 +157,18 @@ def install() -> dict[str, Callable[..., Any]]:
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
     Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]
     for name in PARTS:
-        setattr(Tensor, name, property(_method_of(FUNCTIONS[name])))
+        setattr(Tensor, name, property(_method_of(FUNCTIONS[name]), _part_setter(name)))
     for word, name in CASTS.items():
         setattr(Tensor, word, functools.partialmethod(_cast_to, name))
     return functions
+
+
+def _part_setter(name: str) -> Callable[[Tensor, Any], None]:
+    def write(self: Tensor, new: Any) -> None:
+        parts = {"real": self.real, "imag": self.imag, name: new}
+        self.copy_(call(FUNCTIONS["complex"], (parts["real"], parts["imag"]), {}))
+
+    return write
 
 
 def _cast_to(self: Tensor, name: str, memory_format: Any = None) -> Tensor:

@@ -353,7 +353,8 @@ class Tensor(Viewing):
                 f"{list(new.shape)}"
             )
         if new.dtype is not self.dtype:
-            if new.dtype.differentiable and not self.dtype.differentiable:
+            narrower = new.dtype.is_complex and not self.dtype.is_complex
+            if narrower or (new.dtype.differentiable and not self.dtype.differentiable):
                 raise DTypeError(
                     f"result type {new.dtype.name} can't be cast to the desired output type "
                     f"{self.dtype.name}"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad.errors import ShapeError, SymgradError
+from symgrad.errors import DTypeError, ShapeError, SymgradError
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.recording.record import SLOT, Leaf, modes, note, weak
 from symgrad.tensors.calls import as_operand, call
@@ -192,6 +192,11 @@ class Viewing(Reading):
             return
         target: Any = view_of(FUNCTIONS["basic_index"], self, (entries,), {})
         if not isinstance(value, Reading):
+            if isinstance(value, complex) and not self.dtype.is_complex:
+                raise DTypeError(
+                    f"value cannot be converted to type {self.dtype.name} without overflow",
+                    f"{value} is complex: make the tensor complex first, with .cfloat().",
+                )
             value = Reading.base.from_value(np.asarray(value).astype(self.dtype.numpy), self.dtype)
         if dims:
             target._set(
