@@ -94,9 +94,9 @@ def _total(lines: Lines, e: Expr, stacks: set[Expr]) -> tuple[Form, tuple[Form, 
     if x < e.ndim or any(row[:1] != (x,) or x in row[1:] for row in rows):
         return None
     try:
-        if len(e.args) > 1 and not form_of(e, lines.written, lines.named)[1]:
+        if len(rows) > 1 and not form_of(e, lines.written, lines.named)[1]:
             return None
-        step = _Step(lines, e.args[0].shape[rows[0].index(x)])
+        step = _Step(lines, e.args[0].shape[0])
         parts = [step.slice(a) for a in e.args]
         whole = [a for a in parts if a is not None]
         if len(whole) < len(parts):
