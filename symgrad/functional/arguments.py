@@ -22,7 +22,7 @@ def _whole(v: Any) -> bool:
 
 
 KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "Expr": ("Tensor", lambda v: v is SLOT),
+    "Expr": ("Tensor", lambda v: v is SLOT or isinstance(v, Monomial)),
     "int": ("int", lambda v: v is SLOT or _whole(v)),
     "str": ("str", lambda v: isinstance(v, str)),
 }

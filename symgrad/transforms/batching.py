@@ -228,6 +228,7 @@ FAMILIES: Mapping[str, Rule] = {
     "matrix": _same,
     "structure": _same,
     "window": _same,
+    "fourier": _same,
     "call": _call,
     "scan": _scan,
 }
@@ -236,6 +237,7 @@ FAMILIES: Mapping[str, Rule] = {
 RULES: Mapping[str, Rule] = {
     "reshape": _reshape,
     "concatenate": _all_repeated,
+    "complex": _all_repeated,
     "delay": _all_repeated,
     "gather": _all_repeated,
     "scatter_add": _all_repeated,
