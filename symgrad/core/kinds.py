@@ -179,15 +179,18 @@ def contract(
 ) -> Expr:
     """``out[l₁…] = Σ Π factorᵢ[labelsᵢ]``: sum over every label that is not in ``out``.
 
-    ``sizes`` gives the size of an output label that no factor carries (a broadcast axis).  An axis
-    of size 1 carries no label (−1).  A label may repeat inside a factor (a diagonal) and in ``out``
-    (a δ).  Coefficients of scaled factors float to the front.
+    ``sizes`` gives the size of a label that no factor carries: in ``out`` a broadcast axis, else a
+    coefficient.  An axis of size 1 carries no label (−1).  A label may repeat inside a factor (a
+    diagonal) and in ``out`` (a δ).  Coefficients of scaled factors float to the front.
 
     Raises ShapeError where one label meets two sizes, DTypeError for mixed dtypes.
     """
     if len(factors) == 1:
         kept = tuple(out)
-        if tuple(labels[0]) == kept == tuple(range(len(factors[0].shape))):
+        if (
+            tuple(labels[0]) == kept == tuple(range(len(factors[0].shape)))
+            and not (sizes and sizes.keys() - kept)  # Σⱼ of what has no j is n times that
+        ):
             return factors[0]
     size: dict[int, Size] = dict(sizes) if sizes else {}
     queue = [(f, list(ls)) for f, ls in zip(factors, labels, strict=True)]

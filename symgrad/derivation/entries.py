@@ -369,8 +369,10 @@ def _atom(part: Any) -> str:
         return "all"
     if isinstance(part, bool):
         return "true" if part else "false"
-    if isinstance(part, Monomial):
-        return str(part)
+    if isinstance(part, Monomial):  # n² as n n, for a reader of parameters
+        whole = all(p.denominator == 1 and p > 0 for _, p in part.powers)
+        letters = [x for x, p in part.powers for _ in range(int(p))]
+        return " ".join([str(part.number)] * (part.number != 1) + letters) if whole else str(part)
     if isinstance(part, (int, float, Fraction)):
         return number_text(part).replace("-", "−")
     return part.name if isinstance(part, DType) else str(part)
@@ -379,7 +381,8 @@ def _atom(part: Any) -> str:
 def called(e: Expr, parts: Sequence[Form]) -> Form:
     """``word(arguments; parameters)``: the last resort, which says all there is to say."""
     plain = DEFAULTS.get(e.op.name)
-    told = () if plain is not None and e.params == plain(e.args[0].ndim) else e.params
+    usual = (-1,) if e.op.family == "axis" else plain and plain(e.args[0].ndim)
+    told = () if e.params == usual else e.params
     given = tuple(Form("parameter", (), parameter(p)) for p in told)
     return Form("call", (*parts, *given), word_of(e.op))
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size
-from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
+from symgrad.derivation.entries import ENTRIES, OUTSIDE, called, whole
 from symgrad.derivation.matrix_form import Recogniser, flatten, map_form, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
 from symgrad.derivation.order import Written, ordered_terms
@@ -128,7 +128,7 @@ class Indexer:
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
             return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))
-        return Form("index", (call(e.op.text, inner), *at))
+        return Form("index", (called(e, [inner]), *at))
         yield  # a generator like the others
 
     def _contraction(self, e: Expr, at: tuple[Form, ...]) -> Step:

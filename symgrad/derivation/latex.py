@@ -151,7 +151,7 @@ class _Latex:
             return (yield from self.scale(form))
         if kind == "sum":
             return (yield from self.sum(form))
-        if kind == "call":
+        if kind in ("call", "diagonal"):
             texts: list[str] = []
             for item in form.items:
                 texts.append((yield self.spell(item))[0])

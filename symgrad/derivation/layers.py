@@ -274,15 +274,16 @@ def layer_norm(x: Expr, scalars: Sequence[Expr], vectors: Sequence[Expr]) -> Exp
     return Standardised(x, x, tuple(range(x.ndim - 1)), small, x, weight, bias).whole(affine=True)
 
 
-def softmax_sum(p: Expr, delta: Expr) -> Expr:
-    """r = Σ P δ along the last axis."""
-    return reduce_sum(product(p, delta), [p.ndim - 1])
+def softmax_sum(p: Expr, delta: Expr, axis: int) -> Expr:
+    """r = Σ P δ along the axis, counted from the end, that the entries of P sum to 1 on."""
+    return reduce_sum(product(p, delta), [p.ndim + axis])
 
 
-def softmax_adjoint(p: Expr, delta: Expr, r: Expr) -> Expr:
+def softmax_adjoint(p: Expr, delta: Expr, r: Expr, axis: int) -> Expr:
     """P ⊙ (δ − r)."""
     natural = tuple(range(p.ndim))
-    rows = [(ONE, delta, natural), (-ONE, r, natural[:-1])]
+    rest = tuple(k for k in natural if k != p.ndim + axis)
+    rows = [(ONE, delta, natural), (-ONE, r, rest)]
     return product(p, linear(rows, p.shape, p.dtype))
 
 

@@ -400,8 +400,9 @@ class _Builder:
 
     def softmax(self, line: Definition, seed: Expr) -> Expr:
         """The adjoint of the argument of a softmax, its sum on a line of its own."""
-        r = self.note("r", softmax_sum(line.symbol, seed), ADJOINT)
-        return softmax_adjoint(line.symbol, seed, r)
+        axis = line.expr.params[0]
+        r = self.note("r", softmax_sum(line.symbol, seed, axis), ADJOINT)
+        return softmax_adjoint(line.symbol, seed, r, axis)
 
     def layer(self, x: Standardised, opened: bool) -> None:
         """The lines μ, s, N of what is standardised; within a call they are not printed."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, terms_of
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.derivation.entries import called
 from symgrad.derivation.notation import (
     Form,
     Slot,
@@ -96,7 +97,7 @@ class Recogniser:
             reduces = "reduces" in e.op.traits
             if inner is None or (reduces and e.args[0].ndim == 2 and e.op.name != "logsumexp"):
                 return None
-            return call(e.op.text, inner)
+            return called(e, [inner])
         if e.op.family == "matrix" and e.op.text:
             parts: list[Form] = []
             for a in e.args:
@@ -108,7 +109,7 @@ class Recogniser:
                 return Form("inverse", (parts[0],))
             if e.op.name == "solve":
                 return product([Form("inverse", (parts[0],)), parts[1]])
-            return call(e.op.text, *parts)
+            return called(e, parts)
         if e.op.name == "onehot" and len(e.shape) == 2:
             inner = yield self._form(e.args[0])
             if inner is None:
@@ -194,7 +195,7 @@ class Recogniser:
             elif ls[0] == ls[1]:
                 if inverse:
                     return None
-                weights.setdefault(ls[0], []).append(call("diag", inner))
+                weights.setdefault(ls[0], []).append(Form("diagonal", (inner,), "diag"))
             elif inverse:
                 matrices_below.append((ls[0], ls[1], inner))
             else:

@@ -81,7 +81,7 @@ def _same_terms(form: Form, others: Sequence[Form]) -> bool:
     return all(term in terms for term in zip(form.data, others, strict=True))
 
 
-_CHAIN = {"name", "transpose", "inverse", "call", "identity", "sum", "hadamard", "quotient",
+_CHAIN = {"name", "transpose", "inverse", "call", "diagonal", "identity", "sum", "hadamard", "quotient",
           "indicator", "index"}  # fmt: skip
 
 
@@ -205,7 +205,8 @@ class Printer:
             return " ⊙ ".join(parts), PRODUCT
         if kind == "quotient":
             top, level = yield self._text(form.items[0])
-            simple = level >= POSTFIX or (form.data is None and form.items[0].kind == "product")
+            whole = form.items[0].kind == "product" and form.items[0].items[-1].kind != "total"
+            simple = level >= POSTFIX or (form.data is None and whole)
             top = top if simple and not form.data else (top if level >= POSTFIX else f"({top})")
             bottom = yield self._wrapped(form.items[1], POSTFIX)
             return f"{top} {'⊘' if form.data else '/'} {bottom}", PRODUCT
@@ -222,7 +223,7 @@ class Printer:
             return (yield from self._scale(form))
         if kind == "sum":
             return (yield from self._sum(form))
-        if kind == "call":
+        if kind in ("call", "diagonal"):  # diag of a vector, which is symmetric; of a matrix
             texts: list[str] = []
             given = [item.data for item in form.items if item.kind == "parameter"]
             for item in form.items[: len(form.items) - len(given)]:

@@ -62,7 +62,16 @@ def ordered_terms(e: Expr, written: Written) -> list[Term]:
     )
 
 
-_RANK = {"product": 0, "transpose": 1, "name": 1, "index": 1, "call": 2, "indicator": 2, "sum": 3}
+_RANK = {
+    "product": 0,
+    "transpose": 1,
+    "name": 1,
+    "index": 1,
+    "call": 2,
+    "diagonal": 2,
+    "indicator": 2,
+    "sum": 3,
+}
 
 
 def weight(form: Form) -> int:

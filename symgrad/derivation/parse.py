@@ -216,6 +216,22 @@ class Reader(Algebra):
         dtype = self.numbers[-1] if self.numbers else self.dtype
         return Value(cast(inner.expr, dtype), inner.letters)
 
+    def inner_ranges(self, root: Node) -> None:
+        """The ranges of letters that stand at the axes of what is no name: ``tanh(A)[i,j]``."""
+        indexed = [root]
+        for node in indexed:
+            indexed.extend(node.items)
+        for node in reversed(indexed):
+            if node.kind != "index" or node.items[0].kind == "name":
+                continue
+            new = [x.kind == "name" and x.data not in self.ranges for x in node.items[1:]]
+            if not any(new):
+                continue
+            base = self.value(node.items[0])
+            for size, item, missing in zip(base.shape, node.items[1:], new, strict=False):
+                if missing and item.data not in self.symbols:
+                    self.ranges[item.data] = size
+
     # -------------------------------------------------------------- functions
 
     def _abs(self, node: Node) -> Value:
@@ -332,8 +348,12 @@ def ranges_of(
     """The range of every index letter: as given, else the axis that it stands at by itself."""
     found: dict[str, Size] = dict(given)
     stack = [root]
+    alike: list[list[str]] = []
     while stack:
         node = stack.pop()
+        if node.kind == "compare" and node.data == "=":
+            pair = [x.data for x in node.items if x.kind == "name" and x.data not in symbols]
+            alike += [pair, pair[::-1]] if len(pair) == 2 else []
         if node.kind == "index" and node.items[0].kind == "name":
             base = symbols.get(node.items[0].data)
             if base is not None and base.ndim == len(node.items) - 1:
@@ -341,6 +361,11 @@ def ranges_of(
                     if item.kind == "name" and item.data not in symbols:
                         found.setdefault(item.data, size)
         stack.extend(node.items)
+    waiting: list[list[str]] = []
+    while alike != waiting:  # 1[i = j]
+        waiting, known = alike, found.copy()
+        found.update({j: known[i] for i, j in alike if i in known and j not in known})
+        alike = [pair for pair in alike if pair[1] not in found]
     return found
 
 
@@ -373,8 +398,9 @@ def read(
     sizes = {x for leaf in listed for x in letters_of(leaf.shape)}
     sizes |= {x for size in ranges.values() for x in letters_of((size,))}
     reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
-    check_letters(reader, tree, ranges, at)
     reader.ranges = ranges
+    reader.inner_ranges(tree)
+    check_letters(reader, tree, ranges, at)
     found = reader.value(tree)
     if found.row:
         raise reader.fail("a row vector where a tensor is needed")

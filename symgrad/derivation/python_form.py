@@ -43,7 +43,7 @@ def namespace() -> dict[str, Any]:
         "sum": np.sum, "mean": np.mean, "trace": np.trace, "inv": np.linalg.inv,
         "det": np.linalg.det, "logdet": lambda a: np.linalg.slogdet(a)[1],
         "solve": np.linalg.solve, "cholesky": np.linalg.cholesky, "outer": np.outer,
-        "diag": np.diag, "vec": lambda a: np.reshape(a, -1), "diagonal": np.diagonal, "softmax": lambda a: special.softmax(a, axis=-1),
+        "diag": np.diag, "vec": lambda a: np.reshape(a, -1), "diagonal": np.diagonal, "softmax": lambda a, axis=-1: special.softmax(a, axis=axis),
         "logsumexp": special.logsumexp, "exp": np.exp, "log": np.log, "tanh": np.tanh,
         "sigmoid": _sigmoid, "complex": lambda a, b: a + 1j * np.asarray(b), "softplus": lambda a: np.logaddexp(0, a),
         "relu": lambda a: np.maximum(a, 0), "sqrt": np.sqrt, "abs": np.abs, "sign": np.sign,

@@ -57,7 +57,7 @@ def tensor_form(form: FormOf, e: Expr, written: Written) -> Step:
         return map_form(e, parts, True)
     if e.op.family == "axis" and e.params[0] == -1 and len(e.args) == 1:
         inner = yield form(e.args[0])
-        return None if inner is None or "reduces" in e.op.traits else call(e.op.text, inner)
+        return None if inner is None or "reduces" in e.op.traits else called(e, [inner])
     return (yield call_form(form, e))
 
 

@@ -1,0 +1,98 @@
+"""Random matrix programs: what is printed, what is read back and what is compiled are JAX's.
+
+``SYMGRAD_RANDOM_FORMULAS`` is how many are drawn; 5000 is the acceptance count, the default keeps
+the suite short.  A program takes longer the larger its Hessian: ``SYMGRAD_RANDOM_FORMULAS_FROM``
+starts at another number.
+"""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from benchmarks._corpus import FUNCTIONS
+from symgrad.core.op import OPS
+from tests.random_formulas import disagreements, drawn, smallest
+
+CHUNKS = 4
+COUNT = int(os.environ.get("SYMGRAD_RANDOM_FORMULAS", "32"))
+FIRST = int(os.environ.get("SYMGRAD_RANDOM_FORMULAS_FROM", "0"))
+
+
+@pytest.mark.parametrize("chunk", range(CHUNKS))
+def test_formulas_and_source_are_those_of_jax(chunk):
+    refused: list[str] = []
+    for number in range(FIRST + chunk, FIRST + COUNT, CHUNKS):
+        program = drawn(number)
+        wrong = disagreements(program, jitted=number % 10 == 0, refused=refused)
+        if wrong:
+            part = smallest(program, disagreements)
+            pytest.fail("\n".join([f"program {number}", repr(part), *disagreements(part), *wrong]))
+    print(f"{len(refused)} without a formula")
+
+
+def test_every_function_is_drawn():
+    texts = " ".join(line.text for number in range(150) for line in drawn(number).lines)
+    assert {word for word in FUNCTIONS if f"{word}(" not in texts} == {"correlate", "convolve"}
+
+
+@pytest.mark.parametrize("name", ["tanh", "sin", "inv"])
+def test_a_planted_wrong_rule_is_found(name):
+    """A derivative with the wrong sign."""
+    having = [p for p in map(drawn, range(120)) if any(f"{name}(" in x.text for x in p.lines)]
+    program = min(having, key=lambda p: len(p.lines))
+    assert not disagreements(program)
+    op = OPS[name]
+    rule = "derivative" if op.derivative else "vjp"
+    right = getattr(op, rule)
+    object.__setattr__(op, rule, lambda *given: tuple(-d for d in right(*given)))
+    try:
+        assert disagreements(program)
+    finally:
+        object.__setattr__(op, rule, right)
+
+
+# ------------------------------------------------------------------ what random formulas found
+
+
+def test_a_sum_over_entries_that_cancel_is_their_number():
+    """Σⱼ b[j] / b[j] was 1: the gradient was n times too small."""
+    b = sg.symbol("b", "n", sg.float64, "positive")
+    gradient = sg.grad(sg.log(sg.outer(b, b)).mean(), b)
+    assert gradient.formula().unicode == "(2/n) (1 ⊘ b)"
+
+
+def test_a_softmax_over_columns_says_so():
+    """The axis was lost, in the formula and in the sum of a derivation."""
+    A, Y = sg.symbols("A:n,m Y:n,m")
+    text = sg.func.jacrev(lambda a: sg.logsumexp(a, 0))(A).formula()
+    assert text.unicode == "softmax(A; −2)[i,k] 1[j = k]"
+    lines = str(sg.derive((sg.softmax(A, 0) * Y).sum()))
+    assert "r[j]  = Σᵢ Y[i,j] P[i,j]" in lines
+
+
+def test_the_diagonal_of_a_matrix_is_a_column():
+    (B,) = (sg.symbol("B", "n,n"),)
+    assert (sg.diag(B) ** 2).sum().formula().unicode == "diag(B)ᵀ diag(B)"
+
+
+def test_a_triangular_solve_says_which_triangle():
+    L, b = sg.symbols("L:n,n b:n,m")
+    upper, lower = (
+        sg.linalg.solve_triangular(L, b, upper=u).formula().unicode for u in (True, False)
+    )
+    assert upper != lower
+
+
+def test_a_total_over_a_total_reads_back():
+    a = sg.symbol("a", "n")
+    total = a.sum()
+    formula = (2 * total * total / a.sum()).formula()
+
+    read = sg.parse_formula(formula.unicode, [a])
+    values = np.array([1.0, 2.0, 4.0], np.float32)
+    (found,) = (sg.compile([read])(values),)
+    assert float(found) == pytest.approx(14.0)
