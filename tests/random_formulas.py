@@ -257,7 +257,7 @@ def _reduction(function: str) -> Plan:
 
 
 def _norm(program: MatrixProgram) -> None:
-    a = program.find(lambda line: bool(line.shape) and np.linalg.norm(line.value) > 0.3)
+    a = program.find(lambda line: bool(line.shape) and float(np.linalg.norm(line.value)) > 0.3)
     program.say(f"norm({a.name})", (), a)
 
 
