@@ -103,7 +103,7 @@ def _jax_gradients(loss: Expr, wanted: Sequence[Expr], feeds: Feeds) -> list[Arr
     return [np.asarray(g) for g in found]
 
 
-def _check_gradients(name: str, second: bool) -> None:
+def check_gradients(name: str, second: bool) -> None:
     """Raises AssertionError where the derivative of a row is not the derivative of its value."""
     row = ROWS[name]
     symbols = symbols_of(row)
@@ -162,12 +162,12 @@ def test_numpy_evaluation_and_the_compiled_program_agree(name):
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)
 def test_gradient_is_central_differences_and_jax_grad(name):
-    _check_gradients(name, second=False)
+    check_gradients(name, second=False)
 
 
 @pytest.mark.parametrize("name", [n for n in DIFFERENTIATED if ROWS[n].gradient == "both orders"])
 def test_second_order_gradient_is_central_differences(name):
-    _check_gradients(name, second=True)
+    check_gradients(name, second=True)
 
 
 @pytest.mark.parametrize("name", DIFFERENTIATED)
@@ -260,8 +260,8 @@ def _planted(name: str, rule: str, wrong: Callable[..., Any]) -> Iterator[None]:
 @pytest.mark.parametrize("second", [False, True])
 def test_a_planted_wrong_derivative_is_caught(name, rule, wrong, second):
     with _planted(name, rule, wrong), pytest.raises(AssertionError):
-        _check_gradients(name, second)
-    _check_gradients(name, second)
+        check_gradients(name, second)
+    check_gradients(name, second)
 
 
 def test_an_operation_without_a_rule_is_an_error_not_zero():

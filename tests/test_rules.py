@@ -23,7 +23,7 @@ NAMES = [r.name for r in ALL_RULES]
 LARGE = (-800.0, -50.0, 50.0, 800.0)
 
 
-def _sides(rule: Rule | Procedure) -> tuple[Expr, Expr]:
+def sides_of(rule: Rule | Procedure) -> tuple[Expr, Expr]:
     """An example of the left side, and what the rule says it is."""
     if isinstance(rule, Procedure):
         return rule.example()
@@ -31,7 +31,7 @@ def _sides(rule: Rule | Procedure) -> tuple[Expr, Expr]:
     return rule.left(x), rule.right(x)
 
 
-def _feeds(rule: Rule | Procedure, left: Expr, at: float | None = None) -> dict[Expr, Array]:
+def feeds_of(rule: Rule | Procedure, left: Expr, at: float | None = None) -> dict[Expr, Array]:
     """Random points of the rule's domain; or one value everywhere, or along the last axis."""
     rng = np.random.default_rng(3)
     found: dict[Expr, Array] = {}
@@ -67,22 +67,22 @@ def test_names_of_rules_are_unique():
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sides_agree_on_the_domain(name):
     rule = _by_name(name)
-    left, right = _sides(rule)
+    left, right = sides_of(rule)
     assert left.shape == right.shape
     assert left.dtype is right.dtype
-    a, b = evaluate([left, right], _feeds(rule, left), SIZES)
+    a, b = evaluate([left, right], feeds_of(rule, left), SIZES)
     np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_both_sides_have_one_gradient(name):
     rule = _by_name(name)
-    left, right = _sides(rule)
+    left, right = sides_of(rule)
     found: list[Expr] = []
     for side in (left, right):
         total = reduce_sum(product(side, side), range(side.ndim))
         found += gradient(total, [x for x in leaves([left]) if x.dtype.differentiable])
-    values = evaluate(found, _feeds(rule, left), SIZES)
+    values = evaluate(found, feeds_of(rule, left), SIZES)
     half = len(values) // 2
     for a, b in zip(values[:half], values[half:], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
@@ -91,7 +91,7 @@ def test_both_sides_have_one_gradient(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rule_fires_on_its_own_left_side(name):
     rule = _by_name(name)
-    left, right = _sides(rule)
+    left, right = sides_of(rule)
     assert left is not right
     assert rule.apply(left) is right
     rewritten, steps = rewrite([left], [[rule]])
@@ -102,7 +102,7 @@ def test_the_rule_fires_on_its_own_left_side(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_rule_does_not_fire_on_its_right_side(name):
     rule = _by_name(name)
-    _, right = _sides(rule)
+    _, right = sides_of(rule)
     assert rewrite([right], [[rule]])[1] == []
 
 
@@ -111,8 +111,8 @@ def test_the_rule_does_not_fire_on_its_right_side(name):
 )
 def test_the_right_side_is_finite_at_the_edges(name, at):
     rule = _by_name(name)
-    left, right = _sides(rule)
-    feeds = _feeds(rule, left, at)
+    left, right = sides_of(rule)
+    feeds = feeds_of(rule, left, at)
     (value,) = evaluate([right], feeds, SIZES)
     assert np.isfinite(value).all()
 
@@ -121,10 +121,10 @@ def test_the_right_side_is_finite_at_the_edges(name, at):
 def test_a_rule_that_claims_to_be_finite_is_needed(name):
     """At one edge the left side is not finite (or 0 where the right side is not)."""
     rule = _by_name(name)
-    left, right = _sides(rule)
+    left, right = sides_of(rule)
     gained = False
     for at in rule.edges:
-        typed, stable = evaluate([left, right], _feeds(rule, left, at), SIZES)
+        typed, stable = evaluate([left, right], feeds_of(rule, left, at), SIZES)
         gained = (
             gained or not np.isfinite(typed).all() or bool(((typed == 0) != (stable == 0)).any())
         )
@@ -134,12 +134,12 @@ def test_a_rule_that_claims_to_be_finite_is_needed(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_gradients_after_simplification_are_finite_at_the_edges(name):
     rule = _by_name(name)
-    left, _ = _sides(rule)
+    left, _ = sides_of(rule)
     stable = simplify([left])[0]
     wanted = [x for x in leaves([left]) if x.dtype.differentiable]
     found = simplify(gradient(reduce_sum(stable, range(stable.ndim)), wanted))
     for at in rule.edges:
-        for value in evaluate(found, _feeds(rule, left, at), SIZES):
+        for value in evaluate(found, feeds_of(rule, left, at), SIZES):
             assert np.isfinite(value).all(), at
 
 
@@ -147,6 +147,6 @@ def test_a_false_rule_is_caught():
     """The comparison above has teeth: softplus with the wrong sign is no identity."""
     true = _by_name("softplus")
     assert isinstance(true, Rule)
-    left, right = _sides(Rule("false", true.left, lambda x: true.right(-x)))
-    a, b = evaluate([left, right], _feeds(true, left), SIZES)
+    left, right = sides_of(Rule("false", true.left, lambda x: true.right(-x)))
+    a, b = evaluate([left, right], feeds_of(true, left), SIZES)
     assert not np.allclose(a, b)
