@@ -96,3 +96,10 @@ def test_a_total_over_a_total_reads_back():
     values = np.array([1.0, 2.0, 4.0], np.float32)
     (found,) = (sg.compile([read])(values),)
     assert float(found) == pytest.approx(14.0)
+
+
+def test_the_square_of_a_transpose_is_turned():
+    """Two equal factors with their axes in the other order had lost the turn."""
+    A, P = sg.symbols("A:n,n P:n,m")
+    assert ((A.T**2) @ P).formula().python() == "(A ** 2).T @ P"
+    assert ((1 / A.T**2) @ P).formula().python() == "(1 / A ** 2).T @ P"

@@ -187,7 +187,8 @@ def _meet(
         a, b = b, a
     every = sorted({*a.labels, *b.labels})
     if b.under:
-        value, labels, ops = _divided(a, b, every), tuple(every), 1
+        square = a.under and a.name == b.name and a.labels == b.labels
+        value, labels, ops = _divided(a, b, every), a.labels if square else tuple(every), 1
     else:
         value, labels, ops = _multiplied(a, b, needed)
     name = (a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
@@ -231,8 +232,9 @@ def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[
     same = a.name == b.name and value_a is a.value and value_b is b.value
     if not summed:
         if same and la == lb:
-            value: Operand = Apply(exponent("2"), (value_a,))
-        elif len(la) == 1 and len(lb) == 1 and la != lb:
+            return Apply(exponent("2"), (value_a,)), la, ops
+        value: Operand
+        if len(la) == 1 and len(lb) == 1 and la != lb:
             first, second = (value_a, value_b) if la < lb else (value_b, value_a)
             value = Apply(text("outer({0}, {1})"), (first, second))
         else:
