@@ -103,3 +103,9 @@ def test_the_square_of_a_transpose_is_turned():
     A, P = sg.symbols("A:n,n P:n,m")
     assert ((A.T**2) @ P).formula().python() == "(A ** 2).T @ P"
     assert ((1 / A.T**2) @ P).formula().python() == "(1 / A ** 2).T @ P"
+
+
+def test_what_divides_an_identity_stands_at_its_own_axes():
+    A, Q = sg.symbols("A:n,m Q:m,d")
+    text = sg.func.jacrev(lambda q: (1 / A) @ q)(Q).formula().python()
+    assert text == "eye(d)[:, None, :] / A[:, None, :, None]"

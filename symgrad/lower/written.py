@@ -203,10 +203,13 @@ def _spread(
         eye = Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
         return _quotient([*over, eye], under)
     if eyes:
-        parts = [aligned(value, tuple(sizes[x] for x in labels), labels, rank)] if over else []
+        shape = tuple(sizes[x] for x in labels)
+        parts = [aligned(value, shape, labels, rank)] if over else []
         for pair in eyes:
             eye = Apply(text("eye({0})"), tuple(size_operands([sizes[pair[0]]])))
             parts.append(aligned(eye, (sizes[pair[0]],) * 2, pair, rank))
+        if under and not over:
+            under = [aligned(product_of(under), shape, labels, rank)]
         value = product_of(parts) if over else _quotient(parts, under)
         labels = sorted({*labels, *(x for pair in eyes for x in pair)})
     else:
