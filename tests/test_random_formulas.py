@@ -14,7 +14,11 @@ import pytest
 
 import symgrad as sg
 from benchmarks._corpus import FUNCTIONS
+from symgrad.core.build import contract, delta, scale
 from symgrad.core.op import OPS
+from symgrad.evaluate import evaluate
+from symgrad.ops.structure import reshape
+from symgrad.simplify.algebra import Normal
 from tests.random_formulas import disagreements, drawn, smallest
 
 CHUNKS = 4
@@ -109,3 +113,16 @@ def test_what_divides_an_identity_stands_at_its_own_axes():
     A, Q = sg.symbols("A:n,m Q:m,d")
     text = sg.func.jacrev(lambda q: (1 / A) @ q)(Q).formula().python()
     assert text == "eye(d)[:, None, :] / A[:, None, :, None]"
+
+
+def test_a_sum_reshaped_there_and_back_is_itself():
+    """Its terms had become identities, which cancelled."""
+    A = sg.symbol("A", "n,n", sg.float64).expr()
+    n = A.shape[0]
+    same = delta(n, A.dtype)
+    parts = [contract(row, labels, range(4)) for row, labels in (
+        ([same, same, A], [(0, 2), (1, 3), (2, 3)]), ([same, A, A], [(0, 2), (2, 1), (2, 3)]),
+    )]  # fmt: skip
+    e = reshape(scale(2, reshape(parts[0] - parts[1], (n, n, n * n))), (n, n, n, n))
+    values = evaluate([e, *Normal().of([e])], {A: np.array([[0.1, 0.5], [-0.3, 1.0]])})
+    np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
