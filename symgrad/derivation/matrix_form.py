@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, terms_of
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, terms_of
 from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.entries import called
@@ -31,6 +31,8 @@ from symgrad.derivation.opaque import opaque_call, opaque_form
 from symgrad.derivation.order import Written, bare, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
+from symgrad.lower.kronecker import identity_pairs, kronecker
+from symgrad.ops.structure import reshape
 
 
 @dataclass(slots=True)
@@ -109,13 +111,40 @@ class Recogniser:
                 return Form("inverse", (parts[0],))
             if e.op.name == "solve":
                 return product([Form("inverse", (parts[0],)), parts[1]])
+            if e.op.name == "triangular_solve":
+                word = "tril" if e.params[0] else "triu"
+                read = parts[0] if triangular(e.args[0], e.params[0]) else call(word, parts[0])
+                return product([Form("inverse", (read,)), parts[1]])
             return called(e, parts)
         if e.op.name == "onehot" and len(e.shape) == 2:
             inner = yield self._form(e.args[0])
             if inner is None:
                 return None
             return call("onehot", inner, Form("name", (), str(e.params[0])))
+        if e.op.name == "reshape":
+            return (yield self._pairs(e))
         return (yield call_form(self._form, e))
+
+    def _pairs(self, e: Expr) -> Step:
+        """A ⊗ B, or the diagonal of vec A; else as a call."""
+        whole = identity_pairs(e)
+        if whole is not None:
+            if constant_value(whole) is not None:
+                return Form("identity", (), e.shape[0])
+            flat = yield self._form(reshape(whole, e.shape[:1]))
+            return None if flat is None else call("diag", flat)
+        sides = kronecker(e)
+        if sides is None:
+            return (yield call_form(self._form, e))
+        parts: list[Form] = []
+        for a in sides:
+            inner = yield self._form(a)
+            if inner is None:
+                return None
+            parts.append(inner)
+        numbers = product([x for p in parts for x in (Form("number", (), p.data),) if p.kind == "scale"])
+        made = Form("kron", tuple(p.items[0] if p.kind == "scale" else p for p in parts))
+        return product([numbers, made]) if any(p.kind == "scale" for p in parts) else made
 
     def _opaque(self, e: Expr) -> Step:
         parts: list[Form] = []
@@ -229,6 +258,13 @@ class Recogniser:
                 body = body.items[0]
             body = Form("quotient", (body, bottom))
         return scaled(coefficient, body)
+
+
+def triangular(e: Expr, lower: bool) -> bool:
+    """Is the matrix zero above (below) its diagonal, by the operation that made it?"""
+    if relabelling(e) == (1, 0):
+        e, lower = e.args[0], not lower
+    return e.op.name in (("cholesky", "tril") if lower else ("triu",))
 
 
 def hadamard(forms: list[Form], typed: bool) -> Form:

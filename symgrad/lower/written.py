@@ -22,9 +22,9 @@ from symgrad_codegen.program import (
     text,
 )
 
-from symgrad.core.build import CONTRACTION, DELTA, constant_value, contract, terms_of
+from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import ONE, Monomial, Size, size_product
+from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.lower.align import (
     OVER,
     TIMES,
@@ -38,6 +38,7 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
+from symgrad.lower.kronecker import identity_pairs, kronecker
 from symgrad.lower.network import Factor, exponent, network
 from symgrad.lower.terms import common_content
 
@@ -223,46 +224,13 @@ def _spread(
 
 def written_reshape(state: Lowering, node: Expr) -> Operand:
     """A matrix of pairs of axes: ``kron(A, B)``, ``diag(vec(A))``; else as any node."""
-    inner = node.args[0]
-    product = inner.op is CONTRACTION and not inner.sums and len(inner.shape) == 4
-    if not product or node.shape != (
-        size_product(inner.shape[:2]),
-        size_product(inner.shape[2:]),
-    ):
-        return state.dense(node)
-    eyes = {ls for a, ls in zip(inner.args, inner.params[0], strict=True) if a.op is DELTA}
-    if {tuple(sorted(ls)) for ls in eyes} == {(0, 2), (1, 3)}:
-        first: dict[int, int] = {0: 0, 1: 1, 2: 0, 3: 1, -1: -1}
-        rest = [
-            (a, tuple(first[x] for x in ls))
-            for a, ls in zip(inner.args, inner.params[0], strict=True)
-            if a.op is not DELTA
-        ]
-        if not rest:
+    whole = identity_pairs(node)
+    if whole is not None:
+        if constant_value(whole) is not None:
             return Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
-        if all(set(ls) <= {0, 1} for _, ls in rest):
-            part = contract(
-                [a for a, _ in rest],
-                [ls for _, ls in rest],
-                (0, 1),
-                dict(enumerate(inner.shape[:2])),
-                node.dtype,
-            )
-            return Apply(text("diag(vec({0}))"), (_made(state, part),))
-    sides: list[Expr] = []
-    for pair in ((0, 2), (1, 3)):
-        chosen = [
-            (a, tuple(pair.index(x) if x >= 0 else -1 for x in ls))
-            for a, ls in zip(inner.args, inner.params[0], strict=True)
-            if set(ls) <= {*pair, -1} and any(x >= 0 for x in ls)
-        ]
-        sizes = {k: inner.shape[x] for k, x in enumerate(pair)}
-        sides.append(
-            contract([a for a, _ in chosen], [ls for _, ls in chosen], (0, 1), sizes, node.dtype)
-        )
-    placed = sum(any(x >= 0 for x in ls) for ls in inner.params[0])
-    split = all(set(ls) <= {0, 2, -1} or set(ls) <= {1, 3, -1} for ls in inner.params[0])
-    if not split or placed != len(inner.args):
+        return Apply(text("diag(vec({0}))"), (_made(state, whole),))
+    sides = kronecker(node)
+    if sides is None:
         return state.dense(node)
     return Apply(text("kron({0}, {1})"), tuple(_made(state, e) for e in sides))
 

@@ -1,0 +1,67 @@
+"""Matrices whose axes are pairs of axes, as flat Jacobians are: A ⊗ B and diag(vec A), by rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from symgrad.core.build import CONTRACTION, DELTA, contract
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import size_product
+
+
+def _paired(e: Expr) -> Expr | None:
+    """The product over (i, j, k, l) that ``e`` shows as a matrix of (i j) rows and (k l) columns."""
+    if e.op.name != "reshape":
+        return None
+    inner = e.args[0]
+    if inner.op is not CONTRACTION or len(inner.shape) != 4:
+        return None
+    flat = size_product(inner.shape[:2]), size_product(inner.shape[2:])
+    return inner if e.shape == flat else None
+
+
+def identity_pairs(e: Expr) -> Expr | None:
+    """A where ``e`` is diag(vec A): the product over (i, j) that stands beside 1[i = k] 1[j = l].
+
+    A product without factors is all ones: ``e`` is an identity.
+    """
+    inner = _paired(e)
+    if inner is None:
+        return None
+    factors = list(zip(inner.args, inner.params[0], strict=True))
+    eyes = {tuple(sorted(ls)) for a, ls in factors if a.op is DELTA}
+    if eyes != {(0, 2), (1, 3)} or inner.sums:
+        return None
+    first: dict[int, int] = {0: 0, 1: 1, 2: 0, 3: 1, -1: -1}
+    rest = [(a, tuple(first[x] for x in ls)) for a, ls in factors if a.op is not DELTA]
+    sizes = dict(enumerate(inner.shape[:2]))
+    return contract([a for a, _ in rest], [ls for _, ls in rest], (0, 1), sizes, e.dtype)
+
+
+def kronecker(e: Expr) -> tuple[Expr, Expr] | None:
+    """A, B where ``e`` is A ⊗ B: the factors over (i, k) and those over (j, l)."""
+    inner = _paired(e)
+    if inner is None:
+        return None
+    factors = list(zip(inner.args, inner.params[0], strict=True))
+    first, second = {0, 2}, {1, 3}
+    for _ in factors:  # what shares a summed label stands on the same side
+        for _, ls in factors:
+            for side in (first, second):
+                if side & {*ls}:
+                    side |= {x for x in ls if x >= 0}
+    if first & second:
+        return None
+    mine = [(a, ls) for a, ls in factors if not second & {*ls}]
+    theirs = [(a, ls) for a, ls in factors if second & {*ls}]
+    return _side(inner, mine, (0, 2)), _side(inner, theirs, (1, 3))
+
+
+def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: tuple[int, int]) -> Expr:
+    place = {pair[0]: 0, pair[1]: 1, -1: -1}
+    rows = [tuple(place.get(x, x + 4) for x in ls) for _, ls in factors]
+    sizes = {k: inner.shape[x] for k, x in enumerate(pair)}
+    return contract([a for a, _ in factors], rows, (0, 1), sizes, inner.dtype)
+
+
+__all__ = ["identity_pairs", "kronecker"]
