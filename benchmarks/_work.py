@@ -2,7 +2,8 @@
 
 The text is read as a graph (equal parts computed once, in order of first need) over the shapes of
 its names.  Counted are floating-point operations, and at each moment the numbers that are alive.
-Views cost nothing; inputs are not counted as memory.
+Views cost nothing; inputs are not counted as memory; an elementwise operation writes into an
+operand of its size that nothing else reads, as NumPy and XLA do.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ Shape = tuple[Any, ...]
 VIEWS = {"reshape", "transpose", "vec", "diagonal", "swapaxes", "broadcast_to"}
 CUBIC = {"inv": 2, "det": sympy.Rational(2, 3), "logdet": sympy.Rational(2, 3),
          "cholesky": sympy.Rational(1, 3)}  # fmt: skip
+ELEMENTWISE = {"exp", "log", "tanh", "sigmoid", "relu", "sqrt", "abs", "sign", "sin", "cos",
+               "maximum", "minimum", "where", "softplus", "square"}  # fmt: skip
 TRIANGULAR = {"tril", "triu", "cholesky"}
 REDUCE = {"sum": 1, "mean": 1, "norm": 2, "logsumexp": 3, "prod": 1}
 
@@ -50,6 +53,7 @@ class Work:
         self.order: list[str] = []
         self.made: dict[str, tuple[Shape, Any]] = {}  # key: shape, numbers owned
         self.reads: dict[str, list[str]] = {}
+        self.inplace: set[str] = set()
         tree = ast.parse(text.strip(), mode="eval").body
         last = self.visit(tree)
         self.flops = sympy.expand(self.flops)
@@ -73,9 +77,12 @@ class Work:
         for key, at in ends.items():
             dying.setdefault(at, []).append(key)
         for at, key in enumerate(self.order):
-            alive = sympy.expand(alive + self.made[key][1])
+            owned, gone = self.made[key][1], dying.get(at, [])
+            into = [k for k in self._owners(key) if k in gone and self.made[k][1] == owned]
+            again = key in self.inplace and bool(into)
+            alive = sympy.expand(alive + (0 if again else owned))
             found.add(alive)
-            alive -= sum(self.made[k][1] for k in dying.get(at, ()))
+            alive -= sum(self.made[k][1] for k in gone) - (owned if again else 0)
         return found
 
     def _owners(self, key: str) -> list[str]:
@@ -98,6 +105,10 @@ class Work:
         if key in self.made:
             return key
         below: list[str] = []
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)) and (
+            not isinstance(node, ast.Call) or _word(node) in ELEMENTWISE
+        ):
+            self.inplace.add(key)
         shape, flops, owned = self._rule(node, below)
         self.flops += flops
         self.made[key] = shape, owned
@@ -119,6 +130,8 @@ class Work:
                 return (), 0, 0
             case ast.Name(id=word):
                 return self.names.get(word, ()), 0, 0
+            case ast.UnaryOp(operand=ast.Constant()):
+                return (), 0, 0
             case ast.UnaryOp(operand=operand):
                 shape = go(operand)
                 return shape, prod(shape), prod(shape)

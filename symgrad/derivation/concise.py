@@ -1,8 +1,8 @@
 """The shortest way found to write an expression: normal form, then a descent over equal forms.
 
 The length is that of the printed text read as a graph: one for each operation, each
-sub-expression once.  A form is taken where it makes the whole shorter and neither its work nor its
-largest value greater, until none does.
+sub-expression once.  A form is taken where it makes the whole shorter, or as short with less work,
+and neither its work nor its largest value greater, whether the sizes are equal, tall or wide.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from math import prod
 from typing import Any
 
 from symgrad_codegen.program import Apply, Operand, Template, Variable
@@ -20,9 +20,8 @@ from symgrad.core.build import CONTRACTION, SUM
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
-from symgrad.lower.network import Orders
-from symgrad.lower.pairs import extent_of
-from symgrad.lower.program import reading
+from symgrad.lower.network import Counts, Orders, added, largest, settings_of, within
+from symgrad.lower.program import free_letters, reading
 from symgrad.lower.state import Lowering
 from symgrad.simplify.algebra import Normal
 from symgrad.simplify.engine import complex_parts
@@ -45,7 +44,8 @@ def concise(e: Expr) -> Expr:
     best = normal.of([e])[0]
     if len(topological([best])) > NODES:
         return best
-    price = length(best)
+    orders = Orders(symmetric=normal.symmetry.holds, settings=settings_of(free_letters([e])))
+    price = length(best, orders)
     tried = {best}
     shorter = True
     while shorter:
@@ -57,11 +57,17 @@ def concise(e: Expr) -> Expr:
             if len(tried) > TRIALS:
                 break
             tried.add(candidate)
-            found = length(candidate)
-            if found[0] < price[0] and found[1] <= price[1] and found[2] <= price[2]:
+            found = length(candidate, orders)
+            if _better(found, price):
                 best, price, shorter = candidate, found, True
                 break
     return best
+
+
+def _better(new: Length, old: Length) -> bool:
+    if new[0] > old[0] or not (within(new[1], old[1]) and within(new[2], old[2])):
+        return False
+    return new[0] < old[0] or new[1] != old[1]
 
 
 def _forms(root: Expr) -> Iterator[Expr]:
@@ -77,32 +83,39 @@ def _forms(root: Expr) -> Iterator[Expr]:
 
 def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     """The text of an expression in the best of a few orders of its products."""
-    root, state = reading(e, values)
+    plain = Orders(symmetric=Normal().symmetry.holds, settings=settings_of(free_letters([e])))
+    root, state = reading(e, values, replace(plain, names=set()))
     if len(topological([e])) > NODES:
         return root
     best, price = root, _measured(e, root, state)
     for late in (False, True):
         for known in (set[Any](), set(state.orders.names)):
-            other, tried = reading(e, values, Orders(known, late))
+            other, tried = reading(e, values, replace(plain, names=known, late=late))
             found = _measured(e, other, tried)
-            if found[:2] < price[:2]:
+            if _better(found, price):
                 best, price = other, found
     return best
 
 
-def length(e: Expr) -> tuple[int, int, int]:
-    """Operations in the text of an expression, equal parts once; its work; its largest value."""
+Length = tuple[int, Counts, Counts]
+
+
+def length(e: Expr, orders: Orders | None = None) -> Length:
+    """Operations in the text of an expression, equal parts once; its work; its largest value.
+
+    ``orders`` has the settings of the letters, and which matrices are symmetric.
+    """
     values: dict[Expr, Operand] = {
         leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(leaves([e]))
     }
     try:
-        root, state = reading(e, values)
+        root, state = reading(e, values, replace(orders or Orders(), names=set()))
     except SymgradError:
-        return 10**9, 0, 0
+        return 10**9, (), ()
     return _measured(e, root, state)
 
 
-def _measured(e: Expr, root: Operand, state: Lowering) -> tuple[int, int, int]:
+def _measured(e: Expr, root: Operand, state: Lowering) -> Length:
     numbers: dict[object, int] = {}
     known: dict[int, tuple[int, bool]] = {}  # id of an operand → its number, reads a tensor?
     operations = 0
@@ -124,14 +137,16 @@ def _measured(e: Expr, root: Operand, state: Lowering) -> tuple[int, int, int]:
         else:
             stack.append((part, True))
             stack.extend((o, False) for o in part.operands)
-    work, widest = state.orders.work, state.orders.widest
+    orders = state.orders
+    work, widest = orders.work, orders.widest
     for node in topological([e]):
+        size = orders.entries(node.shape)
         if node.op is SYMBOL:
-            widest = max(widest, prod(extent_of(s, {}) for s in node.shape))
+            widest = largest(widest, size)
         elif node.args and node.op is not CONTRACTION:
-            size = prod(extent_of(s, {}) for s in node.shape)
-            work += _WORK.get(node.op.family, 1) * size * (len(node.args) if node.op is SUM else 1)
-            widest = max(widest, size)
+            times = _WORK.get(node.op.family, 1) * (len(node.args) if node.op is SUM else 1)
+            work = added(work, tuple(times * s for s in size))
+            widest = largest(widest, size)
     return operations, work, widest
 
 

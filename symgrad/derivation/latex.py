@@ -162,7 +162,7 @@ class _Latex:
             function = latex_function(form.data, self.functions)
             return rf"{function}\left({', '.join(texts)}\right)", ATOM
         if kind == "parameter":
-            return r"\text{" + escaped(form.data) + "}", ATOM
+            return r"\text{" + escaped(form.data.replace("−", "-")) + "}", ATOM
         if kind == "index":
             base = yield self.wrapped(form.items[0], ATOM)
             where: list[str] = []

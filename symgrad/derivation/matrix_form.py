@@ -142,7 +142,9 @@ class Recogniser:
             if inner is None:
                 return None
             parts.append(inner)
-        numbers = product([x for p in parts for x in (Form("number", (), p.data),) if p.kind == "scale"])
+        numbers = product(
+            [x for p in parts for x in (Form("number", (), p.data),) if p.kind == "scale"]
+        )
         made = Form("kron", tuple(p.items[0] if p.kind == "scale" else p for p in parts))
         return product([numbers, made]) if any(p.kind == "scale" for p in parts) else made
 

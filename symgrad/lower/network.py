@@ -1,25 +1,36 @@
 """A product of factors whose axes carry labels: met in pairs, in the order that is shortest to write.
 
-Operations count first, multiplications next; a divisor divides the product it does not enlarge.
+Operations count first, multiplications next, then the order from left to right; a divisor divides
+the product it does not enlarge.  A product met before is used again where that takes no more work
+whether the sizes are equal, tall or wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from symgrad_codegen.program import POWER, PRODUCT, Apply, Literal, Operand, Template, infix, text
 
+from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import OVER, TIMES, aligned, permuted
 
 MATMUL = infix("@", PRODUCT)
 EXTENT = 64
 """Extent assumed for a size letter when orders of a product are compared."""
+SPAN = 32
+"""How many times larger than that one letter is at a tall or wide setting."""
+Counts = tuple[int, ...]
+"""A number for each setting of the letters."""
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
+
+
+Cost = tuple[int, Counts, Counts, int]
+NOTHING: Cost = (0, (), (), 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +38,18 @@ class Factor:
     """A factor of a product: its axes carry labels; ``under`` the fraction bar or above.
 
     ``name`` tells values apart without a walk over their operands.  ``cost``: operations, work, the
-    most entries of a partial product; ``made``: operations and work of the partial products in it.
+    most entries of a partial product, departures from the order from left to right; ``made``:
+    operations and work of the partial products in it; ``lead``: labels of its leftmost matrix.
     """
 
     value: Operand = field(compare=False)
     labels: tuple[int, ...]
     name: Any
     under: bool = False
-    cost: tuple[int, int, int] = (0, 0, 0)
-    made: Mapping[Any, tuple[int, int]] = field(default_factory=dict[Any, Any], compare=False)
+    cost: Cost = NOTHING
+    made: Mapping[Any, tuple[int, Counts]] = field(default_factory=dict[Any, Any], compare=False)
+    symmetric: bool = False
+    lead: tuple[int, ...] = ()
 
 
 def exponent(number: str) -> Template:
@@ -49,15 +63,56 @@ class Orders:
     """What one text has met so far: products to use again, and the work they took."""
 
     names: set[Any] = field(default_factory=set[Any])
+    symmetric: Callable[[Expr], bool] = lambda _: False
     late: bool = False  # of orders that cost the same, the last one found
-    work: int = 0
-    widest: int = 0
+    settings: Sequence[Mapping[str, int]] = ({},)
+    work: Counts = ()
+    widest: Counts = ()
 
     def met(self, factor: Factor) -> None:
         """Remember a product that will be written."""
         self.names.update(factor.made)
-        self.work += factor.cost[1]
-        self.widest = max(self.widest, factor.cost[2])
+        self.work = added(self.work, factor.cost[1])
+        self.widest = largest(self.widest, factor.cost[2])
+
+    def extents(self, size: Size) -> Counts:
+        """A size at every setting."""
+        if isinstance(size, int):
+            return (max(size, 1),) * len(self.settings)
+        return tuple(
+            max(int(size.value({x: s.get(x, EXTENT) for x in size.letters})), 1)
+            for s in self.settings
+        )
+
+    def entries(self, sizes: Iterable[Size]) -> Counts:
+        """Entries of a tensor at every setting."""
+        return _volume([self.extents(s) for s in sizes], len(self.settings))
+
+
+def settings_of(letters: Sequence[str]) -> tuple[Mapping[str, int], ...]:
+    """Sizes of the letters: all equal, and each of them large."""
+    if len(letters) < 2:
+        return ({},)
+    return ({}, *({x: EXTENT * SPAN} for x in letters))
+
+
+def added(*counts: Counts) -> Counts:
+    """The sums; an empty one is none."""
+    return tuple(map(sum, zip(*filter(None, counts), strict=True)))
+
+
+def largest(a: Counts, b: Counts) -> Counts:
+    """The larger ones."""
+    return tuple(map(max, a, b)) if a and b else a or b
+
+
+def within(a: Counts, b: Counts) -> bool:
+    """Is ``a`` at most ``b`` at every setting?"""
+    return all(x <= y for x, y in zip(a, b, strict=True)) if a and b else not a
+
+
+def _volume(extents: Sequence[Counts], settings: int) -> Counts:
+    return tuple(prod(e[k] for e in extents) for k in range(settings))
 
 
 def network(
@@ -71,17 +126,18 @@ def network(
 
     What is left of the coefficient ``c`` comes last: a total over n may become a mean.
     """
-    extents = {x: _extent(s) for x, s in sizes.items()}
+    extents = {x: orders.extents(s) for x, s in sizes.items()}
+    many = len(orders.settings)
     bodies: list[Factor] = []
     numbers: list[Operand] = []
     for part in _components(factors, out):
         last = _whole(part, out, extents, orders)
         orders.met(last)
-        last = replace(last, cost=(0, 0, 0), made={})
+        last = replace(last, cost=NOTHING, made={})
         gone = [x for x in last.labels if x not in out]
         if gone:
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
-            orders.work += prod(extents[x] for x in last.labels)
+            orders.work = added(orders.work, _volume([extents[x] for x in last.labels], many))
             value, labels, c = _total(value, last.labels, gone, sizes, c)
             last = replace(last, value=value, labels=labels, under=False)
         if last.labels:
@@ -109,108 +165,128 @@ def _components(factors: list[Factor], out: set[int]) -> list[list[Factor]]:
 
 
 def _whole(
-    factors: list[Factor], out: set[int], extents: Mapping[int, int], orders: Orders
+    factors: list[Factor], out: set[int], extents: Mapping[int, Counts], orders: Orders
 ) -> Factor:
     """All factors met; what no other factor carries is summed."""
-    while len(factors) > EXHAUSTIVE:
-        factors = _step(factors, out, extents, orders.names)
-    return _best(tuple(factors), frozenset(out), extents, orders, {})
+    first = Search(frozenset(out), extents, set(), orders.late, len(orders.settings))
+    fresh = first.whole(factors)
+    used = {part for name in orders.names for part in name[:2]}
+    if not any(f.name in used for f in factors):
+        return fresh
+    again = replace(first, names=orders.names, known={}).whole(factors)
+    shorter = again.cost[0] < fresh.cost[0] or orders.late
+    return again if shorter and within(again.cost[1], fresh.cost[1]) else fresh
 
 
-def _extent(size: Size) -> int:
-    if isinstance(size, int):
-        return max(size, 1)
-    return max(int(size.value(dict.fromkeys(size.letters, EXTENT))), 1)
+@dataclass(slots=True)
+class Search:
+    """The orders of one product; ``names`` are products that cost nothing, as they are there."""
 
+    out: frozenset[int]
+    extents: Mapping[int, Counts]
+    names: set[Any]
+    late: bool
+    settings: int
+    known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
 
-def _step(
-    factors: list[Factor], out: set[int], extents: Mapping[int, int], names: set[Any]
-) -> list[Factor]:
-    """The cheapest pair of many factors, met."""
-    found: tuple[tuple[int, int], list[Factor]] | None = None
-    for j in range(len(factors)):
-        for i in range(j):
-            one, two = factors[i], factors[j]
-            rest = [f for k, f in enumerate(factors) if k not in (i, j)]
-            met = _meet(one, two, _needed(rest, out), extents, names)
-            grown, *before = (prod(extents[x] for x in f.labels) for f in (met, one, two))
-            price = met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
-            if found is None or price < found[0]:
-                found = price, [*rest, met]
-    assert found is not None
-    return found[1]
+    def volume(self, labels: Iterable[int]) -> Counts:
+        """Entries over labels."""
+        return _volume([self.extents[x] for x in labels], self.settings)
 
+    def whole(self, factors: list[Factor]) -> Factor:
+        """All factors met."""
+        while len(factors) > EXHAUSTIVE:
+            factors = self.step(factors)
+        return self.best(tuple(factors))
 
-def _needed(rest: Sequence[Factor], out: set[int] | frozenset[int]) -> set[int]:
-    return {*out, *(x for f in rest for x in f.labels)}
+    def step(self, factors: list[Factor]) -> list[Factor]:
+        """The cheapest pair of many factors, met."""
+        found: tuple[tuple[int, int], list[Factor]] | None = None
+        for j in range(len(factors)):
+            for i in range(j):
+                one, two = factors[i], factors[j]
+                rest = [f for k, f in enumerate(factors) if k not in (i, j)]
+                met = self.meet(one, two, self.needed(rest))
+                grown, *before = (self.volume(f.labels)[0] for f in (met, one, two))
+                price = met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
+                if found is None or price < found[0]:
+                    found = price, [*rest, met]
+        assert found is not None
+        return found[1]
 
+    def needed(self, rest: Sequence[Factor]) -> set[int]:
+        """Labels that the result or other factors carry."""
+        return {*self.out, *(x for f in rest for x in f.labels)}
 
-def _best(
-    factors: tuple[Factor, ...],
-    out: frozenset[int],
-    extents: Mapping[int, int],
-    orders: Orders,
-    known: dict[tuple[Factor, ...], Factor],
-) -> Factor:
-    """All factors met in the best order; cost counts operations, then multiplications."""
-    if len(factors) == 1:
-        return factors[0]
-    if factors in known:
-        return known[factors]
-    found: tuple[tuple[int, int, int], Factor] | None = None
-    choices: list[tuple[Factor, ...]] = []
-    for j in range(len(factors)):
-        if factors[j].under and any(x not in out for x in factors[j].labels):
-            turned = _turned(factors[j], extents)
-            choices.append((*factors[:j], turned, *factors[j + 1 :]))
-        for i in range(j):
-            rest = tuple(f for k, f in enumerate(factors) if k not in (i, j))
-            met = _meet(factors[i], factors[j], _needed(rest, out), extents, orders.names)
-            choices.append((met, *rest))
-    for choice in choices:
-        whole = _best(choice, out, extents, orders, known)
-        gone = [x for x in whole.labels if x not in out]
-        last = 2 * prod(extents[x] for x in whole.labels) if gone else 0
-        price = (whole.cost[0] + bool(gone), whole.cost[1] + last, whole.cost[2])
-        if found is None or price < found[0] or (orders.late and price == found[0]):
-            found = price, whole
-    assert found is not None
-    known[factors] = found[1]
-    return found[1]
+    def best(self, factors: tuple[Factor, ...]) -> Factor:
+        """All factors met in the best order: operations, multiplications, then left to right."""
+        if len(factors) == 1:
+            return factors[0]
+        if factors in self.known:
+            return self.known[factors]
+        found: tuple[tuple[int, int, int, int], Factor] | None = None
+        choices: list[tuple[Factor, ...]] = []
+        for j in range(len(factors)):
+            if factors[j].under and any(x not in self.out for x in factors[j].labels):
+                choices.append((*factors[:j], self.turned(factors[j]), *factors[j + 1 :]))
+            for i in range(j):
+                rest = tuple(f for k, f in enumerate(factors) if k not in (i, j))
+                choices.append((self.meet(factors[i], factors[j], self.needed(rest)), *rest))
+        for choice in choices:
+            whole = self.best(choice)
+            ops, work, widest, turns = whole.cost
+            gone = [x for x in whole.labels if x not in self.out]
+            last = 2 * self.volume(whole.labels)[0] if gone else 0
+            turns += not gone and whole.labels != tuple(sorted(whole.labels))
+            price = (ops + bool(gone), (work or (0,))[0] + last, (widest or (0,))[0], turns)
+            if found is None or price < found[0] or (self.late and price == found[0]):
+                found = price, whole
+        assert found is not None
+        self.known[factors] = found[1]
+        return found[1]
 
+    def meet(self, a: Factor, b: Factor, needed: set[int]) -> Factor:
+        """Two factors multiplied, and summed over the labels that nothing else carries."""
+        if a.under and not b.under:
+            a, b = b, a
+        every = _joined(a.labels, b.labels)
+        lead: tuple[int, ...] = ()
+        inside = 0
+        if b.under:
+            value, labels, ops = _divided(a, b, every), tuple(every), 1
+        else:
+            value, labels, ops = _multiplied(a, b, needed)
+        if isinstance(value, Apply) and value.template is MATMUL:
+            swapped = len({*labels} & {*b.labels}) and labels[:1] and labels[0] in b.labels
+            first, second = (b, a) if swapped else (a, b)
+            lead = first.lead or first.labels
+            inside = second.made != {} and len(second.labels) > 1
+        name = (a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
+        work = self.volume(every)
+        if len(every) != len(labels):
+            work = added(work, work)
+        if name in self.names:
+            ops, work = 0, (0,) * self.settings
+        made = {**a.made, **b.made, name: (ops, work)}
+        total: Counts = ()
+        for _, each in made.values():
+            total = added(total, each)
+        cost: Cost = (
+            sum(row[0] for row in made.values()),
+            total,
+            largest(largest(a.cost[2], b.cost[2]), self.volume(labels)),
+            a.cost[3] + b.cost[3] + inside,
+        )
+        return Factor(value, labels, name, a.under and b.under, cost, made, lead=lead)
 
-def _meet(
-    a: Factor, b: Factor, needed: set[int], extents: Mapping[int, int], names: set[Any]
-) -> Factor:
-    """Two factors multiplied, and summed over the labels that nothing else carries."""
-    if a.under and not b.under:
-        a, b = b, a
-    every = sorted({*a.labels, *b.labels})
-    if b.under:
-        square = a.under and a.name == b.name and a.labels == b.labels
-        value, labels, ops = _divided(a, b, every), a.labels if square else tuple(every), 1
-    else:
-        value, labels, ops = _multiplied(a, b, needed)
-    name = (a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
-    work = prod(extents[x] for x in every) * (1 if len(every) == len(labels) else 2)
-    if name in names:
-        ops = work = 0
-    made = {**a.made, **b.made, name: (ops, work)}
-    cost = (
-        sum(row[0] for row in made.values()),
-        sum(row[1] for row in made.values()),
-        max(a.cost[2], b.cost[2], prod(extents[x] for x in labels)),
-    )
-    return Factor(value, labels, name, a.under and b.under, cost, made)
-
-
-def _turned(f: Factor, extents: Mapping[int, int]) -> Factor:
-    """1 / f as a factor of its own."""
-    size = prod(extents[x] for x in f.labels)
-    made = {**f.made, ("1/", f.name): (1, size)}
-    cost = (f.cost[0] + 1, f.cost[1] + size, max(f.cost[2], size))
-    value = Apply(OVER, (Literal(1), f.value))
-    return Factor(value, f.labels, ("1/", f.name), False, cost, made)
+    def turned(self, f: Factor) -> Factor:
+        """1 / f as a factor of its own."""
+        size = self.volume(f.labels)
+        made = {**f.made, ("1/", f.name): (1, size)}
+        ops, work, widest, turns = f.cost
+        cost = (ops + 1, added(work, size), largest(widest, size), turns)
+        value = Apply(OVER, (Literal(1), f.value))
+        return Factor(value, f.labels, ("1/", f.name), False, cost, made)
 
 
 def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[int, ...], int]:
@@ -228,13 +304,12 @@ def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[
     free_a = [x for x in la if x not in lb]
     free_b = [x for x in lb if x not in la]
     batch = [x for x in la if x in lb and x in needed]
-    every = sorted({*la, *lb})
+    every = _joined(la, lb)
     same = a.name == b.name and value_a is a.value and value_b is b.value
     if not summed:
         if same and la == lb:
-            return Apply(exponent("2"), (value_a,)), la, ops
-        value: Operand
-        if len(la) == 1 and len(lb) == 1 and la != lb:
+            value: Operand = Apply(exponent("2"), (value_a,))
+        elif len(la) == 1 and len(lb) == 1 and la != lb:
             first, second = (value_a, value_b) if la < lb else (value_b, value_a)
             value = Apply(text("outer({0}, {1})"), (first, second))
         else:
@@ -242,16 +317,16 @@ def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[
         return value, tuple(every), ops
     if len(summed) == 1 and not batch and len(free_a) <= 1 and len(free_b) <= 1:
         k = summed[0]
-        turns = (len(la) == 2 and la[-1] != k) + (len(lb) == 2 and lb[0] != k)
-        other = (len(lb) == 2 and lb[-1] != k) + (len(la) == 2 and la[0] != k)
+        turns = _turns(a, la, -1, k) + _turns(b, lb, 0, k)
+        other = _turns(b, lb, -1, k) + _turns(a, la, 0, k)
         if len(la) < len(lb) or (len(la) == len(lb) and (other, free_b) < (turns, free_a)):
-            (value_a, la, free_a), (value_b, lb, free_b) = (
-                (value_b, lb, free_b),
-                (value_a, la, free_a),
+            (a, value_a, la, free_a), (b, value_b, lb, free_b) = (
+                (b, value_b, lb, free_b),
+                (a, value_a, la, free_a),
             )
-        if la[-1] != k:
+        if _turns(a, la, -1, k):
             value_a = permuted(value_a, (1, 0))
-        if lb[0] != k:
+        if _turns(b, lb, 0, k):
             value_b = permuted(value_b, (1, 0))
         made = Apply(MATMUL, (value_a, value_b))
         return made, (*free_a, *free_b), ops
@@ -266,6 +341,19 @@ def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[
     spelled = ["".join(names[x] for x in ls) for ls in (la, lb, labels)]
     einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
     return Apply(einsum, (value_a, value_b)), labels, ops + 2
+
+
+def _joined(la: Sequence[int], lb: Sequence[int]) -> Sequence[int]:
+    """The labels of both, in the order in which one of them has them all."""
+    for one, two in ((la, lb), (lb, la)):
+        if {*one} >= {*two} and len({*one}) == len(one):
+            return one
+    return sorted({*la, *lb})
+
+
+def _turns(f: Factor, labels: Sequence[int], at: int, label: int) -> bool:
+    """Must a matrix be transposed for its axis ``at`` to carry the label?"""
+    return len(labels) == 2 and labels[at] != label and not f.symmetric
 
 
 def _placed(

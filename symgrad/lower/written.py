@@ -39,7 +39,7 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.kronecker import identity_pairs, kronecker
-from symgrad.lower.network import Factor, exponent, network
+from symgrad.lower.network import MATMUL, Factor, added, exponent, network, within
 from symgrad.lower.terms import common_content
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         value = _flag(state, base) if p == 1 else raised(state, base, abs(p))
         if any(x >= 0 for x in labels):
             value, kept = plain(value, a.shape, labels)
-            factors += [Factor(value, tuple(kept), (base, p), p < 0)] * times
+            equal = p == 1 and state.orders.symmetric(base)
+            factors += [Factor(value, tuple(kept), (base, p), p < 0, symmetric=equal)] * times
         else:
             if labels:
                 value, _ = plain(value, a.shape, labels)
@@ -142,8 +143,18 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     if factors:
         numbers, body, c = network(factors, out, sizes, c, state.orders)
         over += numbers
-    if state.uses.get(node, 0) <= 1 and not c.is_one and (over or under):
-        over, under, c = _absorbed(c, over, under)
+    if body is not None:
+        entries = state.orders.entries(sizes[x] for x in body.labels)
+        state.orders.work = added(state.orders.work, *[entries] * (bool(over) + bool(under)))
+    if state.uses.get(node, 0) <= 1:
+        if not c.is_one and (over or under):
+            over, under, c = _absorbed(c, over, under)
+        if body is not None and not eyes and _leads(body, sizes, state):
+            front = [_quotient(over, under)] if over else []
+            value = scale_written(c, product_of(front)) if over else coefficient_operand(c)
+            if over or _plain_number(c):
+                made = _in_front(value, body.value)
+                return _spread([made], [], body.labels, eyes, node, sizes), ONE
     if body is not None and body.under and not (over and eyes):
         return _spread(over, [*under, body.value], body.labels, eyes, node, sizes), c
     labels = body.labels if body is not None else ()
@@ -152,6 +163,29 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     if body is not None:
         over = [body.value]
     return _spread(over, under, labels, eyes, node, sizes), c
+
+
+def _leads(body: Factor, sizes: Mapping[int, Size], state: Lowering) -> bool:
+    """Does a scalar scale the leftmost matrix of a product with less work than the result?"""
+    first, whole = (state.orders.entries(sizes[x] for x in ls) for ls in (body.lead, body.labels))
+    return bool(body.lead) and not within(whole, first)
+
+
+def _plain_number(c: Monomial) -> bool:
+    """Is it a number that stands in front, and no sign or fraction of sizes?"""
+    return not c.powers and abs(c.number) != 1
+
+
+def _in_front(scalar: Operand, value: Operand) -> Operand:
+    """``c * A @ B``: the leftmost matrix of a product scaled."""
+    spine: list[Apply] = []
+    while isinstance(value, Apply) and value.template is MATMUL:
+        spine.append(value)
+        value = value.operands[0]
+    value = Apply(TIMES, (scalar, value))
+    for part in reversed(spine):
+        value = Apply(MATMUL, (value, *part.operands[1:]))
+    return value
 
 
 def _absorbed(
@@ -251,6 +285,10 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     terms = terms_of(node)
     if not terms:
         return with_shape(scaled(Monomial(Fraction(0)), None), node)
+    alone = len(terms) == 1 and terms[0][2] == tuple(range(rank))
+    if alone and terms[0][1].op is CONTRACTION and _plain_number(terms[0][0]):
+        value, rest = _term(state, terms[0][1], terms[0][0])
+        return scale_written(rest, value)
     common = common_content([c for c, _, _ in terms])
     rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
     for coefficient, e, labels in terms:

@@ -129,6 +129,10 @@ def product_of(net: Network, shape: Sequence[Size], dtype: Any) -> Expr:
 # ------------------------------------------------------------------ symmetry
 
 
+MOST = 6
+"""Symmetric factors of a product whose axes are tried in both orders."""
+
+
 @dataclass(slots=True)
 class Symmetry:
     """Which matrices equal their transpose, by declared facts and by their form."""
@@ -152,47 +156,51 @@ class Symmetry:
         if e.op.family == "matrix" and e.op.name == "inv":
             return self.holds(e.args[0])
         if e.op is SUM:
-            return transposed(e) is e
+            terms: list[tuple[Monomial, Expr, Labels]] = []
+            for c, a, ls in terms_of(e):
+                other = self.mirrored(a) if ls == (0, 1) else None
+                terms.append((c, a, _exchanged(ls)) if other is None else (c, other, ls))
+            return linear(terms, e.shape, e.dtype) is e
         if e.op is CONTRACTION and len(e.args) > 1:
-            rows = [self.sorted(a, _exchanged(ls))
-                    for a, ls in zip(e.args, e.params[0], strict=True)]  # fmt: skip
-            sizes = dict(enumerate(e.shape))
-            return contract(e.args, rows, (0, 1), sizes, e.dtype) is e
+            return self.turned(e) is e
         if e.op.family == "map" and len(e.args) == 1:
             return self.holds(e.args[0])
         return False
 
-    def sorted(self, e: Expr, labels: Labels) -> Labels:
-        """Labels in order where the factor is symmetric."""
-        if len(labels) == 2 and labels[1] < labels[0] and self.holds(e):
-            return labels[1], labels[0]
-        return labels
+    def mirrored(self, e: Expr) -> Expr | None:
+        """The transpose of a matrix as a node of its own, without a move of axes; None: there is none."""
+        if self.holds(e):
+            return e
+        return self.turned(e) if e.op is CONTRACTION and len(e.args) > 1 else None
+
+    def turned(self, e: Expr) -> Expr:
+        """A product with its two axes exchanged inside."""
+        net = network_of(e)
+        net.sizes[0], net.sizes[1] = net.sizes[1], net.sizes[0]
+        net.factors = [(a, p, _exchanged(ls)) for a, p, ls in net.factors]
+        return self.product(net, e.shape[::-1], e.dtype)
+
+    def product(self, net: Network, shape: Sequence[Size], dtype: Any) -> Expr:
+        """The node of a network, the same one whichever way its symmetric factors are turned."""
+        loose = [k for k, (a, _, ls) in enumerate(net.factors)
+                 if len(ls) == 2 and ls[0] != ls[1] and self.holds(a)][:MOST]  # fmt: skip
+        found: tuple[Any, Expr] | None = None
+        for chosen in range(1 << len(loose)):
+            turned = {k for j, k in enumerate(loose) if chosen >> j & 1}
+            factors = [(a, p, ls[::-1] if k in turned else ls)
+                       for k, (a, p, ls) in enumerate(net.factors)]  # fmt: skip
+            made = product_of(Network(net.coefficient, factors, net.sizes, net.rank), shape, dtype)
+            body = made.args[0] if made.op is SUM and len(made.args) == 1 else made
+            rows = body.params[0] if body.op is CONTRACTION else ()
+            if found is None or rows < found[0]:
+                found = rows, made
+        assert found is not None
+        return found[1]
 
 
 def _exchanged(labels: Labels) -> Labels:
     """Labels with 0 and 1 exchanged."""
     return tuple(1 - x if 0 <= x <= 1 else x for x in labels)
-
-
-def transposed(e: Expr) -> Expr:
-    """The transpose of a sum, term by term; of anything else, as a node."""
-    if e.op is not SUM:
-        return permute(e, (1, 0))
-    terms = []
-    for c, a, ls in terms_of(e):
-        moved = _exchanged(ls)
-        if len(a.shape) == 2 and moved == (1, 0):
-            a, moved = _turned(a), (0, 1)
-        terms.append((c, a, moved))
-    return linear(terms, e.shape[::-1], e.dtype)
-
-
-def _turned(a: Expr) -> Expr:
-    """A product with its two axes exchanged inside."""
-    if a.op is CONTRACTION and len(a.args) > 1:
-        rows = [_exchanged(ls) for ls in a.params[0]]
-        return contract(a.args, rows, (0, 1), dict(enumerate(a.shape[::-1])), a.dtype)
-    return permute(a, (1, 0))
 
 
 # ------------------------------------------------------------------ the rules
@@ -258,6 +266,20 @@ def _eye(e: Expr) -> Expr:
     return DELTA.build((), (e.shape[0], e.dtype))  # type: ignore[misc]
 
 
+def _one_label(net: Network) -> bool:
+    """1[i = j] a[j] = 1[i = j] a[i]."""
+    for e, p, ls in net.factors:
+        if e.op is DELTA and p == 1 and 0 <= min(ls) < max(ls):
+            low, high = min(ls), max(ls)
+            if any(f[0] is not e and high in f[2] for f in net.factors):
+                net.factors = [
+                    (a, q, row if a is e else tuple(low if x == high else x for x in row))
+                    for a, q, row in net.factors
+                ]
+                return True
+    return False
+
+
 def _total_of_probabilities(net: Network) -> bool:
     """Σ y = 1 over the last axis of probabilities."""
     for k, (e, p, ls) in enumerate(net.factors):
@@ -279,6 +301,7 @@ def _total_of_probabilities(net: Network) -> bool:
 LAWS: tuple[Law, ...] = (
     Law("absolute value and sign", _sign_of_absolute),
     Law("inverse meets its matrix", _inverse_meets, "finite where the matrix is singular"),
+    Law("one label for equal axes", _one_label),
     Law("probabilities sum to one", _total_of_probabilities, "holds for declared probabilities"),
 )
 
@@ -356,21 +379,17 @@ class Normal:
         """A product, or a power, in normal form."""
         net = network_of(e)
         for _ in range(len(net.factors)):
-            net.factors = [(a, p, self.symmetry.sorted(a, ls)) for a, p, ls in net.factors]
             if not any(law.step(net) for law in LAWS):
                 break
-        return product_of(net, e.shape, e.dtype)
+        return self.symmetry.product(net, e.shape, e.dtype)
 
     def _sum(self, e: Expr) -> Expr:
         terms = []
         for c, a, ls in terms_of(e):
             if len(ls) == 2 and ls[0] > ls[1] >= 0:
-                if self.symmetry.holds(a):
-                    ls = (ls[1], ls[0])
-                elif a.op is CONTRACTION and len(a.args) > 1:
-                    turned = self.product(_turned(a))
-                    if constant_value(turned) is None:
-                        a, ls = turned, (ls[1], ls[0])
+                other = self.symmetry.mirrored(a)
+                if other is not None and constant_value(other) is None:
+                    a, ls = other, (ls[1], ls[0])
             terms.append((c, a, ls))
         return linear(terms, e.shape, e.dtype)
 
