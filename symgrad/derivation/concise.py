@@ -18,10 +18,11 @@ from symgrad_codegen.program import Apply, Operand, Template, Variable
 
 from symgrad.core.build import CONTRACTION, SUM
 from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
 from symgrad.lower.network import Counts, Orders, added, largest, settings_of, within
-from symgrad.lower.program import free_letters, reading
+from symgrad.lower.program import reading
 from symgrad.lower.state import Lowering
 from symgrad.simplify.algebra import Normal
 from symgrad.simplify.engine import complex_parts
@@ -31,6 +32,8 @@ NODES = 300
 """Graphs up to this size are searched; larger ones get their normal form only."""
 TRIALS = 250
 """Forms tried in one search."""
+ALONE = 12
+"""Products that are tried as the one to use again."""
 FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
 
 
@@ -44,24 +47,33 @@ def concise(e: Expr) -> Expr:
     best = normal.of([e])[0]
     if len(topological([best])) > NODES:
         return best
-    orders = Orders(symmetric=normal.symmetry.holds, settings=settings_of(free_letters([e])))
+    orders = Orders(symmetric=normal.symmetry.holds, settings=settings_of(_letters(e)))
     price = length(best, orders)
     tried = {best}
-    shorter = True
-    while shorter:
-        shorter = False
+    while True:
+        leaner: tuple[Expr, Length] | None = None  # as short, with less work
         for other in _forms(best):
             candidate = normal.of([other])[0]
             if candidate in tried:
                 continue
             if len(tried) > TRIALS:
-                break
+                return best
             tried.add(candidate)
             found = length(candidate, orders)
-            if _better(found, price):
-                best, price, shorter = candidate, found, True
+            if not _better(found, price):
+                continue
+            if found[0] < price[0]:
+                best, price = candidate, found
                 break
-    return best
+            leaner = leaner or (candidate, found)
+        else:
+            if leaner is None:
+                return best
+            best, price = leaner
+
+
+def _letters(e: Expr) -> list[str]:
+    return list(dict.fromkeys(x for leaf in leaves([e]) for x in letters_of(leaf.shape)))
 
 
 def _better(new: Length, old: Length) -> bool:
@@ -83,16 +95,17 @@ def _forms(root: Expr) -> Iterator[Expr]:
 
 def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     """The text of an expression in the best of a few orders of its products."""
-    plain = Orders(symmetric=Normal().symmetry.holds, settings=settings_of(free_letters([e])))
-    root, state = reading(e, values, replace(plain, names=set()))
+    plain = Orders(symmetric=Normal().symmetry.holds, settings=settings_of(_letters(e)))
+    root, state = reading(e, values, replace(plain, names={}))
     if len(topological([e])) > NODES:
         return root
     best, price = root, _measured(e, root, state)
-    for late in (False, True):
-        for known in (set[Any](), set(state.orders.names)):
-            other, tried = reading(e, values, replace(plain, names=known, late=late))
+    names = list(state.orders.names)
+    for known in [[], names, *([name] for name in names[:ALONE])]:
+        for late in (False, True):
+            other, tried = reading(e, values, replace(plain, names=dict.fromkeys(known), late=late))
             found = _measured(e, other, tried)
-            if _better(found, price):
+            if found[0] < price[0] or (not known and _better(found, price)):
                 best, price = other, found
     return best
 
@@ -109,7 +122,7 @@ def length(e: Expr, orders: Orders | None = None) -> Length:
         leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(leaves([e]))
     }
     try:
-        root, state = reading(e, values, replace(orders or Orders(), names=set()))
+        root, state = reading(e, values, replace(orders or Orders(), names={}))
     except SymgradError:
         return 10**9, (), ()
     return _measured(e, root, state)

@@ -7,7 +7,7 @@ whether the sizes are equal, tall or wide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -62,7 +62,7 @@ def exponent(number: str) -> Template:
 class Orders:
     """What one text has met so far: products to use again, and the work they took."""
 
-    names: set[Any] = field(default_factory=set[Any])
+    names: dict[Any, None] = field(default_factory=dict[Any, None])
     symmetric: Callable[[Expr], bool] = lambda _: False
     late: bool = False  # of orders that cost the same, the last one found
     settings: Sequence[Mapping[str, int]] = ({},)
@@ -71,7 +71,7 @@ class Orders:
 
     def met(self, factor: Factor) -> None:
         """Remember a product that will be written."""
-        self.names.update(factor.made)
+        self.names.update(dict.fromkeys(factor.made))
         self.work = added(self.work, factor.cost[1])
         self.widest = largest(self.widest, factor.cost[2])
 
@@ -168,7 +168,7 @@ def _whole(
     factors: list[Factor], out: set[int], extents: Mapping[int, Counts], orders: Orders
 ) -> Factor:
     """All factors met; what no other factor carries is summed."""
-    first = Search(frozenset(out), extents, set(), orders.late, len(orders.settings))
+    first = Search(frozenset(out), extents, (), orders.late, len(orders.settings))
     fresh = first.whole(factors)
     used = {part for name in orders.names for part in name[:2]}
     if not any(f.name in used for f in factors):
@@ -184,7 +184,7 @@ class Search:
 
     out: frozenset[int]
     extents: Mapping[int, Counts]
-    names: set[Any]
+    names: Collection[Any]
     late: bool
     settings: int
     known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
@@ -224,7 +224,7 @@ class Search:
             return factors[0]
         if factors in self.known:
             return self.known[factors]
-        found: tuple[tuple[int, int, int, int], Factor] | None = None
+        found: tuple[tuple[int, ...], Factor] | None = None
         choices: list[tuple[Factor, ...]] = []
         for j in range(len(factors)):
             if factors[j].under and any(x not in self.out for x in factors[j].labels):
@@ -238,7 +238,8 @@ class Search:
             gone = [x for x in whole.labels if x not in self.out]
             last = 2 * self.volume(whole.labels)[0] if gone else 0
             turns += not gone and whole.labels != tuple(sorted(whole.labels))
-            price = (ops + bool(gone), (work or (0,))[0] + last, (widest or (0,))[0], turns)
+            price = (ops + bool(gone), (work or (0,))[0] + last, max(work, default=0),
+                     (widest or (0,))[0], turns)  # fmt: skip
             if found is None or price < found[0] or (self.late and price == found[0]):
                 found = price, whole
         assert found is not None

@@ -128,6 +128,8 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         else:
             times = 1
         value = _flag(state, base) if p == 1 else raised(state, base, abs(p))
+        if abs(p) != 1:
+            state.orders.work = added(state.orders.work, state.orders.entries(base.shape))
         if any(x >= 0 for x in labels):
             value, kept = plain(value, a.shape, labels)
             equal = p == 1 and state.orders.symmetric(base)

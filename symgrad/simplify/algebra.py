@@ -255,9 +255,15 @@ def _inverse_meets(net: Network) -> bool:
                 bound = ls[mine]
                 uses = sum(f[2].count(bound) for f in net.factors)
                 if bound == row[theirs] and bound >= net.rank and uses == 2:
-                    net.factors[k] = (_eye(e), Fraction(1), (ls[1 - mine], row[1 - theirs]))
+                    low, high = sorted((ls[1 - mine], row[1 - theirs]))
+                    net.factors[k] = (_eye(e), Fraction(1), (low, high))
                     del net.factors[j]
                     del net.sizes[bound]
+                    if high >= net.rank and high != low:
+                        del net.factors[k - (j < k)]
+                        net.factors = [(a, r, tuple(low if x == high else x for x in at))
+                                       for a, r, at in net.factors]  # fmt: skip
+                        del net.sizes[high]
                     return True
     return False
 
