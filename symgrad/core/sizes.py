@@ -1,12 +1,14 @@
 """Sizes and coefficients: a rational number times a monomial in size letters.
 
 A size is a plain ``int`` or a :class:`Monomial` such as ``n`` or ``n k``; a coefficient is a
-Monomial too (``2/n``, ``1/√d``).  Plain integers never leave Python's own arithmetic.
+Monomial too (``2/n``, ``1/√d``).  Plain integers never leave Python's own arithmetic.  A size that
+is a sum is a letter with a formula for its name: ``n-k+1`` (:func:`size_total`, :func:`parse_size`).
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from fractions import Fraction
 from typing import TypeAlias
@@ -110,8 +112,12 @@ class Monomial:
 
     @property
     def letters(self) -> tuple[str, ...]:
-        """The size letters in it, sorted."""
-        return tuple(name for name, _ in self.powers)
+        """The size letters in it, sorted; those of a sum in its place."""
+        if not any(name in _SUMS for name, _ in self.powers):
+            return tuple(name for name, _ in self.powers)
+        found = [x for name, _ in self.powers for t in _SUMS.get(name, (letter(name),))
+                 for x in t.letters]  # fmt: skip
+        return tuple(sorted({*found}))
 
     def value(self, sizes: Mapping[str, int]) -> float | int:
         """The number for given sizes; an ``int`` when it is whole.
@@ -122,11 +128,13 @@ class Monomial:
         total: float | Fraction = self.number
         exact = isinstance(total, Fraction)
         for name, power in self.powers:
+            terms = _SUMS.get(name)
+            size = sizes[name] if terms is None else sum(t.value(sizes) for t in terms)
             if power.denominator == 1 and exact:
-                total = total * Fraction(sizes[name]) ** power.numerator
+                total = total * Fraction(size) ** power.numerator
             else:
                 exact = False
-                total = float(total) * float(sizes[name]) ** float(power)
+                total = float(total) * float(size) ** float(power)
         if isinstance(total, Fraction):
             return total.numerator if total.denominator == 1 else float(total)
         return total
@@ -156,6 +164,8 @@ def _is_number(value: object) -> bool:
 
 
 def _letter_text(name: str, power: Fraction) -> str:
+    if name in _SUMS and power != 1:
+        name = f"({name})"
     if power == 1:
         return name
     return f"√{name}" if power == Fraction(1, 2) else f"{name}^{power}"
@@ -244,7 +254,7 @@ def letter_name(size: Size) -> str:
     if isinstance(size, int) or len(size.powers) != 1 or size.number != 1:
         return ""
     name, power = size.powers[0]
-    return name if power == 1 else ""
+    return name if power == 1 and name not in _SUMS else ""
 
 
 ONE = _NUMBERS[1]
@@ -291,6 +301,84 @@ def size_sum(*sizes: Size) -> Size | None:
 def size_difference(a: Size, b: Size) -> Size | None:
     """``a − b``, None where it is no monomial."""
     return size_sum(a, -b)
+
+
+_SUMS: dict[str, tuple[Monomial, ...]] = {}
+"""Letters that stand for a sum of monomials, by name."""
+
+
+def terms_of_letter(name: str) -> tuple[Monomial, ...]:
+    """The terms that a letter stands for; none for a letter of its own.
+
+    >>> _ = parse_size("n+k")
+    >>> terms_of_letter("k+n"), terms_of_letter("n")
+    ((k, n), ())
+    """
+    return _SUMS.get(name, ())
+
+
+def size_total(*sizes: Size) -> Size:
+    """The sum of sizes, whatever they are; a sum of several monomials is a letter of its own.
+
+    >>> n, k = letter("n"), letter("k")
+    >>> size_total(n, -k, 1), size_total(size_total(n, -k, 1), k, -1)
+    (n-k+1, n)
+    """
+    total: dict[Powers, Number] = {}
+    for size in sizes:
+        for t in _opened(monomial(size)):
+            total[t.powers] = plus(total.get(t.powers, Fraction(0)), t.number)
+    terms = [Monomial(c, powers) for powers, c in total.items() if c]
+    if len(terms) < 2:
+        return normal_size(terms[0]) if terms else 0
+    # letters before numbers, added before taken away
+    terms.sort(key=lambda t: (not t.powers, t.number < 0, t.powers))
+    text = str(terms[0]) + "".join(f"-{-t}" if t.number < 0 else f"+{t}" for t in terms[1:])
+    text = text.replace(" ", "*")
+    _SUMS.setdefault(text, tuple(terms))
+    return letter(text)
+
+
+def _opened(size: Monomial) -> list[Monomial]:
+    """A size as terms without sums in them."""
+    found = [Monomial(size.number)]
+    for name, power in size.powers:
+        terms = _SUMS.get(name)
+        if terms is None or power.denominator != 1 or power < 0:
+            found = [t * letter(name) ** power for t in found]
+            continue
+        for _ in range(power.numerator):
+            found = [t * s for t in found for s in terms]
+    return found
+
+
+_SIZE = re.compile(r"\s*([+-]?)\s*((?:\w+)(?:\s*[*]?\s*\w+)*)")
+
+
+def parse_size(text: str) -> Size:
+    """``n``, ``64``, ``2*n``, ``n-k+1`` as a size.
+
+    Raises ValueError for anything else.
+
+    >>> parse_size("n - k + 1"), parse_size("2*n"), parse_size("3")
+    (n-k+1, 2 n, 3)
+    """
+    terms: list[Size] = []
+    at = 0
+    while at < len(text.rstrip()):
+        match = _SIZE.match(text, at)
+        if match is None or (at and not match[1]):
+            raise ValueError(f"{text!r} is not a size")
+        term: Monomial = monomial(-1 if match[1] == "-" else 1)
+        for word in re.split(r"[\s*]+", match[2]):
+            if not (word.isdigit() or word.isidentifier()):
+                raise ValueError(f"{text!r} is not a size")
+            term = term * (monomial(int(word)) if word.isdigit() else letter(word))
+        terms.append(term)
+        at = match.end()
+    if not terms:
+        raise ValueError(f"{text!r} is not a size")
+    return size_total(*terms)
 
 
 def shape_text(shape: Shape) -> str:

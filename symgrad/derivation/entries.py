@@ -15,7 +15,7 @@ from symgrad.core.build import is_zero
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text
+from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text, size_total
 from symgrad.derivation.notation import Form, Slot, Step, call, product, scaled
 from symgrad.ops.convolution import Window, spread, window
 
@@ -273,9 +273,10 @@ def _unflipped(w: Expr, rank: int) -> Expr | None:
         if w.op.name == "flip" and w.params[0] in axes:
             axes.discard(w.params[0])
             w = w.args[0]
-        elif w.op.name == "contraction" and len(w.args) == 1 and not w.sums and moved is None:
+        elif (w.op.name == "contraction" and len(w.args) == 1 and not w.sums and moved is None
+              and len(w.args[0].shape) == w.ndim):  # fmt: skip
             order = w.params[0][0]
-            if len(w.args[0].shape) != w.ndim or order[2:] != tuple(range(2, w.ndim)):
+            if order[2:] != tuple(range(2, w.ndim)):
                 return None
             moved, w = w, w.args[0]
         else:
@@ -283,6 +284,13 @@ def _unflipped(w: Expr, rank: int) -> Expr | None:
     if axes:
         return None
     return w if moved is None else moved.func(w)
+
+
+def _letters(walk: Walk, sizes: Sequence[Size], at: At) -> tuple[list[Slot], list[Form]]:
+    """Letters for sizes, and an index for each: 0 where the size is 1."""
+    found = walk.bound([s for s in sizes if s != 1], at)
+    rest = iter(slots(found))
+    return found, [whole(0) if s == 1 else next(rest) for s in sizes]
 
 
 def _convolution(walk: Walk, e: Expr, at: At) -> Step:
@@ -294,8 +302,7 @@ def _convolution(walk: Walk, e: Expr, at: At) -> Step:
     turned = _unflipped(w, rank)
     if turned is not None and set(how.strides) == {1}:
         return (yield _adjoint(walk, e, turned, at))
-    found = walk.bound([x.shape[1], *w.shape[2:]], at)
-    channel, *taps = slots(found)
+    found, (channel, *taps) = _letters(walk, [x.shape[1], *w.shape[2:]], at)
     entry, marks, more = yield _window_entries(walk, e, x, how, taps, at, (at[0], channel))
     filters = yield walk.entry(w, (at[1], channel, *taps))
     return total([*found, *more], [filters, entry, *marks])
@@ -306,17 +313,15 @@ def _adjoint(walk: Walk, e: Expr, w: Expr, at: At) -> Step:
     how, _ = e.params
     g = e.args[0]
     rank = how.rank
-    found = walk.bound([g.shape[1], *g.shape[2:], *w.shape[2:]], at)
-    channel, *rest = slots(found)
+    found, (channel, *rest) = _letters(walk, [g.shape[1], *g.shape[2:], *w.shape[2:]], at)
     places, taps = rest[:rank], rest[rank:]
     marks: list[Form] = []
     for k in range(rank):
         length = w.shape[k - rank]
         reach = spread(length, how.dilation[k])
-        before = reach - 1 - how.padding[k][0] if isinstance(reach, int) else None  # type: ignore[operator]
-        constant = -before if before is not None else 0
-        if before is None:
+        if reach is None:
             return (yield generic(walk, e, at))
+        constant = size_total(how.padding[k][0], 1, -reach)
         source = affine([(how.base[k], places[k]), (how.dilation[k], taps[k])], constant)
         marks.append(indicator(at[k - rank], "=", source))
     entry = yield walk.entry(g, (at[0], channel, *places))

@@ -112,8 +112,9 @@ class Recogniser:
             if e.op.name == "solve":
                 return product([Form("inverse", (parts[0],)), parts[1]])
             if e.op.name == "triangular_solve":
-                word = "tril" if e.params[0] else "triu"
-                read = parts[0] if triangular(e.args[0], e.params[0]) else call(word, parts[0])
+                lower = bool(e.params[0])
+                word = "tril" if lower else "triu"
+                read = parts[0] if triangular(e.args[0], lower) else call(word, parts[0])
                 return product([Form("inverse", (read,)), parts[1]])
             return called(e, parts)
         if e.op.name == "onehot" and len(e.shape) == 2:

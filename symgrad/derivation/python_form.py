@@ -22,6 +22,7 @@ from symgrad.core.traverse import leaves
 from symgrad.derivation.concise import shortest
 
 special = lazy("scipy.special")
+scipy_signal = lazy("scipy.signal")
 
 _NUMPY = (
     "log1p", "expm1", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "arcsinh",
@@ -55,6 +56,8 @@ def namespace() -> dict[str, Any]:
         **{word: getattr(special, word) for word in (
             "erf", "erfc", "erfinv", "log_ndtr", "i0", "i0e", "i1", "i1e")},
         "lgamma": special.gammaln,
+        "correlate": lambda x, w: scipy_signal.correlate(x, w, "valid", "direct"),
+        "convolve": lambda x, w: scipy_signal.convolve(x, w, "full", "direct"),
         "np": np, "special": special,
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 from symgrad_codegen.program import (
     POWER,
     PRODUCT,
+    SUM,
     Apply,
     Letter,
     Literal,
@@ -21,11 +22,16 @@ from symgrad_codegen.program import (
 )
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Monomial, Shape, Size, number_text
+from symgrad.core.sizes import Monomial, Shape, Size, number_text, terms_of_letter
 
 TIMES = infix("*", PRODUCT)
 OVER = infix("/", PRODUCT)
+PLUS, MINUS = infix("+", SUM), infix("-", SUM)
 RAISED = infix("**", POWER)
+
+
+FRONT = postfix("[None, None]")
+"""The axes of batch and channel, which a single image has not."""
 
 
 def product_of(factors: Sequence[Operand]) -> Operand:
@@ -46,10 +52,15 @@ def number_literal(number: Fraction | float) -> Literal:
 
 
 def letter_power(name: str, power: Fraction) -> Operand:
-    """``n``, ``n ** 2``, ``n ** 0.5``."""
-    if power == 1:
-        return Letter(name)
-    return Apply(RAISED, (Letter(name), number_literal(power)))
+    """``n``, ``n ** 2``, ``n ** 0.5``; ``n - k + 1`` for the letter of a sum."""
+    base: Operand = Letter(name)
+    terms = terms_of_letter(name)
+    if terms:
+        base = coefficient_operand(terms[0])
+        for t in terms[1:]:
+            size = coefficient_operand(-t if t.number < 0 else t)
+            base = Apply(MINUS if t.number < 0 else PLUS, (base, size))
+    return base if power == 1 else Apply(RAISED, (base, number_literal(power)))
 
 
 def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
@@ -164,6 +175,9 @@ def permuted(value: Operand, order: Sequence[int]) -> Operand:
 
 def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand, list[int]]:
     """The array without its size-1 axes and with repeated labels read as a diagonal."""
+    single = isinstance(value, Apply) and value.template == FRONT
+    if single and [x < 0 for x in labels] == [k < 2 for k in range(len(labels))]:
+        return value.operands[0], list(labels[2:])
     if any(x < 0 for x in labels):
         index = ", ".join("0" if x < 0 else ":" for x in labels)
         value = Apply(postfix(f"[{index}]"), (value,))

@@ -40,6 +40,7 @@ from symgrad.lower.align import (
     typed,
     with_shape,
 )
+from symgrad.lower.convolved import written_convolution
 from symgrad.lower.loops import lower_scan
 from symgrad.lower.network import Orders
 from symgrad.lower.products import lower_contraction
@@ -172,6 +173,7 @@ WRITTEN = {
     "sum_of_terms": written_sum,
     "power": written_power,
     "reshape": written_reshape,
+    "convolution": written_convolution,
 }
 """Nodes that a formula to read writes in its own way."""
 

@@ -284,7 +284,7 @@ def _made(state: Lowering, e: Expr) -> Operand:
 def written_sum(state: Lowering, node: Expr) -> Operand:
     """The operand of a sum of terms."""
     rank = len(node.shape)
-    terms = terms_of(node)
+    terms = sorted(terms_of(node), key=lambda t: not t[1].args and not t[0].powers)
     if not terms:
         return with_shape(scaled(Monomial(Fraction(0)), None), node)
     alone = len(terms) == 1 and terms[0][2] == tuple(range(rank))

@@ -25,6 +25,7 @@ from symgrad.core.sizes import (
     size_difference,
     size_product,
     size_sum,
+    size_total,
 )
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.ops.axis import along
@@ -98,13 +99,12 @@ def extent(size: Size, length: Size, at: int, how: Window, what: str) -> Size:
                     "be greater than actual input size"
                 )
             return left // stride + 1
-        # n + p − (k − 1) is a monomial where the padding makes up for the window
-        if stride == 1 and isinstance(wide, int) and size_sum(before, after, 1 - wide) == 0:
-            return long
+        if stride == 1:
+            return size_total(long, before, after, 1, -wide)
     raise ShapeError(
         f"{what}: a window of {length} along an axis of size {size} (stride {stride}, padding "
-        f"{before} and {after}) has a number of places that is no product of letters. Give the "
-        "axis a number as its size, or use stride 1 with padding that keeps the size."
+        f"{before} and {after}) has a number of places that letters do not say. Give the "
+        "axis a number as its size, or use stride 1."
     )
 
 
@@ -219,14 +219,12 @@ def _template(node: Expr) -> Template:
 
 def _after(total: Size | None, other: Size | None, *more: Size) -> Size:
     """``total − other + more``: padding that makes the size of a result come out."""
-    apart = None if total is None or other is None else size_difference(total, other)
-    found = None if apart is None else size_sum(apart, *more)
-    if found is None:
+    if total is None or other is None:
         raise ShapeError(
-            "the derivative of a convolution needs a padding that is no product of letters; give "
-            "its axes numbers as their sizes"
+            "the derivative of a convolution needs a padding that letters do not say; give its "
+            "axes numbers as their sizes"
         )
-    return found
+    return size_total(total, -other, *more)
 
 
 def _of_input(node: Expr, g: Expr, extra: Shape) -> Expr:

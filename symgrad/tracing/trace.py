@@ -22,7 +22,7 @@ from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.equal import united
 from symgrad.core.expr import Expr, name_of
-from symgrad.core.sizes import Shape, letter, letters_of, shape_text
+from symgrad.core.sizes import Shape, letter, letters_of, parse_size, shape_text
 from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.formula import Formula, formula
@@ -51,22 +51,20 @@ class Spec:
 
 
 def parse_sizes(text: str) -> Shape:
-    """``"n,d"`` → (n, d); letters or whole numbers; an empty text is a scalar.
+    """``"n,d"`` → (n, d); letters, whole numbers, or sums ``n-k+1``; an empty text is a scalar.
 
     >>> parse_sizes("n, 3")
     (n, 3)
     """
     sizes = []
     for word in filter(None, (w.strip() for w in text.split(","))):
-        if word.isdigit():
-            sizes.append(int(word))
-        elif word.isidentifier():
-            sizes.append(letter(word))
-        else:
+        try:
+            sizes.append(parse_size(word))
+        except ValueError:
             raise ShapeError(
                 f"sizes {text!r}: {word!r} is neither a whole number nor a letter; "
                 'write them like "n,d" or "64,d"'
-            )
+            ) from None
     return tuple(sizes)
 
 
