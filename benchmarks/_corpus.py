@@ -46,6 +46,13 @@ def convolve(x: Any, w: Any) -> Any:
     return CONV[x.ndim](x[None, None], flipped[None, None], padding=padding)[0, 0]
 
 
+def larger(a: Any, b: Any) -> Any:
+    """The larger of two tensors, or of a tensor and a number."""
+    if not isinstance(a, sg.Tensor):
+        a, b = b, a
+    return sg.maximum(a, b) if isinstance(b, sg.Tensor) else sg.clamp(a, min=b)
+
+
 SAME = [
     "trace",
     "exp",
@@ -57,7 +64,6 @@ SAME = [
     "outer",
     "kron",
     "where",
-    "sqrt",
     "abs",
     "sign",
     "sin",
@@ -70,7 +76,7 @@ FUNCTIONS: dict[str, Any] = {
     "norm": sg.norm, "softmax": lambda a: sg.softmax(a, -1),
     "inv": sg.linalg.inv, "det": sg.linalg.det, "solve": sg.linalg.solve,
     "cholesky": sg.linalg.cholesky, "logdet": lambda a: sg.linalg.slogdet(a)[1],
-    "maximum": lambda a, b: sg.clamp(a, min=b) if isinstance(b, (int, float)) else sg.maximum(a, b),
+    "maximum": larger, "sqrt": lambda a: sg.sqrt(a) if isinstance(a, sg.Tensor) else a**0.5,
     "vec": lambda a: a.reshape(-1), "correlate": correlate, "convolve": convolve,
     "eye": lambda n: sg.eye(n, dtype=sg.float64),
     "ones": lambda *s: sg.ones(*s, dtype=sg.float64),
