@@ -228,8 +228,13 @@ ROWS: dict[str, Row] = {
     **{
         name: unary(name)
         for name in ("exp", "expm1", "sigmoid", "softplus", "sin", "cos", "atan", "sinh", "cosh",
-                     "tanh", "asinh", "erf", "erfc", "relu", "log_ndtr", "i0", "i0e", "i1", "i1e")
+                     "tanh", "asinh", "erf", "erfc", "relu", "log_ndtr", "i0", "i0e", "i1", "i1e",
+                     "log_cosh")
     },
+    **{name: unary(name, "positive") for name in ("log1mexp", "length", "inverse_length")},
+    "logaddexp": Row(lambda a, b: elementwise("logaddexp", a, b), ((("n", "m"), "real"),) * 2),
+    "hypot": Row(lambda a, b: elementwise("hypot", a, b), ((("n", "m"), "nonzero"),) * 2),
+    "xlogy": Row(lambda a, b: elementwise("xlogy", a, b), ((("n", "m"), "positive"),) * 2),
     **{name: unary(name, "positive") for name in ("log", "log1p", "lgamma")},
     **{name: unary(name, "unit") for name in ("tan", "asin", "acos", "atanh", "erfinv")},
     "acosh": unary("acosh", "above one"),

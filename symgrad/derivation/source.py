@@ -11,6 +11,7 @@ from symgrad.derivation.derive import Derivation
 from symgrad.derivation.notation import Printer
 from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
+from symgrad.simplify import stabilised
 
 
 def program_of(
@@ -30,10 +31,10 @@ def program_of(
     for line in derivation.lines:
         text = f"{printer.text(line.left)} = {printer.text(line.right)}"
         notes[line.definition.symbol] = text
+    defined = [d for d in lines.definitions if d.kind != GIVEN]
+    computed = stabilised([d.expr for d in defined])
     rows = [
-        Line(d.symbol, d.expr, notes.get(d.symbol, ""))
-        for d in lines.definitions
-        if d.kind != GIVEN
+        Line(d.symbol, e, notes.get(d.symbol, "")) for d, e in zip(defined, computed, strict=True)
     ]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 

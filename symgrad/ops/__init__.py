@@ -17,6 +17,7 @@ from symgrad.ops import (
     random,
     scan,
     sequence,
+    stable,
     structure,
     window,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "random",
     "scan",
     "sequence",
+    "stable",
     "structure",
     "window",
 ]

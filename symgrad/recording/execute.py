@@ -30,7 +30,7 @@ from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, picker, places, unpacked, whole_of
 from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
-from symgrad.simplify import simplify
+from symgrad.simplify import stabilised
 
 COLD_NODES = 200
 """A graph with derivatives up to this size met for the first time is evaluated with NumPy."""
@@ -408,7 +408,7 @@ def _plan(
         for n, k in enumerate(ends)
     ]  # fmt: skip
     table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
-    expansion = Expansion(nodes, table)
+    expansion = Expansion(nodes, table, stabilised)
     number = {id(nodes[k]): n for n, k in enumerate(ends)}
     renewed: dict[int, int] = {}
     exprs: list[Expr] = []
@@ -424,7 +424,7 @@ def _plan(
         exprs += found if isinstance(found, list) else [found]
         returned = len(exprs) if at < len(roots) else returned
     title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
-    made = Plan(inputs, simplify(expansion.final(exprs)), renewed, title, returned)
+    made = Plan(inputs, stabilised(expansion.final(exprs)), renewed, title, returned)
     made.ranges = _ranges(nodes, expansion)
     return made
 

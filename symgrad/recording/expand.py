@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from symgrad.autodiff import pull_back
@@ -16,9 +16,18 @@ from symgrad.simplify import simplify
 
 
 class Expansion:
-    """Expressions of the nodes of a walk, over given symbols for its ends."""
+    """Expressions of the nodes of a walk, over given symbols for its ends.
 
-    def __init__(self, order: Sequence[Any], ends: Mapping[int, Expr]) -> None:
+    ``rewritten`` is applied to what is differentiated.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[Any],
+        ends: Mapping[int, Expr],
+        rewritten: Callable[[Sequence[Expr]], list[Expr]] = simplify,
+    ) -> None:
+        self._rewritten = rewritten
         self.exprs: dict[int, Any] = dict(ends)
         self.barriers: dict[Expr, Expr] = {}
         self._equal = equalities_of(order)
@@ -84,7 +93,7 @@ class Expansion:
         total: dict[Expr, list[Expr]] = {}
 
         def sweep(output: Expr, adjoint: Expr) -> None:
-            (output,) = simplify([output])
+            (output,) = self._rewritten([output])
             below = set(leaves([output]))
             here = [e for e in every if e in below]
             for e, part in zip(here, pull_back({output: adjoint}, here), strict=True):

@@ -6,9 +6,33 @@ from symgrad.core.expr import Expr
 from symgrad.simplify.engine import Procedure, Rule, Step, rewrite
 from symgrad.simplify.rules import ALL_RULES, GROUPS, MACHINE
 
-__all__ = ["ALL_RULES", "GROUPS", "MACHINE", "Procedure", "Rule", "Step", "rewrite", "simplify"]
+__all__ = [
+    "ALL_RULES",
+    "GROUPS",
+    "MACHINE",
+    "Procedure",
+    "Rule",
+    "Step",
+    "rewrite",
+    "simplify",
+    "stabilised",
+]
+
+PASSES = 4
+"""How often what the rules made is looked at again."""
+_MACHINE = frozenset(rule.name for rule in MACHINE)
 
 
 def simplify(roots: Sequence[Expr]) -> list[Expr]:
     """``roots`` after the stabilising rules, jointly."""
     return rewrite(roots, GROUPS)[0]
+
+
+def stabilised(roots: Sequence[Expr]) -> list[Expr]:
+    """``roots`` as they are computed, jointly: without cancellation, overflow and 0 · ∞."""
+    found, steps = rewrite(roots, (*GROUPS, MACHINE))
+    for _ in range(PASSES):
+        if not any(s.rule in _MACHINE for s in steps):
+            break
+        found, steps = rewrite(found, (*GROUPS, MACHINE))
+    return found

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from symgrad.core import dtypes
 from symgrad.core.expr import Expr, apply, symbol
-from symgrad.core.op import Op
+from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
 from symgrad.core.traverse import topological
 from symgrad.errors import SymgradError
@@ -58,17 +58,33 @@ class Rule:
 
 @dataclass(frozen=True, eq=False)
 class Procedure:
-    """A rule that must compute: ``step(node)`` gives the new node or None."""
+    """A rule that must compute: ``step(node)`` gives the new node or None.
+
+    ``heads`` are the operations of the nodes that it is tried on (none: all); ``needs`` those of
+    which one stands among the arguments or theirs.
+    """
 
     name: str
     step: Callable[[Expr], Expr | None]
     example: Callable[[], tuple[Expr, Expr]]
     edges: tuple[float, ...] = ()
     states: str = ""
+    domain: str = "real"
+    heads: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
 
     def apply(self, node: Expr) -> Expr | None:
         """The rewritten node, or None."""
+        if self.needs and not _near(node).intersection(self.needs):
+            return None
         return self.step(node)
+
+
+@lru_cache(maxsize=1)
+def _near(node: Expr) -> frozenset[str]:
+    """The operations of the arguments of a node and of theirs."""
+    return frozenset(e.op.name for a in node.args for e in (a, *a.args, *(
+        x for b in a.args if b.op.family == "sum" for x in b.args)))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +140,15 @@ def rewrite(
     for group in groups:
         by_op = _by_head(group)
         table: dict[Expr, Expr] = {}
-        for node in topological(current):
-            args = tuple(table[a] for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            new = node if same else node.func(*args)
-            if new.op is SCAN:
-                new = _within(new, group, steps)
-            fired = not complex_parts(new)
-            while fired:
-                fired = False
+
+        def fired(
+            new: Expr,
+            by_op: dict[Op | None, list[Rule | Procedure]] = by_op,
+            table: dict[Expr, Expr] = table,
+        ) -> Expr:
+            trying = not complex_parts(new)
+            while trying:
+                trying = False
                 for rule in (*by_op.get(new.op, ()), *by_op.get(None, ())):
                     found = rule.apply(new)
                     if found is not None and found is not new:
@@ -140,9 +156,20 @@ def rewrite(
                         if moved is not None:
                             moved(new, found, table)
                         new = found
-                        fired = not complex_parts(new)
+                        trying = not complex_parts(new)
                         break
-            table[node] = new
+            return new
+
+        for node in topological(current):
+            args = tuple(table[a] for a in node.args)
+            same = all(a is b for a, b in zip(args, node.args, strict=True))
+            new = node if same else node.func(*args)
+            if new.op is SCAN:
+                new = _within(new, group, steps)
+            if not same and new.op.family == "sum" and len(new.args) == 1:
+                (inner,) = new.args  # a coefficient went to the front of something new
+                new = new if inner in args else new.func(fired(inner))
+            table[node] = new = fired(new)
             if new is not node and moved is not None:
                 moved(node, new, table)
         current = [table[r] for r in current]
@@ -167,6 +194,11 @@ def _by_head(
 ) -> dict[Op | None, list[Rule | Procedure]]:
     table: dict[Op | None, list[Rule | Procedure]] = {}
     for rule in group:
-        head = _head(rule) if isinstance(rule, Rule) else None
-        table.setdefault(head, []).append(rule)
+        heads: list[Op | None]
+        if isinstance(rule, Rule):
+            heads = [_head(rule)]
+        else:
+            heads = [OPS[name] for name in rule.heads] or [None]
+        for head in heads:
+            table.setdefault(head, []).append(rule)
     return table

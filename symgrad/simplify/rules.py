@@ -25,9 +25,13 @@ from symgrad.core.build import (
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels, symbol
 from symgrad.core.sizes import Monomial, letter
+from symgrad.core.traverse import leaves
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.index import ONEHOT, onehot
 from symgrad.simplify.engine import Procedure, Rule
+from symgrad.simplify.logarithms import LOGARITHMS
+from symgrad.simplify.products import PRODUCTS
+from symgrad.simplify.sums import SUMS
 
 
 def _f(name: str, x: Expr) -> Expr:
@@ -226,6 +230,8 @@ def binary_cross_entropy(node: Expr) -> Expr | None:
             whole = _flat_sum(first[1], second[1])
             if constant_value(whole) != 1 or not _is_opposite(first[2]):
                 continue
+            if set(leaves([first[1]])) & set(leaves([first[2]])):
+                continue  # σ(z) softplus(−z) + … would cancel
             z = second[2]
             merged = _f("softplus", z) - product(first[1], z)
             rest = [t for i, t in enumerate(terms) if i not in (j, k)]
@@ -265,13 +271,11 @@ BINARY: tuple[Rule | Procedure, ...] = (
     ),
 )
 
-MACHINE: tuple[Rule | Procedure, ...] = (
-    Rule("log1p", lambda x: _f("log", 1 + x), lambda x: _f("log1p", x), domain="positive"),
-    Rule("expm1", lambda x: _f("exp", x) - 1, lambda x: _f("expm1", x)),
-)
-
 GROUPS: tuple[tuple[Rule | Procedure, ...], ...] = (STABLE, BINARY)
 """The passes that formulas and programs share, in order."""
+
+MACHINE: tuple[Rule | Procedure, ...] = (*SUMS, *LOGARITHMS, *PRODUCTS)
+"""What programs compute with, before differentiation and after it."""
 
 ALL_RULES: tuple[Rule | Procedure, ...] = (*STABLE, *BINARY, *MACHINE)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ from symgrad.core.sizes import letter
 from symgrad.derivation.naming import display_names
 from symgrad.recording.expand import Expansion
 from symgrad.recording.record import Leaf, equalities_of, walk
+from symgrad.simplify import simplify
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.wording import user_frame
 
@@ -24,11 +25,16 @@ DECLARED_AS: WeakKeyDictionary[Expr, Expr] = WeakKeyDictionary()
 
 
 def expanded(
-    node: Any, letters: Mapping[str, int] | None = None
+    node: Any,
+    letters: Mapping[str, int] | None = None,
+    rewritten: Callable[[Sequence[Expr]], list[Expr]] = simplify,
 ) -> tuple[Expr, dict[Expr, str], set[Expr], dict[int, Any]]:
-    """A node's expression, the user's names in it, the symbols of tracked leaves, all by id."""
+    """A node's expression, the user's names in it, the symbols of tracked leaves, all by id.
+
+    ``rewritten`` is applied to what is differentiated within it.
+    """
     order = walk([node], _held)
-    expansion = Expansion(order, leaf_symbols(order, letters))
+    expansion = Expansion(order, leaf_symbols(order, letters), rewritten)
     chosen = {expansion.exprs[id(n)]: CHOSEN[n] for n in order if n in CHOSEN}
     tracked = {
         expansion.exprs[id(n)]

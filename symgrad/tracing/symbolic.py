@@ -30,7 +30,7 @@ from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
-from symgrad.simplify import GROUPS, rewrite, simplify
+from symgrad.simplify import GROUPS, rewrite, stabilised
 from symgrad.simplify.cheaper import cheaper
 from symgrad.structured.matrices import by_structure
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
@@ -184,8 +184,8 @@ class Compiled:
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> None:
         written = Written()
         with listening(written.note):
-            exprs = [t.expr() for t in outputs]
-        exprs = cheaper(by_structure(simplify(exprs)))
+            exprs = [expanded(t.node(), rewritten=stabilised)[0] for t in outputs]
+        exprs = cheaper(by_structure(stabilised(exprs)))
         found = leaves(exprs)
         found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found

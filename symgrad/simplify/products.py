@@ -1,0 +1,394 @@
+"""Products and powers: exponentials merged, quotients of functions as one, 0 · ∞ as its limit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from itertools import permutations
+
+from symgrad.core import dtypes
+from symgrad.core.build import (
+    CONTRACTION,
+    ONE,
+    SUM,
+    constant,
+    constant_value,
+    contract,
+    elementwise,
+    linear,
+    power,
+    product,
+    reduce_sum,
+    scale,
+    terms_of,
+    zeros,
+)
+from symgrad.core.expr import SYMBOL, Expr, Labels, symbol
+from symgrad.core.sizes import letter
+from symgrad.ops.axis import along
+from symgrad.simplify.engine import Procedure
+from symgrad.simplify.sums import gap_of
+
+Factor = tuple[Expr, Labels]
+MOST = 6
+"""Factors up to which a product within a product is opened."""
+LARGEST = 80
+"""Exponents up to which exp is a number in every dtype."""
+
+
+def _f(name: str, *args: Expr) -> Expr:
+    return elementwise(name, *args)
+
+
+def _sample(name: str) -> Expr:
+    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
+
+
+def open_factors(node: Expr) -> list[Factor]:
+    """The factors of a product, those of elementwise products within it among them."""
+    found: list[Factor] = []
+    for a, ls in zip(node.args, node.params[0], strict=True):
+        if a.op is CONTRACTION and a.args and not a.sums and len(a.args) <= MOST:
+            inner = zip(a.args, a.params[0], strict=True)
+            found += [(e, tuple(ls[x] if x >= 0 else -1 for x in row)) for e, row in inner]
+        else:
+            found.append((a, ls))
+    return found
+
+
+def _with(node: Expr, factors: list[Factor]) -> Expr:
+    """The product with other factors, summed over the same labels."""
+    sizes = dict(enumerate(node.shape))
+    return contract([a for a, _ in factors], [ls for _, ls in factors], range(node.ndim), sizes,
+                    node.dtype)  # fmt: skip
+
+
+Pair = Callable[[Expr, Expr], Expr | None]
+
+
+def _pairwise(pair: Pair) -> Callable[[Expr], Expr | None]:
+    """The rule for two factors at the same labels, in either order."""
+
+    def step(node: Expr) -> Expr | None:
+        factors = open_factors(node)
+        for j, (a, ls) in enumerate(factors):
+            for k, (b, other) in enumerate(factors):
+                if j == k or ls != other or a.shape != b.shape:
+                    continue
+                made = pair(a, b)
+                if made is not None:
+                    rest = [f for i, f in enumerate(factors) if i not in (j, k)]
+                    return _with(node, [*rest, (made, ls)])
+        return None
+
+    return step
+
+
+def _power_of(e: Expr) -> tuple[Expr, Fraction | float]:
+    return (e.args[0], e.params[2][0]) if e.op.name == "power" else (e, Fraction(1))
+
+
+def _exponentials(a: Expr, b: Expr) -> Expr | None:
+    """exp(x) exp(y) = exp(x + y)."""
+    return _f("exp", a.args[0] + b.args[0]) if a.op.name == b.op.name == "exp" else None
+
+
+def _quotient(a: Expr, b: Expr) -> Expr | None:
+    """f(x) / g(x) of two functions that is one."""
+    base, p = _power_of(b)
+    if p > -1 or base.op.family != "map" or a.op.family != "map" or not base.args:
+        return None
+    names, x, y = (a.op.name, base.op.name), a.args[0], base.args[0]
+    made = None
+    if names == ("sinh", "cosh") and x is y:
+        made = _f("tanh", x)
+    elif names == ("sigmoid", "sigmoid") and x is -y:
+        made = _f("exp", x)
+    elif names == ("exp", "cosh") and (x is y or x is -y):
+        made = 2 * _f("sigmoid", 2 * x)
+    return made if made is None or p == -1 else product(made, power(base, p + 1))
+
+
+def _logistic(a: Expr, b: Expr) -> Expr | None:
+    """exp(x) σ(k − x) = exp(k) σ(x − k) for a number k."""
+    if a.op.name != "exp" or b.op.name != "sigmoid":
+        return None
+    k = constant_value(gap_of(a.args[0], -b.args[0]))
+    if k is None or k.powers or abs(k.number) > LARGEST:
+        return None
+    return math.exp(k.number) * _f("sigmoid", -b.args[0])
+
+
+def _powers(a: Expr, b: Expr) -> Expr | None:
+    """xᵖ x^q = xᵖ⁺^q where one of them is a root or a reciprocal."""
+    (x, p), (y, q) = _power_of(a), _power_of(b)
+    if x is not y or (p == 1 and q == 1) or constant_value(x) is not None:
+        return None
+    return power(x, p + q) if p + q else constant(1, x.dtype, x.shape)
+
+
+def _lengths(a: Expr, b: Expr) -> Expr | None:
+    """√s √s = s."""
+    return a.args[0] if a is b and a.op.name == "length" else None
+
+
+def _logistic_slope(a: Expr, b: Expr) -> Expr | None:
+    """(eᵘ − 1) σ(−u) = tanh(u / 2)."""
+    if a.op.name == "expm1" and b.op.name == "sigmoid" and b.args[0] is -a.args[0]:
+        return _f("tanh", Fraction(1, 2) * a.args[0])
+    return None
+
+
+def _entropy(a: Expr, b: Expr) -> Expr | None:
+    """x log y, 0 where x is 0; x is y, or an input."""
+    if b.op.name == "log" and (b.args[0] is a or a.op is SYMBOL):
+        return _f("xlogy", a, b.args[0])
+    return None
+
+
+# ------------------------------------------------------------------ exponentials over their sum
+
+
+def over_their_sum(node: Expr) -> Expr | None:
+    """exp(a) / Σ c exp(u) = 1 / Σ c exp(u − a)."""
+    factors = open_factors(node)
+    for j, (a, ls) in enumerate(factors):
+        if a.op.name != "exp":
+            continue
+        for k, (b, other) in enumerate(factors):
+            base, p = _power_of(b)
+            if p != -1 or ls != other or base.op is not SUM or base.shape != a.shape:
+                continue
+            natural = tuple(range(base.ndim))
+            rows = [(c, _divided(e, a)) for c, e, _ in terms_of(base)]
+            parts = [(c, e, natural if e.ndim else ()) for c, e in rows
+                     if e is not None and c.number > 0]  # fmt: skip
+            if len(parts) != len(rows):
+                continue
+            made = linear(parts, base.shape, base.dtype)
+            rest = [f for i, f in enumerate(factors) if i not in (j, k)]
+            return _with(node, [*rest, (power(made, -1), ls)])
+    return None
+
+
+def _divided(e: Expr, a: Expr) -> Expr | None:
+    """e / exp(x) of a number or an exponential."""
+    if e.op.name == "exp" and e.shape == a.shape:
+        return constant(1, e.dtype) if e is a else _f("exp", e.args[0] - a.args[0])
+    return _f("exp", -a.args[0]) if constant_value(e) is not None else None
+
+
+def weighted_mean(node: Expr) -> Expr | None:
+    """Σ w exp(x) / Σ exp(x) by the softmax of x."""
+    factors = open_factors(node)
+    for j, (a, ls) in enumerate(factors):
+        if a.op is not CONTRACTION or not a.sums:
+            continue
+        for k, (b, other) in enumerate(factors):
+            base, p = _power_of(b)
+            if p != -1 or base.op is not CONTRACTION or len(base.args) != 1:
+                continue
+            e, labels = base.args[0], base.params[0][0]
+            if e.op.name != "exp" or labels != tuple(range(e.ndim)) or e.ndim != base.ndim + 1:
+                continue
+            at = next((i for i, x in enumerate(a.args) if x is e), None)
+            if at is None or tuple(ls[x] for x in a.params[0][at][:-1] if x < a.ndim) != other:
+                continue
+            if a.params[0][at][-1] < a.ndim:
+                continue
+            args = [*a.args[:at], along("softmax", e.args[0]), *a.args[at + 1 :]]
+            made = contract(args, a.params[0], range(a.ndim), dict(enumerate(a.shape)), a.dtype)
+            rest = [f for i, f in enumerate(factors) if i not in (j, k)]
+            return _with(node, [*rest, (made, ls)])
+    return None
+
+
+# ------------------------------------------------------------------ powers
+
+
+def power_of_scaled(node: Expr) -> Expr | None:
+    """(c f)ᵖ = cᵖ fᵖ for a positive number c; √f to a power as one power."""
+    base, p = node.args[0], node.params[2][0]
+    if base.op.name == "power" and base.params[2][0] == Fraction(1, 2):
+        return power(base.args[0], base.params[2][0] * p)
+    if base.op is CONTRACTION and not base.sums and p == -1 and all(map(_exponential, base.args)):
+        rows = [(power(a, p), ls) for a, ls in zip(base.args, base.params[0], strict=True)]
+        return _with(base, rows)
+    if base.op is not SUM or len(base.args) != 1 or base.args[0].ndim != base.ndim:
+        return None
+    c, e, ls = terms_of(base)[0]
+    if c.number <= 0 or ls != tuple(-1 if s == 1 else k for k, s in enumerate(base.shape)):
+        return None
+    return scale(c**p, power(e, p)) if isinstance(p, Fraction) else None
+
+
+def _exponential(e: Expr) -> bool:
+    return e.op.name == "exp" or (e.op is SUM and any(a.op.name == "exp" for a in e.args))
+
+
+def logistic_of_numbers(node: Expr) -> Expr | None:
+    """1 / (a + b exp(x)) = σ(log(a / b) − x) / a for positive numbers."""
+    base = node.args[0]
+    if node.params[2][0] != -1 or base.op is not SUM or len(base.args) != 2:
+        return None
+    for (c, one, _), (b, e, ls) in permutations(terms_of(base)):
+        size = constant_value(one)
+        if size is None or e.op.name != "exp" or e.shape != base.shape or ls != _natural(e):
+            continue
+        a = c * size
+        if a.powers or b.powers or a.number <= 0 or b.number <= 0:
+            continue
+        return scale(a**-1, _f("sigmoid", -e.args[0] + math.log(a.number / b.number)))
+    return None
+
+
+def _natural(e: Expr) -> Labels:
+    return tuple(-1 if s == 1 else k for k, s in enumerate(e.shape))
+
+
+# ------------------------------------------------------------------ roots of sums of squares
+
+
+def root_of_squares(node: Expr) -> Expr | None:
+    """√(a² + b²) without overflow; √Σ x² with the slope 0 at 0."""
+    if node.params[2][0] != Fraction(1, 2):
+        return None
+    inside = node.args[0]
+    terms = terms_of(inside) if inside.op is SUM and inside.args else [
+        (ONE, inside, tuple(range(inside.ndim)))]  # fmt: skip
+    squares = [t for t in terms if _squared(t[1])]
+    numbers = [c * size for c, e, _ in terms if (size := constant_value(e)) is not None]
+    if len(squares) + len(numbers) < len(terms) or not squares:
+        return None
+    if any(c.number < 0 for c, _, _ in squares) or any(c.number <= 0 for c in numbers):
+        return None
+    natural = _natural(inside)
+    plain = all(not e.sums and ls == natural for _, e, ls in squares)
+    parts = [scale(c ** Fraction(1, 2), _base(e)) for c, e, _ in squares] if plain else []
+    parts += [constant(c ** Fraction(1, 2), node.dtype, node.shape) for c in numbers]
+    if len(parts) == 2 and plain:
+        return _f("hypot", *parts)
+    return None if numbers or (len(terms) == 1 and plain) else _f("length", inside)
+
+
+def _squared(e: Expr) -> bool:
+    return (
+        e.op is CONTRACTION and len(e.args) in (2, 4) and len(set(e.args)) == 1
+        and len(set(e.params[0])) == 1
+    )  # fmt: skip
+
+
+def _base(e: Expr) -> Expr:
+    x = e.args[0]
+    return x if len(e.args) == 2 else x * x
+
+
+# ------------------------------------------------------------------ choices beside what is infinite
+
+SINGULAR = frozenset({"power", "exp", "log", "tan", "softmax", "inverse_length"})
+
+
+def chosen(node: Expr) -> Expr | None:
+    """1[c] f = where(c, f, 0) for an f that may be infinite where c is false."""
+    factors = open_factors(node)
+    for j, (a, ls) in enumerate(factors):
+        if a.op.name != "cast" or a.args[0].dtype is not dtypes.bool_:
+            continue
+        for k, (b, other) in enumerate(factors):
+            risky = b.op.name in SINGULAR and (b.op.name != "power" or b.params[2][0] < 0)
+            if not risky or not ({*ls} <= {*other} or {*other} <= {*ls}):
+                continue
+            wide = other if {*ls} <= {*other} else ls
+            sizes = {
+                x: e.shape[i] for e, row in (factors[j], factors[k]) for i, x in enumerate(row)
+            }
+            place = {x: i for i, x in enumerate(wide)}
+            shape = [sizes[x] for x in wide]
+            parts = [contract([e], [[place[x] for x in row]], range(len(wide)),
+                              dict(enumerate(shape)), e.dtype)
+                     for e, row in ((a.args[0], ls), (b, other))]  # fmt: skip
+            nothing = zeros(parts[1].shape, parts[1].dtype)
+            made = elementwise("where", *parts, nothing)
+            rest = [f for i, f in enumerate(factors) if i not in (j, k)]
+            return _with(node, [*rest, (made, wide)])
+    return None
+
+
+# ------------------------------------------------------------------ examples and the table
+
+
+def _example(*parts: Callable[[Expr, Expr], Expr]) -> Callable[[], tuple[Expr, Expr]]:
+    """The product of the first parts, and the last one, over x and y."""
+    x, y = _sample("x"), _sample("y")
+    *typed, made = (part(x, y) for part in parts)
+    return lambda: (product(*typed), made)
+
+
+def _mean_example() -> tuple[Expr, Expr]:
+    n, d = letter("n"), letter("d")
+    x, w = (symbol(s, (n, d), dtypes.float64, number=-1) for s in ("x", "w"))
+    e = _f("exp", x)
+    made = reduce_sum(product(w, along("softmax", x)), [1])
+    return product(reduce_sum(product(w, e), [1]), power(reduce_sum(e, [1]), -1)), made
+
+
+def _length_example() -> tuple[Expr, Expr]:
+    x = symbol("x", (letter("n"), letter("d")), dtypes.float64, number=-1)
+    s = reduce_sum(x * x, [1])
+    return power(s, Fraction(1, 2)), _f("length", s)
+
+
+def _chosen_example() -> tuple[Expr, Expr]:
+    x = _sample("x")
+    above = _f("gt", x, constant(0, x.dtype))
+    e = _f("exp", -x)
+    typed = product(elementwise("cast", above, statics=(x.dtype,)), e)
+    return typed, elementwise("where", above, e, zeros(x.shape, x.dtype))
+
+
+_PAIRS: tuple[tuple[str, Pair, Callable[[], tuple[Expr, Expr]]], ...] = (
+    ("quotient of functions", _quotient, _example(
+        lambda x, y: _f("sinh", x), lambda x, y: power(_f("cosh", x), -1),
+        lambda x, y: _f("tanh", x))),
+    ("exp(x) σ(−x) of several factors", _logistic, _example(
+        lambda x, y: _f("exp", x), lambda x, y: _f("sigmoid", -x), lambda x, y: _f("sigmoid", x))),
+    ("exponentials in a product", _exponentials, _example(
+        lambda x, y: _f("exp", x), lambda x, y: _f("exp", y), lambda x, y: _f("exp", x + y))),
+    ("powers of one base", _powers, _example(
+        lambda x, y: power(1 + x * x, -1), lambda x, y: power(1 + x * x, Fraction(1, 2)),
+        lambda x, y: power(1 + x * x, Fraction(-1, 2)))),
+    ("square of a length", _lengths, _example(
+        lambda x, y: _f("length", y * y), lambda x, y: _f("length", y * y), lambda x, y: y * y)),
+    ("expm1(u) σ(−u)", _logistic_slope, _example(
+        lambda x, y: _f("expm1", x), lambda x, y: _f("sigmoid", -x),
+        lambda x, y: _f("tanh", Fraction(1, 2) * x))),
+    ("x log x", _entropy, _example(
+        lambda x, y: _f("sigmoid", x), lambda x, y: _f("log", _f("sigmoid", x)),
+        lambda x, y: _f("xlogy", _f("sigmoid", x), _f("sigmoid", x)))),
+)  # fmt: skip
+
+PRODUCTS: tuple[Procedure, ...] = (
+    *(Procedure(name, _pairwise(pair), example, heads=(CONTRACTION.name,))
+      for name, pair, example in _PAIRS),
+    Procedure("exponential over a sum of exponentials", over_their_sum, _example(
+        lambda x, y: _f("exp", x), lambda x, y: power(_f("exp", x) + 2 * _f("exp", y), -1),
+        lambda x, y: power(1 + 2 * _f("exp", y - x), -1)), heads=(CONTRACTION.name,)),
+    Procedure("mean weighted by exponentials", weighted_mean, _mean_example,
+              heads=(CONTRACTION.name,)),
+    Procedure("power of a multiple", power_of_scaled, _example(
+        lambda x, y: power(2 * _f("exp", x), -1), lambda x, y: Fraction(1, 2) * power(
+            _f("exp", x), -1)), heads=("power",)),
+    Procedure("logistic function of numbers", logistic_of_numbers, _example(
+        lambda x, y: power(2 + 3 * _f("exp", x), -1),
+        lambda x, y: Fraction(1, 2) * _f("sigmoid", -x + math.log(Fraction(2, 3)))),
+        heads=("power",)),
+    Procedure("root of two squares", root_of_squares, _example(
+        lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: _f("hypot", x, y)),
+        heads=("power",)),
+    Procedure("root of a sum of squares", root_of_squares, _length_example, heads=("power",)),
+    Procedure("choice beside what may be infinite", chosen, _chosen_example,
+              heads=(CONTRACTION.name,)),
+)  # fmt: skip
+
+__all__ = ["PRODUCTS"]
