@@ -7,6 +7,7 @@ import pytest
 
 import symgrad as sg
 from symgrad import optim
+from symgrad.derivation.latex import latex_name
 from symgrad.derivation.python_form import namespace
 from symgrad.optim.row import complement
 
@@ -145,3 +146,7 @@ def test_constants_are_written_by_name(number: float, text: str) -> None:
     run = sg.compile([number * x, again])
     one, other = (np.asarray(a) for a in run(x=np.ones(3, np.float32)))
     np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_a_gradient_within_a_line_is_a_fraction_in_latex() -> None:
+    assert latex_name("∂L/∂β", 1) == r"\frac{\partial L}{\partial \boldsymbol{\beta}}"

@@ -95,6 +95,12 @@ def total(slots: Sequence[Slot], factors: Sequence[Form]) -> Form:
     return Form("total", (body,), tuple(slots)) if slots else body
 
 
+def indices(shape: Sequence[Size], found: Sequence[Slot]) -> At:
+    """The letters of a shape; an axis of size 1 is read at 0."""
+    rest = iter(slots(found))
+    return tuple(whole(0) if s == 1 else next(rest) for s in shape)
+
+
 def slots(found: Sequence[Slot]) -> list[Form]:
     """Letters as forms."""
     return [Form("slot", (), s) for s in found]
@@ -194,8 +200,8 @@ def _take(walk: Walk, e: Expr, at: At) -> Step:
 def _put_add(walk: Walk, e: Expr, at: At) -> Step:
     inner, index = e.args
     k = e.ndim + e.params[0]
-    found = walk.bound(index.shape, at)
-    letters = tuple(slots(found))
+    found = walk.bound([s for s in index.shape if s != 1], at)
+    letters = indices(index.shape, found)
     where = yield walk.entry(index, letters)
     entry = yield walk.entry(inner, (*at[:k], *letters, *at[k + 1 :]))
     return total(found, [entry, indicator(where, "=", at[k])])
@@ -210,8 +216,8 @@ def _gather(walk: Walk, e: Expr, at: At) -> Step:
 def _scatter_add(walk: Walk, e: Expr, at: At) -> Step:
     inner, index = e.args
     k = e.ndim + e.params[0]
-    found = walk.bound([inner.shape[k]], at)
-    place = (*at[:k], *slots(found), *at[k + 1 :])
+    found = walk.bound([s for s in inner.shape[k : k + 1] if s != 1], at)
+    place = (*at[:k], *indices(inner.shape[k : k + 1], found), *at[k + 1 :])
     where = yield walk.entry(index, place)
     entry = yield walk.entry(inner, place)
     return total(found, [entry, indicator(where, "=", at[k])])

@@ -180,7 +180,7 @@ class Indexer:
         over.sort(key=precedence)
         body = product(over) if over else Form("number", (), ONE)
         if under:
-            body = fraction(over, under)
+            body = fraction(over, under, set(_live(at)))
         if bound:
             if body.kind == "scale":
                 coefficient = coefficient * body.data
@@ -198,12 +198,15 @@ def precedence(form: Form) -> tuple[bool, bool, bool, int, bool]:
     return _is_delta(form), form.kind in ("sum", "total"), gradient, rank, not adjoint
 
 
-def fraction(over: Sequence[Form], under: Sequence[Form]) -> Form:
-    """``(γ[j]/s[j]) (…)``: what has no more indices than the denominator goes in front."""
+def fraction(over: Sequence[Form], under: Sequence[Form], free: set[Slot]) -> Form:
+    """``(γ[j]/s[j]) (…)``: what has no more indices than the denominator goes in front.
+
+    ``free`` are the indices that no Σ binds: only a fraction in these is a coefficient.
+    """
     below = {x for f in under for x in _inside(f)}
     front = [f for f in over if f.kind == "index" and _inside(f) <= below]
     rest = [f for f in over if f not in front]
-    if not front or not rest or not below:
+    if not front or not rest or not below or not below <= free:
         whole = product(over) if over else Form("number", (), ONE)
         return Form("quotient", (whole, product(under)))
     return product([Form("fraction", (product(front), product(under))), *rest])

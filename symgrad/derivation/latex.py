@@ -38,13 +38,16 @@ _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 def latex_name(text: str, rank: int | None = None) -> str:
     """A name: Greek letters, subscripts, bold for vectors and matrices; special signs escaped.
 
-    ``∂²L/∂U∂V`` is a fraction and ``U⁺`` keeps its mark.
+    ``∂L/∂β`` and ``∂²L/∂U∂V`` are fractions and ``U⁺`` keeps its mark.
     """
     second = re.fullmatch(r"∂²(\w+)/∂(.+?)(?:²|∂(.+))", text)
     if second is not None:
         top, x, y = (word and latex_name(word, rank) for word in second.groups())
         below = rf"\partial {x} \partial {y}" if y else rf"\partial {x}^2"
         return rf"\frac{{\partial^2 {top}}}{{{below}}}"
+    first = re.fullmatch(r"∂(\w+)/∂(.+)", text)
+    if first is not None:
+        return rf"\frac{{\partial {latex_name(first[1])}}}{{\partial {latex_name(first[2], rank)}}}"
     if text.endswith("⁺"):
         return latex_name(text[:-1], rank) + "^{+}"
     match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9₀-₉]*)", text)

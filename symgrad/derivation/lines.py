@@ -14,21 +14,18 @@ from itertools import count
 
 from symgrad.autodiff import depending, pull_back
 from symgrad.core.build import (
-    CONTRACTION,
     ONE,
     add,
-    contract,
     is_zero,
     linear,
     ones,
+    power,
     product,
-    single_term,
     zeros,
 )
-from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of, symbol
-from symgrad.core.sizes import Monomial, letters_of
+from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
+from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
-from symgrad.derivation.factors import factored, sandwiched
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.layers import (
     Layer,
@@ -44,6 +41,7 @@ from symgrad.derivation.opaque import is_result
 from symgrad.derivation.order import Written
 from symgrad.derivation.recurrence import Together, loops
 from symgrad.derivation.reuse import named_products, reuse
+from symgrad.derivation.symmetric import Symmetries
 from symgrad.derivation.tidy import (
     ADJOINT,
     FORWARD,
@@ -55,13 +53,12 @@ from symgrad.derivation.tidy import (
     Use,
     flat,
     inline,
-    opened,
     replaced,
 )
 from symgrad.errors import NotationError
-from symgrad.simplify.algebra import Normal
 
-SYMMETRIC = frozenset({"symmetric", "spd"})
+_MADE = {"softmax": "P", "sigmoid": "p", "tanh": "H"}
+"""What the sweep makes a line of, and its letter."""
 
 
 def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
@@ -90,9 +87,9 @@ def derive_lines(
 ) -> Lines:
     """The lines of ``outputs``, and of the gradient of one of them for every ``wanted`` symbol.
 
-    ``gradients_of`` is the position of the differentiated output (None: forward lines only).  A
-    differentiated tensor that is no scalar gets a symbolic incoming adjoint ``δY``, an input.
-    ``further`` says that lines to come, of second derivatives, read the values named here.
+    ``gradients_of`` is the position of the differentiated output (None: forward lines only); one
+    that is no scalar gets a symbolic incoming adjoint ``δY``, an input.  ``further``: lines to
+    come, of second derivatives, read the values named here.
     """
     builder = _Builder(
         list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
@@ -102,12 +99,13 @@ def derive_lines(
     if gradients_of is not None:
         builder.backward(gradients_of)
         reuse(builder.lines)
-        made = [] if further else [s for e, s in builder.made.items() if e.op.name == "sigmoid"]
-        inline(builder.lines, builder.symmetric, made)
-        named_products(builder.lines, builder.symmetric)
+        builder.read_again()
+        made = [] if further else [s for e, s in builder.made.items() if e.op.name != "softmax"]
+        inline(builder.lines, builder.symmetries.symmetric, made)
+        named_products(builder.lines, builder.symmetries.symmetric)
         for line in builder.lines.definitions:
             if line.kind in (ADJOINT, GRADIENT):
-                line.expr = builder.tidied(line.expr)
+                line.expr = builder.symmetries.tidied(line.expr)
     loops(builder.lines, builder.new)
     builder.settle()
     return builder.lines
@@ -136,7 +134,7 @@ class _Builder:
         self.parts: dict[Expr, Expr] = {}
         self.layers: dict[Expr, Layer] = {}  # by the symbol of the line that they own
         self.entrywise: set[str] = set()
-        self.normal = Normal()
+        self.symmetries = Symmetries(self.lines.written)
         self.called: dict[Expr, Layer] = {}  # by the node that a call stands for
 
     # -------------------------------------------------------------- forward
@@ -176,7 +174,7 @@ class _Builder:
         else:
             x = layer.layer
             form = self._spelt("LN", x.x, x.weight, x.bias, x.epsilon()), ()
-        facts = self.facts(over)
+        facts = self.symmetries.facts(over)
         leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers), facts=facts)
         self.lines.definitions.append(Definition(leaf, over, FORWARD, form=form))
         self.moved[node] = leaf
@@ -313,7 +311,7 @@ class _Builder:
         head, digits = word[:1], word[1:]
         label = f"δ{digits}" if head in "Zz" and digits.isalnum() and digits else f"δ{word}"
         expr = self._total(parts)
-        number, facts = next(self.numbers), self.facts(expr)
+        number, facts = next(self.numbers), self.symmetries.facts(expr)
         leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number, facts)
         self.lines.definitions.append(Definition(leaf, expr, ADJOINT, s))
         return leaf
@@ -324,47 +322,7 @@ class _Builder:
         total = add(ordered)
         if len(ordered) > 1:
             self.lines.written.note(total, ordered)
-        return self.symmetric(flat(total))
-
-    def symmetric(self, e: Expr) -> Expr:
-        """Without the transposes of what is symmetric, where something is."""
-        if not any(facts_of(x) and SYMMETRIC & {*facts_of(x)} for x in topological([e])):
-            return e
-        return self.normal.of([e])[0]
-
-    def tidied(self, e: Expr) -> Expr:
-        """An adjoint or a gradient with what its terms share in front."""
-        made = sandwiched(e, self.normal.symmetry.holds)
-        return factored(made, self.lines.written)
-
-    def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
-        """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
-        if leaf.ndim != 2 or not SYMMETRIC & {*facts_of(leaf)}:
-            return e
-        terms = opened(e)
-        turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
-        one, other = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
-        if one in (other, self.renumbered(other)):
-            return e
-        half = [(c * Fraction(1, 2), a, ls) for c, a, ls in (*terms, *turned)]
-        return self.normal.of([linear(half, e.shape, e.dtype)])[0]
-
-    def renumbered(self, e: Expr) -> Expr:
-        """The same sum with the labels of symmetric factors read in the other order."""
-        rows: list[tuple[Monomial, Expr, Labels]] = []
-        holds = self.normal.symmetry.holds
-        for c, a, ls in opened(e):
-            if a.op is CONTRACTION and len(a.args) > 1:
-                labels = [place[::-1] if holds(x) else place
-                          for x, place in zip(a.args, a.params[0], strict=True)]  # fmt: skip
-                a = contract(a.args, labels, range(a.ndim), dict(enumerate(a.shape)), a.dtype)
-            rows.append((c, a, ls))
-        return Normal().of([linear(rows, e.shape, e.dtype)])[0]
-
-    def facts(self, e: Expr) -> tuple[str, ...]:
-        """What is known of the value of a line."""
-        term = single_term(e)
-        return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
+        return self.symmetries.symmetric(flat(total))
 
     def _sweep(
         self,
@@ -448,6 +406,8 @@ class _Builder:
         table = dict(self.made)
         if line.expr.op is not SYMBOL:
             table[line.expr] = line.symbol
+            if line.expr.op.name == "power" and line.expr.params[2][0] == Fraction(1, 2):
+                table[power(line.expr.args[0], Fraction(-1, 2))] = power(line.symbol, -1)
         table.update((d.expr, d.symbol) for d in self.lines.definitions if is_result(d.expr))
         order = topological([part], table.__contains__)
         for node in order:
@@ -458,7 +418,7 @@ class _Builder:
             new = node if same else node.func(*args)
             if new in self.made:
                 new = self.made[new]
-            elif new.op.name in ("softmax", "sigmoid") and new.args[0].op is SYMBOL:
+            elif new.op.name in _MADE and new.args[0].op is SYMBOL:
                 new = self._make(new)
             if new is not node:
                 table[node] = new
@@ -466,7 +426,12 @@ class _Builder:
         return table.get(part, part)
 
     def _make(self, node: Expr) -> Expr:
-        word = self.names.fresh(base_letter("p" if node.op.name == "sigmoid" else "P", node))
+        known = next((d.symbol for d in self.lines.definitions if d.expr is node), None)
+        if known is not None:
+            return known
+        base = base_letter(_MADE[node.op.name], node)
+        number = name_of(node.args[0])[1:]
+        word = self.names.fresh(base + number if base in "hH" and number.isdigit() else base)
         leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
         self.made[node] = leaf
         definitions = self.lines.definitions
@@ -474,6 +439,18 @@ class _Builder:
         place = next((k + 1 for k, d in enumerate(definitions) if d.symbol is owner), 0)
         definitions.insert(place, Definition(leaf, node, FORWARD))
         return leaf
+
+    def read_again(self) -> None:
+        """Forward lines read what the sweep has named, too."""
+        found: dict[Expr, Expr] = {}
+        of = {leaf: e for e, leaf in self.made.items()}
+        for line in self.lines.definitions:
+            if line.symbol in of:
+                found[of[line.symbol]] = line.symbol
+            elif found and line.kind == FORWARD:
+                changed = replaced(line.expr, found, self.lines.written)
+                if changed is not line.expr:
+                    line.expr, line.form = changed, None
 
     def _emit_gradients(
         self,
@@ -490,7 +467,7 @@ class _Builder:
                 done.add(leaf)
                 found = parts.get(leaf)
                 expr = self._total(found) if found else zeros(leaf.shape, leaf.dtype)
-                expr = self.within_symmetric(leaf, expr)
+                expr = self.symmetries.within_symmetric(leaf, expr)
                 word = self.names.fresh(f"∂{prefix}/∂{name_of(leaf)}")
                 gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))
                 self.lines.definitions.append(Definition(gradient, expr, GRADIENT, leaf))

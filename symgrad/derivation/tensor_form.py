@@ -134,9 +134,27 @@ def map_form(e: Expr, parts: list[Form], tensor: bool) -> Form | None:
         return powered(parts[0], p, tensor)
     if op.name == "detach":
         return parts[0]
+    if op.name == "where" and _is_clamped(*e.args):
+        return parts[2]
     if op.name == "polygamma":  # ψ, its derivative ψ′, …
         return call(op.text + "′" * e.params[2][0], *parts)
     return call(op.text or op.name, *parts)
+
+
+def _is_clamped(condition: Expr, x: Expr, other: Expr) -> bool:
+    """where(x ≥ a, x, max(x, a)), and with a bound above: the last argument is the value."""
+    bounds: list[Expr] = []
+    inner = other.args[0] if other.op.name == "detach" else other
+    while inner is not x and inner.op.name in ("maximum", "minimum"):
+        first, second = inner.args
+        inside = second if first.op.name not in ("maximum", "minimum") and first is not x else first
+        bounds.append(second if inside is first else first)
+        inner = inside
+    tests = condition.args if condition.op.name == "logical_and" else (condition,)
+    compared = [a for c in tests if c.op.name in ("ge", "le") for a in c.args if a is not x]
+    return inner is x and bool(bounds) and len(compared) == len(tests) and (
+        set(compared) == set(bounds)
+    )  # fmt: skip
 
 
 def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:

@@ -142,7 +142,8 @@ def _indicator(node: Expr) -> Expr | None:
         return None
     for (a, one, _), (b, e, labels) in permutations(terms):
         chosen = e.op.name == "cast" and e.args[0].dtype is dtypes.bool_
-        if chosen and constant_value(one) is not None and a * constant_value(one) == -b:
+        size = constant_value(one)
+        if chosen and size is not None and a * size == -b:
             return linear([(a, _not(e), labels)], node.shape, node.dtype)
     return None
 

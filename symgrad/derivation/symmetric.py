@@ -1,0 +1,68 @@
+"""Declared symmetry in backward lines: no transposes of what is symmetric, gradients among symmetric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from symgrad.core.build import CONTRACTION, contract, linear, single_term
+from symgrad.core.expr import Expr, Labels, facts_of
+from symgrad.core.sizes import Monomial
+from symgrad.core.traverse import topological
+from symgrad.derivation.factors import factored, sandwiched
+from symgrad.derivation.order import Written
+from symgrad.derivation.tidy import opened
+from symgrad.simplify.algebra import Normal
+
+SYMMETRIC = frozenset({"symmetric", "spd"})
+
+
+@dataclass(slots=True)
+class Symmetries:
+    """The normal forms of a derivation, whose lines are ordered as ``written``."""
+
+    written: Written
+    normal: Normal = field(default_factory=Normal)
+
+    def symmetric(self, e: Expr) -> Expr:
+        """Without the transposes of what is symmetric, where something is."""
+        if not any(facts_of(x) and SYMMETRIC & {*facts_of(x)} for x in topological([e])):
+            return e
+        return self.normal.of([e])[0]
+
+    def tidied(self, e: Expr) -> Expr:
+        """An adjoint or a gradient with what its terms share in front."""
+        made = sandwiched(e, self.normal.symmetry.holds)
+        return factored(made, self.written)
+
+    def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
+        """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
+        if leaf.ndim != 2 or not SYMMETRIC & {*facts_of(leaf)}:
+            return e
+        terms = opened(e)
+        turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
+        one, other = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
+        if one in (other, self.renumbered(other)):
+            return e
+        half = [(c * Fraction(1, 2), a, ls) for c, a, ls in (*terms, *turned)]
+        return self.normal.of([linear(half, e.shape, e.dtype)])[0]
+
+    def renumbered(self, e: Expr) -> Expr:
+        """The same sum with the labels of symmetric factors read in the other order."""
+        rows: list[tuple[Monomial, Expr, Labels]] = []
+        holds = self.normal.symmetry.holds
+        for c, a, ls in opened(e):
+            if a.op is CONTRACTION and len(a.args) > 1:
+                labels = [place[::-1] if holds(x) else place
+                          for x, place in zip(a.args, a.params[0], strict=True)]  # fmt: skip
+                a = contract(a.args, labels, range(a.ndim), dict(enumerate(a.shape)), a.dtype)
+            rows.append((c, a, ls))
+        return Normal().of([linear(rows, e.shape, e.dtype)])[0]
+
+    def facts(self, e: Expr) -> tuple[str, ...]:
+        """What is known of the value of a line."""
+        term = single_term(e)
+        return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
+
+
+__all__ = ["Symmetries"]
