@@ -111,8 +111,8 @@ def test_derivations():
         "indices  i < n",
         "Z     = X w + b",
         "R     = swish(Z) − t",
-        "L     = (1/(k n)) tr(Rᵀ R)",
-        "δZ    = (2/(k n)) (R ⊙ swish′(Z))",
+        "L     = (1/(n k)) tr(Rᵀ R)",
+        "δZ    = (2/(n k)) (R ⊙ swish′(Z))",
         "∂L/∂w = Xᵀ δZ",
         "∂L/∂b = Σᵢ δZ[i,:]",
     ]
