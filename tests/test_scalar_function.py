@@ -1,7 +1,6 @@
 """``sg.scalar_function``: SymPy's expression as an operation with derivatives of its own."""
 
 import builtins
-import math
 import subprocess
 import sys
 from pathlib import Path
