@@ -211,6 +211,20 @@ def promote_types(type1: dtype, type2: dtype) -> dtype:
     return _promote(type1, type2)
 
 
+def can_cast(from_: dtype, to: dtype) -> Any:
+    """May a value of the first type become one of the second by PyTorch's rules?
+
+    Truth values may become whole numbers, these real numbers, these complex ones.
+
+    >>> import symgrad as sg
+    >>> sg.can_cast(sg.float64, sg.float16), sg.can_cast(sg.float32, sg.int64)
+    (True, False)
+    """
+    order = "biufc"
+    kinds = [order.index(t.kind.replace("u", "i")) for t in (from_, to)]
+    return kinds[0] <= kinds[1]
+
+
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """The dtype of an operation on two tensors or numbers.
 

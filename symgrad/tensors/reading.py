@@ -197,6 +197,6 @@ class Reading(Attributes):
         )
 
     def __format__(self, spec: str) -> str:
-        if self.ndim == 0 and spec:
+        if self.ndim == 0 and type(self) is Reading.base and (spec or not self._symbols()):
             return format(self.item(), spec)
-        return str(self)
+        return object.__format__(self, spec)
