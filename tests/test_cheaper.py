@@ -222,3 +222,16 @@ def test_no_batch_of_matrices_where_one_matrix_does():
 def test_a_product_comes_with_its_axes_in_place(rows: str, needed: str, kept: str) -> None:
     found = kept_labels(_labels(rows), {*map(ord, needed)})
     assert "".join(map(chr, found)) == kept
+
+
+def test_a_batch_of_matrices_is_solved_along_its_rows() -> None:
+    spd = _leaf("S", 4, 4, fact="spd")
+    sides = _leaf("B", 2, 3, 4, 4)
+    (made,) = by_structure([solve(scale(2, spd), sides)])
+    rng = np.random.default_rng(0)
+    root = rng.normal(size=(4, 4))
+    feeds = {spd: root @ root.T + np.eye(4), sides: rng.normal(size=(2, 3, 4, 4))}
+    assert not any(e.op.name == "solve" for e in topological([made]))
+    np.testing.assert_allclose(
+        evaluate([made], feeds, {})[0], np.linalg.solve(2 * feeds[spd], feeds[sides]), rtol=1e-10
+    )

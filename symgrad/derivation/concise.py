@@ -165,7 +165,8 @@ def _measured(e: Expr, root: Operand, state: Lowering) -> Length:
 @lru_cache(maxsize=4096)
 def operations_of(template: Template) -> int:
     """The operations that the text of a template shows: operators and calls, moves of axes free."""
-    text = re.sub(r"\{(\d+)\}", r"h\1", template.form("numpy"))
+    forms = dict(template.forms)
+    text = re.sub(r"\{(\d+)\}", r"h\1", forms.get("numpy") or next(iter(forms.values())))
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except SyntaxError:

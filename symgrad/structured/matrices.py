@@ -161,7 +161,16 @@ class ByStructure:
         if e.op.name == "inv":
             inverse = found.inverse()
             return e if inverse is None else inverse
-        return found.solve(e.args[1])
+        return _along_rows(found, e.args[1])
+
+
+def _along_rows(system: Plan, b: Expr) -> Expr:
+    """``A⁻¹ b`` for a batch of matrices b: the rows are the last axis but one."""
+    if b.ndim <= 2:
+        return system.solve(b)
+    rows = b.ndim - 2
+    order = [rows, *(k for k in range(b.ndim) if k != rows)]
+    return permute(system.solve(permute(b, order)), [order.index(k) for k in range(b.ndim)])
 
 
 def _squared(e: Expr) -> Expr:
