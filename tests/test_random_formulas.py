@@ -126,3 +126,16 @@ def test_a_sum_reshaped_there_and_back_is_itself():
     e = reshape(scale(2, reshape(parts[0] - parts[1], (n, n, n * n))), (n, n, n, n))
     values = evaluate([e, *Normal().of([e])], {A: np.array([[0.1, 0.5], [-0.3, 1.0]])})
     np.testing.assert_allclose(values[0], values[1], rtol=1e-12)
+
+
+def test_a_sum_of_conditions_counts_them():
+    """The sum of two truth values is true, of two ones is two."""
+    B = sg.symbol("B", "n,n", sg.float64, "diagonal")
+    hessian = sg.func.hessian(lambda x: sg.relu(sg.kron(x.T, x.T).sum()))(B)
+    assert hessian.formula().python().startswith("(1 * np.broadcast_to(")
+
+
+@pytest.mark.parametrize("number", [338, 488, 533])
+def test_programs_that_went_wrong(number):
+    """Conditions without a cast in a sum; a batch of right sides; a bound in a quotient."""
+    assert disagreements(drawn(number)) == []

@@ -177,6 +177,8 @@ def _under_root(under: Expr) -> Expr | None:
 def _centred(off: Expr, kept: tuple[int, ...]) -> Expr | None:
     """x of x − mean(x)."""
     natural = tuple(range(off.ndim))
+    if not set(kept) <= set(natural):
+        return None
     for c, x, ls in terms_of(off):
         if c.is_one and ls == natural and len(off.args) == 2:
             probe = Standardised(x, x, kept, (), x)

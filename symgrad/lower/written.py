@@ -301,6 +301,8 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
             rows.append((negative, True, coefficient_operand(-c if negative else c), False, labels))
             continue
         value, rest = _term(state, e, -c if negative else c)
+        if rest.is_one and _is_flag(e):
+            value = Apply(TIMES, (Literal(1), value))
         value = aligned(value, e.shape, labels, rank)
         rows.append((negative, False, scale_written(rest, value), spans(labels, rank), labels))
     rows.sort(key=lambda row: row[:2])
@@ -318,6 +320,20 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     if (missing or not full) and not (constant and not node.shape):
         total = with_shape(total, node)
     return scale_written(common, total)
+
+
+def _is_flag(e: Expr) -> bool:
+    """Are these numbers written as truth values?  A sum of those would be "or"."""
+    stack = [e]
+    while stack:
+        part = stack.pop()
+        if part.op.name == "cast" and part.args[0].dtype.kind == "b":
+            continue
+        carries = part.op.family == "structure" or (part.op is CONTRACTION and not part.sums)
+        if not carries or not part.args:
+            return False
+        stack += part.args
+    return True
 
 
 def _negated(value: Operand) -> Operand:
