@@ -50,6 +50,7 @@ MODULES = {
     "torch.optim.optimizer": "symgrad.optim.optimizer",
     "torch.random": "symgrad.random",
     "torch.serialization": "symgrad.serialization",
+    "torch.fft": "symgrad.fft",
     "torch.signal": "symgrad.signal",
     "torch.signal.windows": "symgrad.signal.windows",
     "torch.special": "symgrad.special",
