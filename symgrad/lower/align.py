@@ -175,9 +175,9 @@ def permuted(value: Operand, order: Sequence[int]) -> Operand:
 
 def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand, list[int]]:
     """The array without its size-1 axes and with repeated labels read as a diagonal."""
-    if isinstance(value, Apply) and value.template == FRONT:
-        if [x < 0 for x in labels] == [k < 2 for k in range(len(labels))]:
-            return value.operands[0], list(labels[2:])
+    in_front = [x < 0 for x in labels] == [k < 2 for k in range(len(labels))]
+    if in_front and isinstance(value, Apply) and value.template == FRONT:
+        return value.operands[0], list(labels[2:])
     if any(x < 0 for x in labels):
         index = ", ".join("0" if x < 0 else ":" for x in labels)
         value = Apply(postfix(f"[{index}]"), (value,))
