@@ -53,6 +53,7 @@ OTHERWISE = {
     "symgrad.core.equal._declared": "what the user declared and has not withdrawn",
     "symgrad.core.kinds.LISTENERS": "within a with statement",
     "symgrad.transforms.derivatives._OPEN": "within a with statement",
+    "symgrad.core.sizes._SUMS": "one entry per sum of letters that a program writes as a size",
     "symgrad.core.expr._ALGEBRA": "filled at import",
     "symgrad.core.op.OPS": "filled at import",
     "symgrad.functional.table.FUNCTIONS": "filled at import",
