@@ -21,10 +21,13 @@ from typing import Any
 
 import numpy as np
 
-import symgrad as sg
-from symgrad.nn import functional as F
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "codegen")]
 
-FOLDER = Path(__file__).resolve().parents[1] / "../shared/corpus/stability"
+import symgrad as sg  # noqa: E402 - found by the paths above
+from symgrad.nn import functional as F  # noqa: E402 - found by the paths above
+
+FOLDER = ROOT / "../shared/corpus/stability"
 RENAMED = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctanh": "atanh",
            "arctan2": "atan2", "power": "pow"}  # fmt: skip
 SAME = [
