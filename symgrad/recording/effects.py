@@ -38,9 +38,12 @@ def note_effect(node: Any) -> None:
 
 def take_effects() -> list[Any]:
     """What still waits, each node once; it is forgotten here."""
-    found = [node for node in (ref() for ref in _waiting) if node is not None]
-    _waiting.clear()
-    return [node for node in dict.fromkeys(found) if node.value is None]
+    found: dict[Any, None] = {}
+    while _waiting:
+        node = _waiting.popleft()()
+        if node is not None and node.value is None:
+            found[node] = None
+    return list(found)
 
 
 __all__ = ["note_effect", "take_effects"]

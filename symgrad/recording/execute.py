@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -89,19 +89,19 @@ class Plan:
         self.seen = False
         self.ranges: list[tuple[str, Expr, tuple[float, float]]] = []
 
-    def pack(self, kept: Container[int] = ()) -> None:
-        """Put small values in arrays with others, but for the outputs to be ``kept`` by themselves."""
+    def pack(self) -> None:
+        """Put small values in arrays with others."""
         outputs, numbers = self.outputs, range(len(self.outputs))
-        small = [k for k in numbers if is_small(outputs[k].shape) and k not in kept]
+        small = [k for k in numbers if is_small(outputs[k].shape)]
         small = [k for k in small if outputs[k].dtype is outputs[small[0]].dtype]
         again = {k: n for n, k in self.renewed.items() if k in small}
         parts = [[k for k in small if (k in again) is renews] for renews in (True, False)]
         self.groups = [part for part in parts if len(part) > 1]
         grouped = {k for part in self.groups for k in part}
-        apart = [k for k in numbers if k not in grouped]
-        for number, k in enumerate(apart):
+        single = [k for k in numbers if k not in grouped]
+        for number, k in enumerate(single):
             self.given[k] = number, None
-        for number, part in enumerate(self.groups, len(apart)):
+        for number, part in enumerate(self.groups, len(single)):
             found = places([outputs[k].shape for k in part])
             for k, place in zip(part, found, strict=True):
                 self.given[k] = number, place

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from symgrad.core import dtypes
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply, symbol
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
@@ -85,6 +86,11 @@ def _near(node: Expr) -> frozenset[str]:
     """The operations of the arguments of a node and of theirs."""
     return frozenset(e.op.name for a in node.args for e in (a, *a.args, *(
         x for b in a.args if b.op.family == "sum" for x in b.args)))  # fmt: skip
+
+
+def sample(name: str, dtype: DType = dtypes.float64) -> Expr:
+    """A vector of n entries, for the example of a rule."""
+    return symbol(name, (letter("n"),), dtype, number=-1)
 
 
 @dataclass(frozen=True, slots=True)

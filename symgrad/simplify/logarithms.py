@@ -34,30 +34,22 @@ from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, symbol
 from symgrad.core.sizes import Monomial, letter
 from symgrad.ops.axis import along, expanded
 from symgrad.simplify.algebra import network_of
-from symgrad.simplify.engine import Procedure
+from symgrad.simplify.engine import Procedure, sample
 from symgrad.simplify.sums import cancels, open_terms
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh", "erfc"})
 Part = tuple[Expr, Labels]
 
 
-def _f(name: str, *args: Expr) -> Expr:
-    return elementwise(name, *args)
-
-
-def _sample(name: str) -> Expr:
-    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
-
-
 LOGS: dict[str, Callable[[Expr], Expr]] = {
     "exp": lambda e: e.args[0],
-    "sigmoid": lambda e: -_f("softplus", -e.args[0]),
+    "sigmoid": lambda e: -elementwise("softplus", -e.args[0]),
     "softmax": lambda e: e.args[0] - expanded(
         along("logsumexp", e.args[0], e.params[0]), e.params[0], e.shape),
-    "cosh": lambda e: _f("log_cosh", e.args[0]),
-    "erfc": lambda e: _f("log_ndtr", scale(-math.sqrt(2), e.args[0])) + math.log(2),
-    "expm1": lambda e: e.args[0] + _f("log1mexp", e.args[0]),
-    "prod": lambda e: reduce_sum(_f("log", e.args[0]), range(e.args[0].ndim)),
+    "cosh": lambda e: elementwise("log_cosh", e.args[0]),
+    "erfc": lambda e: elementwise("log_ndtr", scale(-math.sqrt(2), e.args[0])) + math.log(2),
+    "expm1": lambda e: e.args[0] + elementwise("log1mexp", e.args[0]),
+    "prod": lambda e: reduce_sum(elementwise("log", e.args[0]), range(e.args[0].ndim)),
 }  # fmt: skip
 """log f for a positive f."""
 
@@ -92,7 +84,7 @@ def log_of_product(node: Expr) -> Expr | None:
             special = True
         elif _positive(e):
             known = LOGS.get(e.op.name)
-            rows.append((Monomial(p), known(e) if known else _f("log", e), ls))
+            rows.append((Monomial(p), known(e) if known else elementwise("log", e), ls))
             special = special or known is not None or p != 1
         else:
             unknown.append(((e, ls), p))
@@ -104,7 +96,7 @@ def log_of_product(node: Expr) -> Expr | None:
             return None
         if p == 1:
             e, front = scale(front, e), ONE
-        rows.append((Monomial(p), _f("log", _f("abs", e) if even else e), ls))
+        rows.append((Monomial(p), elementwise("log", elementwise("abs", e) if even else e), ls))
         special = special or p != 1
     if not special or front.number <= 0:
         return None
@@ -114,7 +106,7 @@ def log_of_product(node: Expr) -> Expr | None:
 def _log_expm1(e: Expr, front: Monomial) -> tuple[Monomial, Expr]:
     """log(eᵘ − 1) = u + log(1 − e⁻ᵘ); of the negative, log(1 − eᵘ)."""
     if front.number < 0:
-        return -front, _f("log1mexp", -e.args[0])
+        return -front, elementwise("log1mexp", -e.args[0])
     return front, LOGS["expm1"](e)
 
 
@@ -125,10 +117,10 @@ def _logistic_pairs(
     for (e, ls), p in list(powers.items()):
         if e.op.name != "sigmoid" or (e, ls) not in powers:
             continue
-        other = _f("sigmoid", -e.args[0]), ls
+        other = elementwise("sigmoid", -e.args[0]), ls
         if powers.get(other) == p and other[0] is not e and isinstance(p, Fraction):
             del powers[e, ls], powers[other]
-            rows.append((Monomial(-2 * p), _f("log_cosh", Fraction(1, 2) * e.args[0]), ls))
+            rows.append((Monomial(-2 * p), elementwise("log_cosh", Fraction(1, 2) * e.args[0]), ls))
             front = front * Monomial(Fraction(1, 4)) ** p
     return front
 
@@ -145,19 +137,21 @@ def _log_of_rest(
         if above and below and above[0][1] == below[0][1] == natural:
             gap = cancels(above[0][0], below[0][0])
             if gap is not None:
-                return _f("log1p", product(gap, power(below[0][0], -1)))
+                return elementwise("log1p", product(gap, power(below[0][0], -1)))
     if not special:
         return None
     parts = [power(e, p) for (e, _), p in unknown]
     labels = [ls for (_, ls), _ in unknown]
     whole = contract(parts, labels, natural, dict(enumerate(node.shape)), node.dtype)
-    return _with_constant([*rows, (ONE, _f("log", scale(front, whole)), natural)], ONE, node)
+    return _with_constant(
+        [*rows, (ONE, elementwise("log", scale(front, whole)), natural)], ONE, node
+    )
 
 
 def _with_constant(rows: list[Term], front: Monomial, node: Expr) -> Expr:
     if not front.is_one:
         value = constant(math.log(front.number), node.dtype) if not front.powers else (
-            _f("log", constant(front, node.dtype)))  # fmt: skip
+            elementwise("log", constant(front, node.dtype)))  # fmt: skip
         rows = [*rows, (ONE, value, ())]
     return linear(rows, node.shape, node.dtype)
 
@@ -198,7 +192,7 @@ def log_of_sum(node: Expr) -> Expr | None:
         size = constant_value(e)
         if size is not None and c * size == 1:
             rest = linear([t for i, t in enumerate(rows) if i != k], inside.shape, inside.dtype)
-            return _f("log1p", rest)
+            return elementwise("log1p", rest)
     return None
 
 
@@ -215,7 +209,7 @@ def inverse_sinh(node: Expr) -> Expr | None:
         if h.op.name == "hypot" and x in h.args and x.shape == h.shape:
             one = h.args[1 - h.args.index(x)]
             if constant_value(one) == 1:
-                return _f("asinh", x)
+                return elementwise("asinh", x)
     return None
 
 
@@ -223,8 +217,12 @@ def _added(u: Expr, v: Expr) -> Expr:
     size = constant_value(v)
     if size is not None:
         gap = u - size.number if size.number else u
-        return _f("softplus", gap) + size.number if size.number else _f("softplus", gap)
-    return _f("logaddexp", u, v)
+        return (
+            elementwise("softplus", gap) + size.number
+            if size.number
+            else elementwise("softplus", gap)
+        )
+    return elementwise("logaddexp", u, v)
 
 
 def shifted(node: Expr) -> Expr | None:
@@ -248,30 +246,30 @@ def shifted(node: Expr) -> Expr | None:
     largest = x
     for j in reversed(axes):
         largest = along("amax", largest, j)
-    m = _f("detach", largest)
+    m = elementwise("detach", largest)
     zero = constant(0, m.dtype, m.shape)
-    m = _f("detach", elementwise("where", _f("isfinite", m), m, zero))
+    m = elementwise("detach", elementwise("where", elementwise("isfinite", m), m, zero))
     kept = [j for j in range(x.ndim) if j not in axes]
     spread = contract([m], [kept], range(x.ndim), dict(enumerate(x.shape)), x.dtype)
-    args = [*e.args[:k], _f("exp", x - spread), *e.args[k + 1 :]]
+    args = [*e.args[:k], elementwise("exp", x - spread), *e.args[k + 1 :]]
     made = contract(args, e.params[0], range(e.ndim), dict(enumerate(e.shape)), e.dtype)
     front = contract([m], [[labels[j] for j in kept]], range(e.ndim), dict(enumerate(e.shape)),
                      e.dtype)  # fmt: skip
-    return front + _f("log", scale(c, made))
+    return front + elementwise("log", scale(c, made))
 
 
 # ------------------------------------------------------------------ examples
 
 
 def _product_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    return (_f("log", product(_f("sigmoid", x), _f("exp", y))),
-            y - _f("softplus", -x))  # fmt: skip
+    x, y = sample("x"), sample("y")
+    return (elementwise("log", product(elementwise("sigmoid", x), elementwise("exp", y))),
+            y - elementwise("softplus", -x))  # fmt: skip
 
 
 def _sum_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    typed = _f("log", _f("exp", x) + _f("exp", y))
+    x, y = sample("x"), sample("y")
+    typed = elementwise("log", elementwise("exp", x) + elementwise("exp", y))
     made = log_of_sum(typed)
     assert made is not None
     return typed, made
@@ -280,8 +278,8 @@ def _sum_example() -> tuple[Expr, Expr]:
 def _shift_example() -> tuple[Expr, Expr]:
     n, d = letter("n"), letter("d")
     x = symbol("x", (n, d), dtypes.float64, number=-1)
-    w = _f("sigmoid", symbol("w", (d,), dtypes.float64, number=-1))
-    typed = _f("log", contract([w, _f("exp", x)], [[1], [0, 1]], [0]))
+    w = elementwise("sigmoid", symbol("w", (d,), dtypes.float64, number=-1))
+    typed = elementwise("log", contract([w, elementwise("exp", x)], [[1], [0, 1]], [0]))
     made = shifted(typed)
     assert made is not None
     return typed, made
@@ -291,8 +289,8 @@ LOGARITHMS: tuple[Procedure, ...] = (
     Procedure("log of a product", log_of_product, _product_example, edges=(-1e4, 1e4),
               states="finite where exp overflows", heads=("log",)),
     Procedure("inverse of sinh", inverse_sinh, lambda: (
-        _f("log", _sample("x") + _f("hypot", _sample("x"), constant(1, dtypes.float64))),
-        _f("asinh", _sample("x"))), heads=("log",)),
+        elementwise("log", sample("x") + elementwise("hypot", sample("x"), constant(1, dtypes.float64))),
+        elementwise("asinh", sample("x"))), heads=("log",)),
     Procedure("log of a sum of exponentials", log_of_sum, _sum_example, edges=(-1e4, 1e4),
               states="finite where exp overflows", heads=("log",)),
     Procedure("log of a weighted sum of exponentials", shifted, _shift_example, edges=(-1e4, 1e4),

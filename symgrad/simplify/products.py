@@ -27,7 +27,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops.axis import along
-from symgrad.simplify.engine import Procedure
+from symgrad.simplify.engine import Procedure, sample
 from symgrad.simplify.sums import gap_of
 
 Factor = tuple[Expr, Labels]
@@ -35,14 +35,6 @@ MOST = 6
 """Factors up to which a product within a product is opened."""
 LARGEST = 80
 """Exponents up to which exp is a number in every dtype."""
-
-
-def _f(name: str, *args: Expr) -> Expr:
-    return elementwise(name, *args)
-
-
-def _sample(name: str) -> Expr:
-    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
 
 
 def open_factors(node: Expr) -> list[Factor]:
@@ -91,7 +83,7 @@ def _power_of(e: Expr) -> tuple[Expr, Fraction | float]:
 
 def _exponentials(a: Expr, b: Expr) -> Expr | None:
     """exp(x) exp(y) = exp(x + y)."""
-    return _f("exp", a.args[0] + b.args[0]) if a.op.name == b.op.name == "exp" else None
+    return elementwise("exp", a.args[0] + b.args[0]) if a.op.name == b.op.name == "exp" else None
 
 
 def _quotient(a: Expr, b: Expr) -> Expr | None:
@@ -102,11 +94,11 @@ def _quotient(a: Expr, b: Expr) -> Expr | None:
     names, x, y = (a.op.name, base.op.name), a.args[0], base.args[0]
     made = None
     if names == ("sinh", "cosh") and x is y:
-        made = _f("tanh", x)
+        made = elementwise("tanh", x)
     elif names == ("sigmoid", "sigmoid") and x is -y:
-        made = _f("exp", x)
+        made = elementwise("exp", x)
     elif names == ("exp", "cosh") and (x is y or x is -y):
-        made = 2 * _f("sigmoid", 2 * x)
+        made = 2 * elementwise("sigmoid", 2 * x)
     return made if made is None or p == -1 else product(made, power(base, p + 1))
 
 
@@ -117,7 +109,7 @@ def _logistic(a: Expr, b: Expr) -> Expr | None:
     k = constant_value(gap_of(a.args[0], -b.args[0]))
     if k is None or k.powers or abs(k.number) > LARGEST:
         return None
-    return math.exp(k.number) * _f("sigmoid", -b.args[0])
+    return math.exp(k.number) * elementwise("sigmoid", -b.args[0])
 
 
 def _powers(a: Expr, b: Expr) -> Expr | None:
@@ -136,14 +128,14 @@ def _lengths(a: Expr, b: Expr) -> Expr | None:
 def _logistic_slope(a: Expr, b: Expr) -> Expr | None:
     """(eᵘ − 1) σ(−u) = tanh(u / 2)."""
     if a.op.name == "expm1" and b.op.name == "sigmoid" and b.args[0] is -a.args[0]:
-        return _f("tanh", Fraction(1, 2) * a.args[0])
+        return elementwise("tanh", Fraction(1, 2) * a.args[0])
     return None
 
 
 def _entropy(a: Expr, b: Expr) -> Expr | None:
     """x log y, 0 where x is 0; x is y, or an input."""
     if b.op.name == "log" and (b.args[0] is a or a.op is SYMBOL):
-        return _f("xlogy", a, b.args[0])
+        return elementwise("xlogy", a, b.args[0])
     return None
 
 
@@ -175,8 +167,8 @@ def over_their_sum(node: Expr) -> Expr | None:
 def _divided(e: Expr, a: Expr) -> Expr | None:
     """e / exp(x) of a number or an exponential."""
     if e.op.name == "exp" and e.shape == a.shape:
-        return constant(1, e.dtype) if e is a else _f("exp", e.args[0] - a.args[0])
-    return _f("exp", -a.args[0]) if constant_value(e) is not None else None
+        return constant(1, e.dtype) if e is a else elementwise("exp", e.args[0] - a.args[0])
+    return elementwise("exp", -a.args[0]) if constant_value(e) is not None else None
 
 
 def weighted_mean(node: Expr) -> Expr | None:
@@ -239,7 +231,7 @@ def logistic_of_numbers(node: Expr) -> Expr | None:
         a = c * size
         if a.powers or b.powers or a.number <= 0 or b.number <= 0:
             continue
-        return scale(a**-1, _f("sigmoid", -e.args[0] + math.log(a.number / b.number)))
+        return scale(a**-1, elementwise("sigmoid", -e.args[0] + math.log(a.number / b.number)))
     return None
 
 
@@ -268,8 +260,8 @@ def root_of_squares(node: Expr) -> Expr | None:
     parts = [scale(c ** Fraction(1, 2), _base(e)) for c, e, _ in squares] if plain else []
     parts += [constant(c ** Fraction(1, 2), node.dtype, node.shape) for c in numbers]
     if len(parts) == 2 and plain:
-        return _f("hypot", *parts)
-    return None if numbers or (len(terms) == 1 and plain) else _f("length", inside)
+        return elementwise("hypot", *parts)
+    return None if numbers or (len(terms) == 1 and plain) else elementwise("length", inside)
 
 
 def _squared(e: Expr) -> bool:
@@ -320,7 +312,7 @@ def chosen(node: Expr) -> Expr | None:
 
 def _example(*parts: Callable[[Expr, Expr], Expr]) -> Callable[[], tuple[Expr, Expr]]:
     """The product of the first parts, and the last one, over x and y."""
-    x, y = _sample("x"), _sample("y")
+    x, y = sample("x"), sample("y")
     *typed, made = (part(x, y) for part in parts)
     return lambda: (product(*typed), made)
 
@@ -328,7 +320,7 @@ def _example(*parts: Callable[[Expr, Expr], Expr]) -> Callable[[], tuple[Expr, E
 def _mean_example() -> tuple[Expr, Expr]:
     n, d = letter("n"), letter("d")
     x, w = (symbol(s, (n, d), dtypes.float64, number=-1) for s in ("x", "w"))
-    e = _f("exp", x)
+    e = elementwise("exp", x)
     made = reduce_sum(product(w, along("softmax", x)), [1])
     return product(reduce_sum(product(w, e), [1]), power(reduce_sum(e, [1]), -1)), made
 
@@ -336,55 +328,55 @@ def _mean_example() -> tuple[Expr, Expr]:
 def _length_example() -> tuple[Expr, Expr]:
     x = symbol("x", (letter("n"), letter("d")), dtypes.float64, number=-1)
     s = reduce_sum(x * x, [1])
-    return power(s, Fraction(1, 2)), _f("length", s)
+    return power(s, Fraction(1, 2)), elementwise("length", s)
 
 
 def _chosen_example() -> tuple[Expr, Expr]:
-    x = _sample("x")
-    above = _f("gt", x, constant(0, x.dtype))
-    e = _f("exp", -x)
+    x = sample("x")
+    above = elementwise("gt", x, constant(0, x.dtype))
+    e = elementwise("exp", -x)
     typed = product(elementwise("cast", above, statics=(x.dtype,)), e)
     return typed, elementwise("where", above, e, zeros(x.shape, x.dtype))
 
 
 _PAIRS: tuple[tuple[str, Pair, Callable[[], tuple[Expr, Expr]]], ...] = (
     ("quotient of functions", _quotient, _example(
-        lambda x, y: _f("sinh", x), lambda x, y: power(_f("cosh", x), -1),
-        lambda x, y: _f("tanh", x))),
+        lambda x, y: elementwise("sinh", x), lambda x, y: power(elementwise("cosh", x), -1),
+        lambda x, y: elementwise("tanh", x))),
     ("exp(x) σ(−x) of several factors", _logistic, _example(
-        lambda x, y: _f("exp", x), lambda x, y: _f("sigmoid", -x), lambda x, y: _f("sigmoid", x))),
+        lambda x, y: elementwise("exp", x), lambda x, y: elementwise("sigmoid", -x), lambda x, y: elementwise("sigmoid", x))),
     ("exponentials in a product", _exponentials, _example(
-        lambda x, y: _f("exp", x), lambda x, y: _f("exp", y), lambda x, y: _f("exp", x + y))),
+        lambda x, y: elementwise("exp", x), lambda x, y: elementwise("exp", y), lambda x, y: elementwise("exp", x + y))),
     ("powers of one base", _powers, _example(
         lambda x, y: power(1 + x * x, -1), lambda x, y: power(1 + x * x, Fraction(1, 2)),
         lambda x, y: power(1 + x * x, Fraction(-1, 2)))),
     ("square of a length", _lengths, _example(
-        lambda x, y: _f("length", y * y), lambda x, y: _f("length", y * y), lambda x, y: y * y)),
+        lambda x, y: elementwise("length", y * y), lambda x, y: elementwise("length", y * y), lambda x, y: y * y)),
     ("expm1(u) σ(−u)", _logistic_slope, _example(
-        lambda x, y: _f("expm1", x), lambda x, y: _f("sigmoid", -x),
-        lambda x, y: _f("tanh", Fraction(1, 2) * x))),
+        lambda x, y: elementwise("expm1", x), lambda x, y: elementwise("sigmoid", -x),
+        lambda x, y: elementwise("tanh", Fraction(1, 2) * x))),
     ("x log x", _entropy, _example(
-        lambda x, y: _f("sigmoid", x), lambda x, y: _f("log", _f("sigmoid", x)),
-        lambda x, y: _f("xlogy", _f("sigmoid", x), _f("sigmoid", x)))),
+        lambda x, y: elementwise("sigmoid", x), lambda x, y: elementwise("log", elementwise("sigmoid", x)),
+        lambda x, y: elementwise("xlogy", elementwise("sigmoid", x), elementwise("sigmoid", x)))),
 )  # fmt: skip
 
 PRODUCTS: tuple[Procedure, ...] = (
     *(Procedure(name, _pairwise(pair), example, heads=(CONTRACTION.name,))
       for name, pair, example in _PAIRS),
     Procedure("exponential over a sum of exponentials", over_their_sum, _example(
-        lambda x, y: _f("exp", x), lambda x, y: power(_f("exp", x) + 2 * _f("exp", y), -1),
-        lambda x, y: power(1 + 2 * _f("exp", y - x), -1)), heads=(CONTRACTION.name,)),
+        lambda x, y: elementwise("exp", x), lambda x, y: power(elementwise("exp", x) + 2 * elementwise("exp", y), -1),
+        lambda x, y: power(1 + 2 * elementwise("exp", y - x), -1)), heads=(CONTRACTION.name,)),
     Procedure("mean weighted by exponentials", weighted_mean, _mean_example,
               heads=(CONTRACTION.name,)),
     Procedure("power of a multiple", power_of_scaled, _example(
-        lambda x, y: power(2 * _f("exp", x), -1), lambda x, y: Fraction(1, 2) * power(
-            _f("exp", x), -1)), heads=("power",)),
+        lambda x, y: power(2 * elementwise("exp", x), -1), lambda x, y: Fraction(1, 2) * power(
+            elementwise("exp", x), -1)), heads=("power",)),
     Procedure("logistic function of numbers", logistic_of_numbers, _example(
-        lambda x, y: power(2 + 3 * _f("exp", x), -1),
-        lambda x, y: Fraction(1, 2) * _f("sigmoid", -x + math.log(Fraction(2, 3)))),
+        lambda x, y: power(2 + 3 * elementwise("exp", x), -1),
+        lambda x, y: Fraction(1, 2) * elementwise("sigmoid", -x + math.log(Fraction(2, 3)))),
         heads=("power",)),
     Procedure("root of two squares", root_of_squares, _example(
-        lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: _f("hypot", x, y)),
+        lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: elementwise("hypot", x, y)),
         heads=("power",)),
     Procedure("root of a sum of squares", root_of_squares, _length_example, heads=("power",)),
     Procedure("choice beside what may be infinite", chosen, _chosen_example,

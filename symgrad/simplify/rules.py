@@ -22,28 +22,23 @@ from symgrad.core.build import (
     scale,
     terms_of,
 )
-from symgrad.core.dtypes import DType
-from symgrad.core.expr import Expr, Labels, symbol
+from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial, letter
 from symgrad.core.traverse import leaves
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.index import ONEHOT, onehot
-from symgrad.simplify.engine import Procedure, Rule
+from symgrad.simplify.engine import Procedure, Rule, sample
 from symgrad.simplify.logarithms import LOGARITHMS
 from symgrad.simplify.products import PRODUCTS
 from symgrad.simplify.sums import SUMS
 
 
-def _f(name: str, x: Expr) -> Expr:
-    return elementwise(name, x)
-
-
 def _sum_exp(x: Expr) -> Expr:
-    return reduce_sum(_f("exp", x), [len(x.shape) - 1])
+    return reduce_sum(elementwise("exp", x), [len(x.shape) - 1])
 
 
 def _normalised(x: Expr) -> Expr:
-    return product(_f("exp", x), expanded(1 / _sum_exp(x), -1, x.shape))
+    return product(elementwise("exp", x), expanded(1 / _sum_exp(x), -1, x.shape))
 
 
 def logistic_power(node: Expr) -> Expr | None:
@@ -53,13 +48,13 @@ def logistic_power(node: Expr) -> Expr | None:
     inner = node.args[0]
     for e in inner.args:
         if e.op.name == "exp" and 1 + e is inner:
-            return power(_f("sigmoid", -e.args[0]), -node.params[2][0])
+            return power(elementwise("sigmoid", -e.args[0]), -node.params[2][0])
     return None
 
 
 def _power_example() -> tuple[Expr, Expr]:
-    x = _sample("x")
-    return power(1 + _f("exp", x), -2), power(_f("sigmoid", -x), 2)
+    x = sample("x")
+    return power(1 + elementwise("exp", x), -2), power(elementwise("sigmoid", -x), 2)
 
 
 def logistic_ratio(node: Expr) -> Expr | None:
@@ -74,15 +69,17 @@ def logistic_ratio(node: Expr) -> Expr | None:
             opposite = second.op.name == "sigmoid" and second.args[0] is -first.args[0]
             if opposite and others == labels:
                 kept = [f for i, f in enumerate(factors) if i not in (j, k)]
-                kept.append((_f("sigmoid", first.args[0]), labels))
+                kept.append((elementwise("sigmoid", first.args[0]), labels))
                 args, rows = zip(*kept, strict=True)
                 return node.op.build(args, (rows, *node.params[1:]))  # type: ignore[misc]
     return None
 
 
 def _ratio_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    return product(y, _f("exp", x), _f("sigmoid", -x)), product(y, _f("sigmoid", x))
+    x, y = sample("x"), sample("y")
+    return product(y, elementwise("exp", x), elementwise("sigmoid", -x)), product(
+        y, elementwise("sigmoid", x)
+    )
 
 
 def onehot_cast(node: Expr) -> Expr | None:
@@ -94,46 +91,42 @@ def onehot_cast(node: Expr) -> Expr | None:
 
 
 def _onehot_example() -> tuple[Expr, Expr]:
-    y, size = _sample("y", dtypes.int64), letter("k")
+    y, size = sample("y", dtypes.int64), letter("k")
     left = cast(onehot(y, size, dtypes.int64), dtypes.float64)
     return left, onehot(y, size, dtypes.float64)
-
-
-def _sample(name: str, dtype: DType = dtypes.float64) -> Expr:
-    return symbol(name, (letter("n"),), dtype, number=-1)
 
 
 STABLE: tuple[Rule | Procedure, ...] = (
     Rule(
         "softplus",
-        lambda x: _f("log", 1 + _f("exp", x)),
-        lambda x: _f("softplus", x),
+        lambda x: elementwise("log", 1 + elementwise("exp", x)),
+        lambda x: elementwise("softplus", x),
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
     Rule(
         "softplus of log1p",
-        lambda x: _f("log1p", _f("exp", x)),
-        lambda x: _f("softplus", x),
+        lambda x: elementwise("log1p", elementwise("exp", x)),
+        lambda x: elementwise("softplus", x),
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
     Rule(
         "logistic function",
-        lambda x: 1 / (1 + _f("exp", -x)),
-        lambda x: _f("sigmoid", x),
+        lambda x: 1 / (1 + elementwise("exp", -x)),
+        lambda x: elementwise("sigmoid", x),
         edges=(-1e4, 1e4),
     ),
     Rule(
         "logistic function of the other sign",
-        lambda x: 1 / (1 + _f("exp", x)),
-        lambda x: _f("sigmoid", -x),
+        lambda x: 1 / (1 + elementwise("exp", x)),
+        lambda x: elementwise("sigmoid", -x),
         edges=(-1e4, 1e4),
     ),
     Rule(
         "logistic ratio",
-        lambda x: product(_f("exp", x), 1 / (1 + _f("exp", x))),
-        lambda x: _f("sigmoid", x),
+        lambda x: product(elementwise("exp", x), 1 / (1 + elementwise("exp", x))),
+        lambda x: elementwise("sigmoid", x),
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
     ),
@@ -153,15 +146,15 @@ STABLE: tuple[Rule | Procedure, ...] = (
     Procedure("one-hot rows in another type", onehot_cast, _onehot_example),
     Rule(
         "log of the logistic function",
-        lambda x: _f("log", _f("sigmoid", x)),
-        lambda x: -_f("softplus", -x),
+        lambda x: elementwise("log", elementwise("sigmoid", x)),
+        lambda x: -elementwise("softplus", -x),
         edges=(-1e4, 1e4),
         states="finite where the function underflows to 0",
     ),
     Rule(
         "log of its complement",
-        lambda x: _f("log", 1 - _f("sigmoid", x)),
-        lambda x: -_f("softplus", x),
+        lambda x: elementwise("log", 1 - elementwise("sigmoid", x)),
+        lambda x: -elementwise("softplus", x),
         edges=(-1e4, 1e4),
         states="finite where the function rounds to 1",
     ),
@@ -175,7 +168,7 @@ STABLE: tuple[Rule | Procedure, ...] = (
     ),
     Rule(
         "logsumexp",
-        lambda x: _f("log", _sum_exp(x)),
+        lambda x: elementwise("log", _sum_exp(x)),
         lambda x: along("logsumexp", x),
         rank=2,
         edges=(-1e4, 1e4),
@@ -183,7 +176,7 @@ STABLE: tuple[Rule | Procedure, ...] = (
     ),
     Rule(
         "log of softmax",
-        lambda x: _f("log", along("softmax", x)),
+        lambda x: elementwise("log", along("softmax", x)),
         lambda x: x - expanded(along("logsumexp", x), -1, x.shape),
         rank=2,
         edges=(-1e4, 1e4),
@@ -233,7 +226,7 @@ def binary_cross_entropy(node: Expr) -> Expr | None:
             if set(leaves([first[1]])) & set(leaves([first[2]])):
                 continue  # σ(z) softplus(−z) + … would cancel
             z = second[2]
-            merged = _f("softplus", z) - product(first[1], z)
+            merged = elementwise("softplus", z) - product(first[1], z)
             rest = [t for i, t in enumerate(terms) if i not in (j, k)]
             if not rest:
                 return scale(first[0], merged)
@@ -256,9 +249,9 @@ def _is_opposite(e: Expr) -> bool:
 
 
 def _bce_example() -> tuple[Expr, Expr]:
-    z, y = _sample("z"), _sample("y")
-    typed = product(y, _f("softplus", -z)) + product(1 - y, _f("softplus", z))
-    return typed, _f("softplus", z) - product(y, z)
+    z, y = sample("z"), sample("y")
+    typed = product(y, elementwise("softplus", -z)) + product(1 - y, elementwise("softplus", z))
+    return typed, elementwise("softplus", z) - product(y, z)
 
 
 BINARY: tuple[Rule | Procedure, ...] = (

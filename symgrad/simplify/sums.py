@@ -32,17 +32,9 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr, Labels, symbol
 from symgrad.core.sizes import Monomial, letter
-from symgrad.simplify.engine import Procedure
+from symgrad.simplify.engine import Procedure, sample
 
 HALF = Fraction(1, 2)
-
-
-def _f(name: str, *args: Expr) -> Expr:
-    return elementwise(name, *args)
-
-
-def _sample(name: str) -> Expr:
-    return symbol(name, (letter("n"),), dtypes.float64, number=-1)
 
 
 MOST = 8
@@ -80,24 +72,29 @@ def _natural(e: Expr) -> Labels:
 
 
 COMPLEMENTS: tuple[tuple[str, int, int | Fraction, Callable[[Expr], Expr]], ...] = (
-    ("sigmoid", 1, -1, lambda x: -_f("sigmoid", -x)),
-    ("sigmoid", 1, -HALF, lambda x: HALF * _f("tanh", HALF * x)),
-    ("erf", 1, -1, lambda x: -_f("erfc", x)),
-    ("erf", 1, 1, lambda x: _f("erfc", -x)),
-    ("erfc", 1, -1, lambda x: -_f("erf", x)),
-    ("erfc", 1, -2, lambda x: -_f("erfc", -x)),
-    ("tanh", 1, 1, lambda x: 2 * _f("sigmoid", 2 * x)),
-    ("tanh", 1, -1, lambda x: -2 * _f("sigmoid", -2 * x)),
-    ("exp", 1, -1, lambda x: _f("expm1", x)),
-    ("expm1", 1, 1, lambda x: _f("exp", x)),
-    ("cosh", 1, -1, lambda x: 2 * power(_f("sinh", HALF * x), 2)),
-    ("cos", 1, -1, lambda x: -2 * power(_f("sin", HALF * x), 2)),
-    ("cos", 1, 1, lambda x: 2 * power(_f("cos", HALF * x), 2)),
-    ("tanh", 2, -1, lambda x: -power(_f("cosh", x), -2)),
-    ("sin", 2, -1, lambda x: -power(_f("cos", x), 2)),
-    ("cos", 2, -1, lambda x: -power(_f("sin", x), 2)),
-    ("cosh", 2, -1, lambda x: power(_f("sinh", x), 2)),
-    ("sigmoid", 2, -1, lambda x: -product(_f("sigmoid", -x), _f("sigmoid", x) + 1)),
+    ("sigmoid", 1, -1, lambda x: -elementwise("sigmoid", -x)),
+    ("sigmoid", 1, -HALF, lambda x: HALF * elementwise("tanh", HALF * x)),
+    ("erf", 1, -1, lambda x: -elementwise("erfc", x)),
+    ("erf", 1, 1, lambda x: elementwise("erfc", -x)),
+    ("erfc", 1, -1, lambda x: -elementwise("erf", x)),
+    ("erfc", 1, -2, lambda x: -elementwise("erfc", -x)),
+    ("tanh", 1, 1, lambda x: 2 * elementwise("sigmoid", 2 * x)),
+    ("tanh", 1, -1, lambda x: -2 * elementwise("sigmoid", -2 * x)),
+    ("exp", 1, -1, lambda x: elementwise("expm1", x)),
+    ("expm1", 1, 1, lambda x: elementwise("exp", x)),
+    ("cosh", 1, -1, lambda x: 2 * power(elementwise("sinh", HALF * x), 2)),
+    ("cos", 1, -1, lambda x: -2 * power(elementwise("sin", HALF * x), 2)),
+    ("cos", 1, 1, lambda x: 2 * power(elementwise("cos", HALF * x), 2)),
+    ("tanh", 2, -1, lambda x: -power(elementwise("cosh", x), -2)),
+    ("sin", 2, -1, lambda x: -power(elementwise("cos", x), 2)),
+    ("cos", 2, -1, lambda x: -power(elementwise("sin", x), 2)),
+    ("cosh", 2, -1, lambda x: power(elementwise("sinh", x), 2)),
+    (
+        "sigmoid",
+        2,
+        -1,
+        lambda x: -product(elementwise("sigmoid", -x), elementwise("sigmoid", x) + 1),
+    ),
 )
 """f, its power, a constant c, and f(x)ᵖ + c in a form that does not cancel."""
 
@@ -127,8 +124,8 @@ def _complement(
 
 def _complement_rule(row: tuple[str, int, int | Fraction, Callable[[Expr], Expr]]) -> Procedure:
     name, times, c, made = row
-    x = _sample("x")
-    typed = power(_f(name, x), times) + c
+    x = sample("x")
+    typed = power(elementwise(name, x), times) + c
     text = f"{name}(x){'²' if times == 2 else ''} {'+' if c > 0 else '−'} {abs(c)}"
     return Procedure(
         text, _complement(*row), lambda: (typed, made(x)), heads=(SUM.name,), needs=(name,)
@@ -153,8 +150,8 @@ def _not(e: Expr) -> Expr:
 
 
 def _indicator_example() -> tuple[Expr, Expr]:
-    x = _sample("x")
-    chosen = elementwise("cast", _f("gt", x, constant(0, x.dtype)), statics=(x.dtype,))
+    x = sample("x")
+    chosen = elementwise("cast", elementwise("gt", x, constant(0, x.dtype)), statics=(x.dtype,))
     return 1 - chosen, _not(chosen)
 
 
@@ -177,7 +174,7 @@ def _exponentials(node: Expr) -> Expr | None:
             if a == b and k < j:
                 continue
             rest = [t for i, t in enumerate(terms) if i not in (j, k)]
-            return linear([*rest, (2 * a, _f(word, x), ls)], node.shape, node.dtype)
+            return linear([*rest, (2 * a, elementwise(word, x), ls)], node.shape, node.dtype)
     return None
 
 
@@ -223,15 +220,15 @@ DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr
     ("power", HALF, _root),
     ("power", -HALF, _reciprocal_root),
     ("power", Fraction(-1), lambda u, v, g: product(-g, power(u, -1), power(v, -1))),
-    ("sin", None, lambda u, v, g: 2 * product(_f("cos", HALF * (u + v)), _f("sin", HALF * g))),
-    ("cos", None, lambda u, v, g: -2 * product(_f("sin", HALF * (u + v)), _f("sin", HALF * g))),
+    ("sin", None, lambda u, v, g: 2 * product(elementwise("cos", HALF * (u + v)), elementwise("sin", HALF * g))),
+    ("cos", None, lambda u, v, g: -2 * product(elementwise("sin", HALF * (u + v)), elementwise("sin", HALF * g))),
     ("tan", None, lambda u, v, g: product(
-        _f("sin", g), power(_f("cos", u), -1), power(_f("cos", v), -1))),
-    ("atan", None, lambda u, v, g: _f("atan2", g, 1 + product(u, v))),
-    ("exp", None, lambda u, v, g: product(_f("exp", v), _f("expm1", g))),
-    ("log", None, lambda u, v, g: _f("log1p", product(g, power(v, -1)))),
+        elementwise("sin", g), power(elementwise("cos", u), -1), power(elementwise("cos", v), -1))),
+    ("atan", None, lambda u, v, g: elementwise("atan2", g, 1 + product(u, v))),
+    ("exp", None, lambda u, v, g: product(elementwise("exp", v), elementwise("expm1", g))),
+    ("log", None, lambda u, v, g: elementwise("log1p", product(g, power(v, -1)))),
     ("sigmoid", None, lambda u, v, g: product(
-        _f("sigmoid", u), _f("sigmoid", -v), -_f("expm1", -g))),
+        elementwise("sigmoid", u), elementwise("sigmoid", -v), -elementwise("expm1", -g))),
 )  # fmt: skip
 """f, its exponent, and f(u) − f(v) by the gap g = u − v."""
 
@@ -283,11 +280,11 @@ def _difference_rule(
     row: tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr]],
 ) -> Procedure:
     name, p, made = row
-    x, y = _sample("x"), _sample("y")
+    x, y = sample("x"), sample("y")
     u, v = (x + 1, x) if name in ("sigmoid", "power", "log") else (x + y, x)
 
     def f(e: Expr) -> Expr:
-        return power(e, p) if p is not None else _f(name, e)
+        return power(e, p) if p is not None else elementwise(name, e)
 
     text = f"difference of {'power ' + str(p) if p is not None else name}"
     domain = "positive" if name in ("power", "log") else "real"
@@ -333,7 +330,7 @@ def _root_of(square: Monomial) -> Fraction | None:
 
 
 def _squares_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
+    x, y = sample("x"), sample("y")
     return x * x - y * y, product(x - y, x + y)
 
 
@@ -345,20 +342,22 @@ def _error_functions(node: Expr) -> Expr | None:
         for k, b, v, other in rows:
             if j == k or a != -b or a.number < 0 or ls != other or u.shape != v.shape:
                 continue
-            above = _f("erfc", v) - _f("erfc", u)
-            below = _f("erfc", -u) - _f("erfc", -v)
-            made = _f("where", _f("gt", u + v, constant(0, u.dtype)), above, below)
+            above = elementwise("erfc", v) - elementwise("erfc", u)
+            below = elementwise("erfc", -u) - elementwise("erfc", -v)
+            made = elementwise(
+                "where", elementwise("gt", u + v, constant(0, u.dtype)), above, below
+            )
             rest = [t for i, t in enumerate(terms) if i not in (j, k)]
             return linear([*rest, (a, made, ls)], node.shape, node.dtype)
     return None
 
 
 def _error_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    above = _f("erfc", y) - _f("erfc", x)
-    below = _f("erfc", -x) - _f("erfc", -y)
-    made = _f("where", _f("gt", x + y, constant(0, x.dtype)), above, below)
-    return _f("erf", x) - _f("erf", y), made
+    x, y = sample("x"), sample("y")
+    above = elementwise("erfc", y) - elementwise("erfc", x)
+    below = elementwise("erfc", -x) - elementwise("erfc", -y)
+    made = elementwise("where", elementwise("gt", x + y, constant(0, x.dtype)), above, below)
+    return elementwise("erf", x) - elementwise("erf", y), made
 
 
 def _larger(node: Expr) -> Expr | None:
@@ -375,16 +374,18 @@ def _larger(node: Expr) -> Expr | None:
             if size.op.name != "abs" or size.args[0] not in (x - y, y - x):
                 continue
             flat = constant_value(y)
-            made = _f("softplus", x) if flat is not None and flat.is_zero else (
-                _f("logaddexp", x, y))  # fmt: skip
+            made = elementwise("softplus", x) if flat is not None and flat.is_zero else (
+                elementwise("logaddexp", x, y))  # fmt: skip
             rest = [t for i, t in enumerate(terms) if i not in (j, k)]
             return linear([*rest, (a, made, ls)], node.shape, node.dtype)
     return None
 
 
 def _larger_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    return _f("maximum", x, y) + _f("softplus", -_f("abs", x - y)), _f("logaddexp", x, y)
+    x, y = sample("x"), sample("y")
+    return elementwise("maximum", x, y) + elementwise(
+        "softplus", -elementwise("abs", x - y)
+    ), elementwise("logaddexp", x, y)
 
 
 def _beside_length(node: Expr) -> Expr | None:
@@ -399,17 +400,19 @@ def _beside_length(node: Expr) -> Expr | None:
                 same = e is a if number is None else constant_value(a) == number * front / -c
                 if j == k or not same or (number is None and (front != -c or place != ls)):
                     continue
-                positive = _f("gt", a, constant(0, a.dtype))
-                whole = h + _f("where", positive, a, -a)
-                made = _f("where", positive, product(b, product(b, power(whole, -1))), whole)
+                positive = elementwise("gt", a, constant(0, a.dtype))
+                whole = h + elementwise("where", positive, a, -a)
+                made = elementwise(
+                    "where", positive, product(b, product(b, power(whole, -1))), whole
+                )
                 rest = [t for i, t in enumerate(terms) if i not in (j, k)]
                 return linear([*rest, (c, made, ls)], node.shape, node.dtype)
     return None
 
 
 def _beside_example() -> tuple[Expr, Expr]:
-    x, y = _sample("x"), _sample("y")
-    typed = _f("hypot", x, y) - x
+    x, y = sample("x"), sample("y")
+    typed = elementwise("hypot", x, y) - x
     made = _beside_length(typed)
     assert made is not None
     return typed, made
@@ -460,7 +463,7 @@ def _moments_example() -> tuple[Expr, Expr]:
 SUMS: tuple[Procedure, ...] = (
     Procedure(
         "exp(x) ± exp(−x)", _exponentials,
-        lambda: (_f("exp", _sample("x")) - _f("exp", -_sample("x")), 2 * _f("sinh", _sample("x"))),
+        lambda: (elementwise("exp", sample("x")) - elementwise("exp", -sample("x")), 2 * elementwise("sinh", sample("x"))),
         heads=(SUM.name,), needs=("exp",),
     ),
     *map(_complement_rule, COMPLEMENTS),
