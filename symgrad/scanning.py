@@ -8,8 +8,9 @@ the derivative of the body; the sums over the steps are products outside of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from symgrad.core.build import (
     CONTRACTION,
@@ -31,9 +32,37 @@ from symgrad.transforms.batching import batched, repeated
 
 Step = Callable[..., tuple[Sequence[Expr], Sequence[Expr]]]
 PullBack = Callable[[Mapping[Expr, Expr], Sequence[Expr]], "list[Expr | None]"]
-_fresh = count(1)
 
 
+class _Fresh(threading.local):
+    """Numbers of the symbols of loops under construction, the same for the same loop every time.
+
+    The order of what is commutative follows the symbols, and so does the printed text.
+    """
+
+    depth = 0
+    number = 0
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count from the beginning, and on within another loop."""
+        self.number *= self.depth > 0
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def following(self) -> int:
+        """The next."""
+        self.number += 1
+        return self.number
+
+
+_fresh = _Fresh()
+
+
+@_fresh.counting()
 def scan(
     step: Step, states: Mapping[str, Expr], inputs: Mapping[str, Expr], reverse: bool = False
 ) -> tuple[list[Expr], list[Expr], list[Expr]]:
@@ -66,7 +95,7 @@ def scan(
 
 def _symbol(name: str, shape: Shape, like: Expr) -> Expr:
     """A symbol that no other expression has."""
-    return symbol(name, shape, like.dtype, number=-1000 - next(_fresh))
+    return symbol(name, shape, like.dtype, number=-1000 - _fresh.following())
 
 
 class _Loop:
@@ -210,6 +239,7 @@ def _name(node: Expr) -> str:
     return name_of(node) if node.op is SYMBOL else "x"
 
 
+@_fresh.counting()
 def adjoint(
     node: Expr, adjoints: Sequence[Expr | None], pull_back: PullBack
 ) -> tuple[Expr | None, ...]:

@@ -65,6 +65,16 @@ def test_a_gradient_runs_the_loop_once_forward_and_once_back():
     assert compiled(program).source.count("jax.lax.scan(") == 2
 
 
+def test_equal_loops_are_one_node_whatever_was_built_before():
+    loss, symbols = plain()
+    slopes = gradient(loss, symbols)
+    for _ in range(60):
+        again, _ = plain()
+        assert again is loss
+        found = gradient(again, symbols)
+        assert all(a is b for a, b in zip(found, slopes, strict=True))
+
+
 def test_sums_over_the_steps_are_products_outside_of_the_loop():
     loss, symbols = plain()
     by_w = gradient(loss, symbols)[2]
