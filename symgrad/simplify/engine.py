@@ -8,8 +8,8 @@ user's derivation and our debugger.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
@@ -20,6 +20,7 @@ from symgrad.core.traverse import topological
 from symgrad.errors import SymgradError
 from symgrad.ops.scan import SCAN
 
+_FUNCTIONS = ("map", "axis")
 DEPTH = 6
 """How far below a node the variable of a rule is looked for."""
 
@@ -40,10 +41,32 @@ class Rule:
     edges: tuple[float, ...] = ()
     states: str = ""
 
+    @cached_property
+    def _example(self) -> Expr:
+        names = ("n", "d", "k", "m")[: self.rank]
+        return self.left(symbol("x", tuple(letter(s) for s in names), dtypes.float64, number=-1))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """The operation of the nodes that it is tried on."""
+        return (self._example.op.name,)
+
+    @cached_property
+    def needs(self) -> tuple[str, ...]:
+        """A function that the left side has near its node."""
+        return tuple(sorted(op.name for op in _near(self._example) if op.family in _FUNCTIONS)[:1])
+
+    @cached_property
+    def _functions(self) -> frozenset[Op]:
+        """The functions that the left side cannot do without."""
+        return frozenset(e.op for e in topological([self._example]) if e.op.family in _FUNCTIONS)
+
     def apply(self, node: Expr) -> Expr | None:
         """The right side if ``node`` is an instance of the left side."""
         below = list(_below(node))
-        if node.op is not _head(self) or not _needs(self) <= {e.op for e in below} | {node.op}:
+        if node.op is not self._example.op or not self._functions <= {
+            node.op, *(e.op for e in below)
+        }:  # fmt: skip
             return None
         for candidate in below:
             if candidate.ndim < self.rank - 1 or candidate.dtype is not node.dtype:
@@ -61,8 +84,8 @@ class Rule:
 class Procedure:
     """A rule that must compute: ``step(node)`` gives the new node or None.
 
-    ``heads`` are the operations of the nodes that it is tried on (none: all); ``needs`` those of
-    which one stands among the arguments or theirs.
+    ``heads`` are the operations of the nodes that it is tried on; ``needs`` those of which one
+    stands among the arguments or theirs (none: any).
     """
 
     name: str
@@ -71,21 +94,51 @@ class Procedure:
     edges: tuple[float, ...] = ()
     states: str = ""
     domain: str = "real"
-    heads: tuple[str, ...] = ()
+    heads: tuple[str, ...] = field(kw_only=True)
     needs: tuple[str, ...] = ()
 
     def apply(self, node: Expr) -> Expr | None:
         """The rewritten node, or None."""
-        if self.needs and not _near(node).intersection(self.needs):
-            return None
         return self.step(node)
 
 
-@lru_cache(maxsize=1)
-def _near(node: Expr) -> frozenset[str]:
-    """The operations of the arguments of a node and of theirs."""
-    return frozenset(e.op.name for a in node.args for e in (a, *a.args, *(
-        x for b in a.args if b.op.family == "sum" for x in b.args)))  # fmt: skip
+class Index:
+    """The rules of a group by what stands at a node and near it: the others are not tried."""
+
+    def __init__(self, group: Sequence[Rule | Procedure]) -> None:
+        self._group = group
+        self._heads: dict[Op, tuple[list[int], dict[Op, list[int]]]] = {}
+        for k, rule in enumerate(group):
+            for head in rule.heads:
+                always, needing = self._heads.setdefault(OPS[head], ([], {}))
+                for name in rule.needs:
+                    needing.setdefault(OPS[name], []).append(k)
+                if not rule.needs:
+                    always.append(k)
+
+    def possible(self, node: Expr) -> list[Rule | Procedure]:
+        """The rules that may hold at a node, in the order of the group."""
+        found = self._heads.get(node.op)
+        if found is None:
+            return []
+        numbers = {*found[0]}
+        for op in _near(node) & found[1].keys() if found[1] else ():
+            numbers.update(found[1][op])
+        if not numbers or complex_parts(node):
+            return []
+        return [self._group[k] for k in sorted(numbers)]
+
+
+def _near(node: Expr) -> set[Op]:
+    """The operations of the arguments of a node and of theirs; of sums there, of their terms."""
+    found: set[Op] = set()
+    for a in node.args:
+        found.add(a.op)
+        for b in a.args:
+            found.add(b.op)
+            if b.op.family == "sum":
+                found.update([x.op for x in b.args])
+    return found
 
 
 def sample(name: str, dtype: DType = dtypes.float64) -> Expr:
@@ -102,22 +155,6 @@ class Step:
     after: Expr
 
 
-@lru_cache(maxsize=1024)
-def _example(rule: Rule) -> Expr:
-    names = ("n", "d", "k", "m")[: rule.rank]
-    return rule.left(symbol("x", tuple(letter(s) for s in names), dtypes.float64, number=-1))
-
-
-def _head(rule: Rule) -> Op:
-    return _example(rule).op
-
-
-@lru_cache(maxsize=1024)
-def _needs(rule: Rule) -> frozenset[Op]:
-    """The functions that the left side cannot do without."""
-    return frozenset(e.op for e in topological([_example(rule)]) if e.op.family in ("map", "axis"))
-
-
 def _below(node: Expr) -> Iterator[Expr]:
     seen: set[Expr] = set()
     layer = list(node.args)
@@ -129,6 +166,11 @@ def _below(node: Expr) -> Iterator[Expr]:
                 yield e
                 following += e.args
         layer = following
+
+
+@lru_cache(maxsize=64)
+def _index(group: tuple[Rule | Procedure, ...]) -> Index:
+    return Index(group)
 
 
 def rewrite(
@@ -144,41 +186,45 @@ def rewrite(
     steps: list[Step] = []
     current = list(roots)
     for group in groups:
-        by_op = _by_head(group)
-        table: dict[Expr, Expr] = {}
+        possible = _index(tuple(group)).possible
+        table: dict[Expr, Expr] = {}  # what is another node now
 
         def fired(
             new: Expr,
-            by_op: dict[Op | None, list[Rule | Procedure]] = by_op,
+            possible: Callable[[Expr], list[Rule | Procedure]] = possible,
             table: dict[Expr, Expr] = table,
         ) -> Expr:
-            trying = not complex_parts(new)
-            while trying:
-                trying = False
-                for rule in (*by_op.get(new.op, ()), *by_op.get(None, ())):
+            rules = possible(new)
+            while rules:
+                for rule in rules:
                     found = rule.apply(new)
                     if found is not None and found is not new:
                         steps.append(Step(rule.name, new, found))
                         if moved is not None:
                             moved(new, found, table)
                         new = found
-                        trying = not complex_parts(new)
+                        rules = possible(new)
                         break
+                else:
+                    break
             return new
 
         for node in topological(current):
-            args = tuple(table[a] for a in node.args)
-            same = all(a is b for a, b in zip(args, node.args, strict=True))
-            new = node if same else node.func(*args)
+            new = node
+            if not table.keys().isdisjoint(node.args):
+                args = tuple([table.get(a, a) for a in node.args])
+                new = node.func(*args)
+                if new.op.family == "sum" and len(new.args) == 1:
+                    (inner,) = new.args  # a coefficient went to the front of something new
+                    new = new if inner in args else new.func(fired(inner))
             if new.op is SCAN:
                 new = _within(new, group, steps)
-            if not same and new.op.family == "sum" and len(new.args) == 1:
-                (inner,) = new.args  # a coefficient went to the front of something new
-                new = new if inner in args else new.func(fired(inner))
-            table[node] = new = fired(new)
-            if new is not node and moved is not None:
-                moved(node, new, table)
-        current = [table[r] for r in current]
+            new = fired(new)
+            if new is not node:
+                table[node] = new
+                if moved is not None:
+                    moved(node, new, table)
+        current = [table.get(r, r) for r in current]
     return current, steps
 
 
@@ -192,19 +238,4 @@ def _within(scan: Expr, group: Sequence[Rule | Procedure], steps: list[Step]) ->
 
 def complex_parts(node: Expr) -> bool:
     """Do complex numbers go in or out?  Rules, laws and forms are those of real numbers: none holds."""
-    return any(e.dtype.is_complex for e in (node, *node.args))
-
-
-def _by_head(
-    group: Sequence[Rule | Procedure],
-) -> dict[Op | None, list[Rule | Procedure]]:
-    table: dict[Op | None, list[Rule | Procedure]] = {}
-    for rule in group:
-        heads: list[Op | None]
-        if isinstance(rule, Rule):
-            heads = [_head(rule)]
-        else:
-            heads = [OPS[name] for name in rule.heads] or [None]
-        for head in heads:
-            table.setdefault(head, []).append(rule)
-    return table
+    return node.dtype.is_complex or any(a.dtype.is_complex for a in node.args)

@@ -290,7 +290,7 @@ LOGARITHMS: tuple[Procedure, ...] = (
               states="finite where exp overflows", heads=("log",)),
     Procedure("inverse of sinh", inverse_sinh, lambda: (
         elementwise("log", sample("x") + elementwise("hypot", sample("x"), constant(1, dtypes.float64))),
-        elementwise("asinh", sample("x"))), heads=("log",)),
+        elementwise("asinh", sample("x"))), heads=("log",), needs=("hypot",)),
     Procedure("log of a sum of exponentials", log_of_sum, _sum_example, edges=(-1e4, 1e4),
               states="finite where exp overflows", heads=("log",)),
     Procedure("log of a weighted sum of exponentials", shifted, _shift_example, edges=(-1e4, 1e4),

@@ -339,48 +339,48 @@ def _chosen_example() -> tuple[Expr, Expr]:
     return typed, elementwise("where", above, e, zeros(x.shape, x.dtype))
 
 
-_PAIRS: tuple[tuple[str, Pair, Callable[[], tuple[Expr, Expr]]], ...] = (
-    ("quotient of functions", _quotient, _example(
+_PAIRS: tuple[tuple[str, Pair, str, Callable[[], tuple[Expr, Expr]]], ...] = (
+    ("quotient of functions", _quotient, "power", _example(
         lambda x, y: elementwise("sinh", x), lambda x, y: power(elementwise("cosh", x), -1),
         lambda x, y: elementwise("tanh", x))),
-    ("exp(x) σ(−x) of several factors", _logistic, _example(
+    ("exp(x) σ(−x) of several factors", _logistic, "exp", _example(
         lambda x, y: elementwise("exp", x), lambda x, y: elementwise("sigmoid", -x), lambda x, y: elementwise("sigmoid", x))),
-    ("exponentials in a product", _exponentials, _example(
+    ("exponentials in a product", _exponentials, "exp", _example(
         lambda x, y: elementwise("exp", x), lambda x, y: elementwise("exp", y), lambda x, y: elementwise("exp", x + y))),
-    ("powers of one base", _powers, _example(
+    ("powers of one base", _powers, "power", _example(
         lambda x, y: power(1 + x * x, -1), lambda x, y: power(1 + x * x, Fraction(1, 2)),
         lambda x, y: power(1 + x * x, Fraction(-1, 2)))),
-    ("square of a length", _lengths, _example(
+    ("square of a length", _lengths, "length", _example(
         lambda x, y: elementwise("length", y * y), lambda x, y: elementwise("length", y * y), lambda x, y: y * y)),
-    ("expm1(u) σ(−u)", _logistic_slope, _example(
+    ("expm1(u) σ(−u)", _logistic_slope, "expm1", _example(
         lambda x, y: elementwise("expm1", x), lambda x, y: elementwise("sigmoid", -x),
         lambda x, y: elementwise("tanh", Fraction(1, 2) * x))),
-    ("x log x", _entropy, _example(
+    ("x log x", _entropy, "log", _example(
         lambda x, y: elementwise("sigmoid", x), lambda x, y: elementwise("log", elementwise("sigmoid", x)),
         lambda x, y: elementwise("xlogy", elementwise("sigmoid", x), elementwise("sigmoid", x)))),
 )  # fmt: skip
 
 PRODUCTS: tuple[Procedure, ...] = (
-    *(Procedure(name, _pairwise(pair), example, heads=(CONTRACTION.name,))
-      for name, pair, example in _PAIRS),
+    *(Procedure(name, _pairwise(pair), example, heads=(CONTRACTION.name,), needs=(needed,))
+      for name, pair, needed, example in _PAIRS),
     Procedure("exponential over a sum of exponentials", over_their_sum, _example(
         lambda x, y: elementwise("exp", x), lambda x, y: power(elementwise("exp", x) + 2 * elementwise("exp", y), -1),
-        lambda x, y: power(1 + 2 * elementwise("exp", y - x), -1)), heads=(CONTRACTION.name,)),
+        lambda x, y: power(1 + 2 * elementwise("exp", y - x), -1)), heads=(CONTRACTION.name,), needs=("exp",)),
     Procedure("mean weighted by exponentials", weighted_mean, _mean_example,
-              heads=(CONTRACTION.name,)),
+              heads=(CONTRACTION.name,), needs=("power",)),
     Procedure("power of a multiple", power_of_scaled, _example(
         lambda x, y: power(2 * elementwise("exp", x), -1), lambda x, y: Fraction(1, 2) * power(
             elementwise("exp", x), -1)), heads=("power",)),
     Procedure("logistic function of numbers", logistic_of_numbers, _example(
         lambda x, y: power(2 + 3 * elementwise("exp", x), -1),
         lambda x, y: Fraction(1, 2) * elementwise("sigmoid", -x + math.log(Fraction(2, 3)))),
-        heads=("power",)),
+        heads=("power",), needs=("exp",)),
     Procedure("root of two squares", root_of_squares, _example(
         lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: elementwise("hypot", x, y)),
         heads=("power",)),
     Procedure("root of a sum of squares", root_of_squares, _length_example, heads=("power",)),
     Procedure("choice beside what may be infinite", chosen, _chosen_example,
-              heads=(CONTRACTION.name,)),
+              heads=(CONTRACTION.name,), needs=("cast",)),
 )  # fmt: skip
 
 __all__ = ["PRODUCTS"]

@@ -43,7 +43,7 @@ def _normalised(x: Expr) -> Expr:
 
 def logistic_power(node: Expr) -> Expr | None:
     """(1 + exp(x))⁻ᵖ = σ(−x)ᵖ for p > 1."""
-    if node.op.name != "power" or node.params[2][0] >= -1:
+    if node.params[2][0] >= -1:
         return None
     inner = node.args[0]
     for e in inner.args:
@@ -59,8 +59,6 @@ def _power_example() -> tuple[Expr, Expr]:
 
 def logistic_ratio(node: Expr) -> Expr | None:
     """exp(x) σ(−x) = σ(x) among the factors of a product."""
-    if node.op is not CONTRACTION:
-        return None
     factors = list(zip(node.args, node.params[0], strict=True))
     for j, (first, labels) in enumerate(factors):
         if first.op.name != "exp":
@@ -84,7 +82,7 @@ def _ratio_example() -> tuple[Expr, Expr]:
 
 def onehot_cast(node: Expr) -> Expr | None:
     """One-hot rows in another type are one-hot rows of that type."""
-    if node.op.name != "cast" or node.args[0].op is not ONEHOT:
+    if node.args[0].op is not ONEHOT:
         return None
     inner = node.args[0]
     return onehot(inner.args[0], inner.params[0], node.dtype)
@@ -135,6 +133,8 @@ STABLE: tuple[Rule | Procedure, ...] = (
         logistic_power,
         _power_example,
         edges=(-1e4, 1e4),
+        heads=("power",),
+        needs=("exp",),
     ),
     Procedure(
         "logistic ratio within a product",
@@ -142,8 +142,16 @@ STABLE: tuple[Rule | Procedure, ...] = (
         _ratio_example,
         edges=(-1e4, 1e4),
         states="finite where exp overflows",
+        heads=(CONTRACTION.name,),
+        needs=("exp",),
     ),
-    Procedure("one-hot rows in another type", onehot_cast, _onehot_example),
+    Procedure(
+        "one-hot rows in another type",
+        onehot_cast,
+        _onehot_example,
+        heads=("cast",),
+        needs=("onehot",),
+    ),
     Rule(
         "log of the logistic function",
         lambda x: elementwise("log", elementwise("sigmoid", x)),
@@ -207,7 +215,7 @@ def _weighted_softplus(term: tuple[Monomial, Expr, Labels]) -> Parts | None:
 
 def binary_cross_entropy(node: Expr) -> Expr | None:
     """A ⊙ softplus(−z) + (1 − A) ⊙ softplus(z) = softplus(z) − A ⊙ z, under one coefficient."""
-    if node.op is not SUM or len(node.args) < 2:
+    if len(node.args) < 2:
         return None
     terms = terms_of(node)
     natural = tuple(range(len(node.shape)))
@@ -261,6 +269,8 @@ BINARY: tuple[Rule | Procedure, ...] = (
         _bce_example,
         edges=(-1e4, 1e4),
         states="one softplus instead of two; exact",
+        heads=(SUM.name,),
+        needs=("softplus",),
     ),
 )
 
