@@ -49,18 +49,18 @@ def solve(A: Tensor, B: Tensor, *, left: bool = True) -> Tensor:
 
 
 def cholesky(A: Tensor, *, upper: bool = False) -> Tensor:
-    """L with L Lᵀ = A, for positive definite A; Lᵀ where ``upper``."""
-    return row("cholesky", A.mT).mT if upper else row("cholesky", A)
+    """L with L Lᴴ = A, for positive definite A; Lᴴ where ``upper``."""
+    return row("cholesky", A.mH).mH if upper else row("cholesky", A)
 
 
 def eigh(A: Tensor, UPLO: str = "L") -> Any:
-    """(eigenvalues rising, eigenvectors as columns) of symmetric A, of which a triangle is read."""
-    A = A.mT if UPLO.upper() == "U" else A
+    """(eigenvalues rising, eigenvectors as columns) of Hermitian A, of which a triangle is read."""
+    A = A.mH if UPLO.upper() == "U" else A
     return Eigh(row("eigh_0", A), row("eigh_1", A))
 
 
 def eigvalsh(A: Tensor, UPLO: str = "L") -> Tensor:
-    """Eigenvalues of symmetric A, rising."""
+    """Eigenvalues of Hermitian A, rising."""
     return eigh(A, UPLO)[0]
 
 
@@ -179,7 +179,7 @@ def lu_factor_ex(A: Tensor, *, pivot: bool = True, check_errors: bool = False) -
 def lu_solve(
     LU: Tensor, pivots: Tensor, B: Tensor, *, left: bool = True, adjoint: bool = False
 ) -> Tensor:
-    """X with A X = B from the factors of A; Aᵀ where ``adjoint``, X A where not ``left``."""
+    """X with A X = B from the factors of A; Aᴴ where ``adjoint``, X A where not ``left``."""
     return row("lu_solve", B, LU, pivots, left=left, adjoint=adjoint)
 
 
@@ -299,14 +299,14 @@ def lstsq(A: Tensor, B: Tensor, rcond: Any = None, *, driver: str | None = None)
         x = pinv(A, rcond) @ right
     elif rows >= columns:
         q, r = qr(A)
-        x = solve_triangular(r, q.mT @ right, upper=True)
+        x = solve_triangular(r, q.mH @ right, upper=True)
     else:
-        q, r = qr(A.mT)
-        x = q @ solve_triangular(r.mT, right, upper=False)
-    missing = A.reshape(-1).narrow(0, 0, 0)
+        q, r = qr(A.mH)
+        x = q @ solve_triangular(r.mH, right, upper=False)
+    missing = A.abs().reshape(-1).narrow(0, 0, 0)
     residuals = missing
     if rows > columns and full and driver != "gelsy":
-        residuals = (A @ x - right).square().sum(-2)
+        residuals = (A @ x - right).abs().square().sum(-2)
         residuals = residuals.squeeze(-1) if vector else residuals
     return LstSq(
         x.squeeze(-1) if vector else x,

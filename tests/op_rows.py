@@ -29,8 +29,19 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.ops import complex as complex_
+from symgrad.ops import (
+    decomposition,
+    factor,
+    fourier,
+    gather,
+    join,
+    matrix,
+    random,
+    scan,
+    sequence,
+    structure,
+)
 from symgrad.ops import elementwise as maps
-from symgrad.ops import factor, fourier, gather, join, matrix, random, scan, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.banded import tridiagonal_solve
 from symgrad.ops.convolution import convolution, window
@@ -145,12 +156,12 @@ def _symmetric(a: Expr) -> Expr:
 
 
 def _eigh(a: Expr) -> Sequence[Expr]:
-    values, vectors = matrix.eigh(_symmetric(a))
+    values, vectors = decomposition.eigh(_symmetric(a))
     return values, product(vectors, vectors)
 
 
 def _svd(a: Expr) -> Sequence[Expr]:
-    u, s, vt = matrix.svd(a)
+    u, s, vt = decomposition.svd(a)
     return product(u, u), s, product(vt, vt)
 
 
@@ -390,7 +401,7 @@ ROWS: dict[str, Row] = {
     "slogdet": square(matrix.slogdet),
     "cholesky": square(lambda a: matrix.cholesky(_symmetric(a))),
     "eigh": square(_eigh),
-    "qr": Row(matrix.qr, (RECTANGLE,)),
+    "qr": Row(decomposition.qr, (RECTANGLE,)),
     "svd": Row(_svd, (RECTANGLE,)),
     "lu": square(lambda a, b, c: [factor.lu(e)[0] for e in (a, b, c)],
                  ((2, 3, 5), "real"), ((5, 3), "real")),

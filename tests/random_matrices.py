@@ -12,7 +12,7 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.build import constant, delta, product
-from symgrad.ops import factor, matrix
+from symgrad.ops import decomposition, factor, matrix
 from symgrad.ops.banded import tridiagonal_solve
 from tests.random_programs import Array, Node, Plan, Program
 
@@ -90,7 +90,7 @@ def _eigh(program: Program) -> None:
     which = program.choose(2)
 
     def build(x: Any) -> Any:
-        found = matrix.eigh(x)
+        found = decomposition.eigh(x)
         return product(found[1], found[1]) if which else found[0]
 
     def function(x: Any) -> Any:
@@ -109,7 +109,7 @@ def _svd(program: Program) -> None:
     which = program.choose(3)
 
     def build(x: Any) -> Any:
-        found = matrix.svd(x)[which]
+        found = decomposition.svd(x)[which]
         return found if which == 1 else product(found, found)
 
     def function(x: Any) -> Any:
@@ -128,7 +128,7 @@ def _qr(program: Program) -> None:
     a = _matrix(program, definite=False)
     which = program.choose(2)
     program.emit(
-        f"qr [{which}]", lambda x: matrix.qr(x)[which], lambda x: jnp.linalg.qr(x)[which], a,
+        f"qr [{which}]", lambda x: decomposition.qr(x)[which], lambda x: jnp.linalg.qr(x)[which], a,
         clear=lambda x: bool(np.abs(np.diagonal(np.linalg.qr(x)[1], axis1=-2, axis2=-1)).min() > 0.3),
     )  # fmt: skip
 

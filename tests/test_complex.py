@@ -274,3 +274,57 @@ def test_functions_of_complex_matrices_and_their_gradients(name):
         assert repr(b.dtype) == str(a.dtype)
         expected = a.detach().resolve_conj().numpy()
         np.testing.assert_allclose(b.detach().numpy(), expected, rtol=1e-7, atol=1e-7)
+
+
+def _hermitian(z: Any) -> Any:
+    return z @ z.mH + z.mH @ z
+
+
+MATRICES: dict[str, Function] = {
+    "inv": lambda lib, z: lib.linalg.inv(z),
+    "det": lambda lib, z: lib.linalg.det(z),
+    "logdet": lambda lib, z: lib.logdet(z),
+    "slogdet": lambda lib, z: sum(lib.linalg.slogdet(z)),
+    "solve": lambda lib, z: lib.linalg.solve(z, z.mH[:, :2]),
+    "triangle": lambda lib, z: lib.linalg.solve_triangular(z, z.mH, upper=True, left=False),
+    "cholesky": lambda lib, z: lib.linalg.cholesky(_hermitian(z)),
+    "upper cholesky": lambda lib, z: lib.linalg.cholesky(_hermitian(z), upper=True),
+    "cholesky_solve": lambda lib, z: lib.cholesky_solve(z, z.tril(-1) + 2 * lib.eye(3)),
+    "eigenvalues": lambda lib, z: lib.linalg.eigvalsh(_hermitian(z), "U"),
+    "projection": lambda lib, z: _projection(lib.linalg.eigh(_hermitian(z))[1]),
+    "qr": lambda lib, z: lib.linalg.qr(z[:, :2]).Q @ lib.linalg.qr(z[:2]).R[:, :3],
+    "singular values": lambda lib, z: lib.linalg.svdvals(z),
+    "low rank": lambda lib, z: _low_rank(*lib.linalg.svd(z[:, :2], full_matrices=False)),
+    "lu": lambda lib, z: lib.linalg.lu(z).L @ lib.linalg.lu(z).U.mH,
+    "lu_solve": lambda lib, z: lib.linalg.lu_solve(*lib.linalg.lu_factor(z), z.mH, adjoint=True),
+    "matrix_exp": lambda lib, z: lib.linalg.matrix_exp(0.3 * z),
+    "pinv": lambda lib, z: lib.linalg.pinv(z[:2]),
+    "lstsq": lambda lib, z: lib.linalg.lstsq(z[:, :2], z[:, 2:]).solution,
+    "norms": lambda lib, z: sum(lib.linalg.matrix_norm(z, p) for p in ("fro", "nuc", 1, 2)),
+    "power": lambda lib, z: lib.linalg.matrix_power(z, -2),
+    "renorm": lambda lib, z: lib.renorm(z, 2, 0, 1.0),
+}  # fmt: skip
+
+
+def _projection(v: Any) -> Any:
+    return v[:, :1] @ v[:, :1].mH
+
+
+def _low_rank(u: Any, s: Any, vh: Any) -> Any:
+    return s[0] * u[:, :1] @ vh[:1]
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_functions_of_complex_matrices_are_pytorchs(name):
+    value = leaves_of(7)[0]
+    found: list[Any] = []
+    for lib in (torch, sg):
+        z = lib.tensor(value, requires_grad=True)
+        made = MATRICES[name](lib, z)
+        grad = lib.autograd.grad((made * (0.7 - 0.4j)).abs().square().sum() + made.real.sum(), z,
+                                 create_graph=True)[0]  # fmt: skip
+        second = lib.autograd.grad((grad * (1 + 2j)).real.sum(), z)[0]
+        found.append([made.detach(), grad.detach(), second])
+    for a, b in zip(*found, strict=True):
+        assert repr(b.dtype) == str(a.dtype)
+        np.testing.assert_allclose(b.numpy(), a.resolve_conj().numpy(), rtol=1e-8, atol=1e-8)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from symgrad.core.build import broadcast_shapes, broadcast_to, constant, matmul, unsqueeze
+from symgrad.core.build import broadcast_shapes, broadcast_to, cast, constant, matmul, unsqueeze
+from symgrad.core.dtypes import real_of
 from symgrad.core.expr import Expr
 from symgrad.functional.table import public
-from symgrad.ops import factor, join, matrix, structure
+from symgrad.ops import decomposition, factor, join, matrix, structure
 from symgrad.ops.gather import gather
 from symgrad.ops.index import onehot
 from symgrad.ops.sequence import argsort
@@ -39,9 +40,9 @@ def linalg_solve(a: Expr, b: Expr) -> Expr:
 
 @public(saves=("result",))
 def cholesky(a: Expr, upper: bool = False) -> Expr:
-    """L with L Lᵀ = A; Lᵀ where ``upper``, read from the upper triangle."""
-    found = matrix.cholesky(matrix.transposed(a) if upper else a)
-    return matrix.transposed(found) if upper else found
+    """L with L Lᴴ = A; Lᴴ where ``upper``, read from the upper triangle."""
+    found = matrix.cholesky(matrix.adjoint(a) if upper else a)
+    return matrix.adjoint(found) if upper else found
 
 
 def _results(name: str, build: Any, count: int, title: str) -> None:
@@ -73,22 +74,22 @@ def solve_triangular(
 
 @public(saves=(0, "result"))
 def cholesky_solve(b: Expr, a: Expr, upper: bool = False) -> Expr:
-    """X with L Lᵀ X = B; the factor is Lᵀ where ``upper``."""
-    lower, over = (matrix.transposed(a), a) if upper else (a, matrix.transposed(a))
+    """X with L Lᴴ X = B; the factor is Lᴴ where ``upper``."""
+    lower, over = (matrix.adjoint(a), a) if upper else (a, matrix.adjoint(a))
     return matrix.triangular_solve(over, matrix.triangular_solve(lower, b), False)
 
 
 @public(saves=(0, "result"))
 def cholesky_inverse(a: Expr, upper: bool = False) -> Expr:
-    """(L Lᵀ)⁻¹; the factor is Lᵀ where ``upper``."""
+    """(L Lᴴ)⁻¹; the factor is Lᴴ where ``upper``."""
     matrix.square(a, "cholesky_inverse")
     return cholesky_solve(matrix.identity(a), a, upper)
 
 
 @public(saves=(1, "result"))
 def lu_solve(b: Expr, a: Expr, pivots: Expr, *, left: bool = True, adjoint: bool = False) -> Expr:
-    """X with A X = B from the factors of A; Aᵀ where ``adjoint``, X A where not ``left``."""
-    turned = matrix.transposed
+    """X with A X = B from the factors of A; Aᴴ where ``adjoint``, X A where not ``left``."""
+    turned = matrix.adjoint
     if not left:
         return turned(lu_solve(turned(b), a, pivots, adjoint=not adjoint))
     matrix.square(a, "linalg.lu_solve")
@@ -112,7 +113,8 @@ def _lu(a: Expr) -> tuple[Expr, ...]:
     packed, pivots = factor.lu(a)
     lower, upper = factor.unpacked(packed)
     order = factor.permutation(pivots, a.shape[-2])
-    return matrix.transposed(onehot(order, a.shape[-2], a.dtype)), lower, upper
+    rows = cast(onehot(order, a.shape[-2], real_of(a.dtype)), a.dtype)
+    return matrix.transposed(rows), lower, upper
 
 
 def _lu_factor(a: Expr) -> tuple[Expr, ...]:
@@ -123,7 +125,7 @@ def _lu_factor(a: Expr) -> tuple[Expr, ...]:
 _results("linalg_lu", _lu, 3, "LinalgLuBackward0")
 _results("linalg_lu_factor", _lu_factor, 2, "LinalgLuFactorExBackward0")
 _results("slogdet", matrix.slogdet, 2, "LinalgSlogdetBackward0")
-_results("eigh", matrix.eigh, 2, "LinalgEighBackward0")
+_results("eigh", decomposition.eigh, 2, "LinalgEighBackward0")
 
 
 @public("linalg_pinv", saves=(0, "result"), part=True)
@@ -133,18 +135,18 @@ def pinv(a: Expr, limit: Expr, hermitian: bool) -> Expr:
 
 
 def _qr(a: Expr) -> tuple[Expr, ...]:
-    """Of a wide matrix [X Y]: Q U = X, R = [U QᵀY]."""
+    """Of a wide matrix [X Y]: Q U = X, R = [U QᴴY]."""
     if a.ndim < 2:
-        return matrix.qr(a)
+        return decomposition.qr(a)
     rows, columns = a.shape[-2:]
     if not (isinstance(rows, int) and isinstance(columns, int) and rows < columns):
-        return matrix.qr(a)
+        return decomposition.qr(a)
     if not rows:
         return constant(0, a.dtype, (*a.shape[:-2], 0, 0)), a
-    q, square = matrix.qr(structure.slice_axis(a, -1, 0, rows))
-    rest = matmul(matrix.transposed(q), structure.slice_axis(a, -1, rows, columns))
+    q, square = decomposition.qr(structure.slice_axis(a, -1, 0, rows))
+    rest = matmul(matrix.adjoint(q), structure.slice_axis(a, -1, rows, columns))
     return q, join.concatenate([square, rest], -1)
 
 
 _results("qr", _qr, 2, "LinalgQrBackward0")
-_results("svd", matrix.svd, 3, "LinalgSvdBackward0")
+_results("svd", decomposition.svd, 3, "LinalgSvdBackward0")

@@ -19,7 +19,7 @@ from symgrad.errors import RangeError, ShapeError
 from symgrad.functional.promotion import only_floating
 from symgrad.functional.shape import axes_of, axis_of
 from symgrad.functional.table import public
-from symgrad.ops import matrix, sequence, structure
+from symgrad.ops import decomposition, sequence, structure
 from symgrad.ops.axis import along
 from symgrad.ops.complex import magnitude, squared
 from symgrad.ops.gather import gather
@@ -166,7 +166,7 @@ def _nuclear(a: Expr, dim: Any, keepdim: bool) -> Expr:
             "norm: the nuclear norm needs 2 dimensions", "Name the two axes of the matrices."
         )
     lead = [k for k in range(a.ndim) if k not in axes]
-    found = reduce_sum(matrix.svd(permute_axes(a, [*lead, *axes]))[1], [len(lead)])
+    found = reduce_sum(decomposition.svd(permute_axes(a, [*lead, *axes]))[1], [len(lead)])
     return insert_axes(found, sorted(axes)) if keepdim else found
 
 

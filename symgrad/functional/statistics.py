@@ -446,5 +446,6 @@ def renorm(a: Expr, p: float, dim: int, maxnorm: float) -> Expr:
     axis = axis_of(dim, a.ndim)
     others = [k for k in range(a.ndim) if k != axis]
     size = insert_axes(norm(a, p, others), others)
-    over = apply("gt", size, constant(maxnorm, a.dtype))
-    return product(a, choose(over, maxnorm / (size + 1e-7), constant(1, a.dtype)))
+    over = apply("gt", size, constant(maxnorm, size.dtype))
+    shrunk = choose(over, maxnorm / (size + 1e-7), constant(1, size.dtype))
+    return product(a, cast(shrunk, a.dtype))

@@ -12,6 +12,7 @@ from typing import Any
 from symgrad.core import dtypes
 from symgrad.core.build import (
     broadcast_to,
+    cast,
     constant,
     matmul,
     product,
@@ -26,13 +27,15 @@ from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape, Size
 from symgrad.errors import ShapeError
+from symgrad.ops.complex import magnitude
+from symgrad.ops.decomposition import smaller
 from symgrad.ops.elementwise import where
 from symgrad.ops.gather import gather
 from symgrad.ops.join import arange, concatenate, tril, triu
-from symgrad.ops.matrix import floating, identity, several, smaller, square, transposed
+from symgrad.ops.matrix import adjoint, floating, identity, several, square, transposed
 from symgrad.ops.matrix import triangular_solve as solve_triangle
 from symgrad.ops.outputs import projections
-from symgrad.ops.row import Template, form, like
+from symgrad.ops.row import COMPLEX, HOLOMORPHIC, Template, form, like
 from symgrad.ops.sequence import argsort
 from symgrad.ops.structure import slice_axis
 
@@ -47,7 +50,7 @@ def _lu_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferr
 
 
 def _lu_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | None]:
-    """PᵀĀ = L⁻ᵀ (tril(Lᵀ L̄, −1) + triu(Ū Uᵀ)) U⁻ᵀ of the leading square block.
+    """PᵀĀ = L⁻ᴴ (tril(Lᴴ L̄, −1) + triu(Ū Uᴴ)) U⁻ᴴ of the leading square block.
 
     Columns beyond it are U₂ = L⁻¹ B₂, rows below it L₂ = B₂ U⁻¹.
     """
@@ -63,17 +66,17 @@ def _lu_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> tuple[Expr | None]
     adjoint_of_lower, adjoint_of_upper = tril(core, -1), triu(core)
     beyond: Expr | None = None
     if columns != k:
-        beyond = solve_triangle(transposed(left), slice_axis(g, -1, k, None), False, True)
-        over = matmul(beyond, transposed(slice_axis(upper, -1, k, None)))
+        beyond = solve_triangle(adjoint(left), slice_axis(g, -1, k, None), False, True)
+        over = matmul(beyond, adjoint(slice_axis(upper, -1, k, None)))
         adjoint_of_lower = adjoint_of_lower - tril(over, -1)
     elif rows != k:
-        beyond = transposed(solve_triangle(first, transposed(slice_axis(g, -2, k, None)), False))
+        beyond = adjoint(solve_triangle(first, adjoint(slice_axis(g, -2, k, None)), False))
         below = slice_axis(lower, -2, k, None)
-        adjoint_of_upper = adjoint_of_upper - triu(matmul(transposed(below), beyond))
-    inner = tril(matmul(transposed(left), adjoint_of_lower), -1)
-    inner = inner + triu(matmul(adjoint_of_upper, transposed(first)))
-    inner = solve_triangle(transposed(left), inner, False, True)
-    found = transposed(solve_triangle(first, transposed(inner), False))
+        adjoint_of_upper = adjoint_of_upper - triu(matmul(adjoint(below), beyond))
+    inner = tril(matmul(adjoint(left), adjoint_of_lower), -1)
+    inner = inner + triu(matmul(adjoint_of_upper, adjoint(first)))
+    inner = solve_triangle(adjoint(left), inner, False, True)
+    found = adjoint(solve_triangle(first, adjoint(inner), False))
     if beyond is not None:
         found = concatenate([found, beyond], -1 if columns != k else -2)
     back = argsort(permutation(pivots, rows))
@@ -142,20 +145,21 @@ def _pinv_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
 def _pinv_template(node: Expr) -> Template:
     def text(xp: str) -> str:
         inverse = f"{xp}.where(abs(s) > t, 1 / {xp}.where(abs(s) > t, s, 1), 0)[..., None, :]"
+        end = ".swapaxes(-1, -2)" + ".conj()" * node.dtype.is_complex
         if node.params[0]:
             more = ", symmetrize_input=False" if xp == "jnp" else ""
-            return (f"(lambda s, v, t: (v * {inverse}) @ v.swapaxes(-1, -2))"
+            return (f"(lambda s, v, t: (v * {inverse}) @ v{end})"
                     f"(*{xp}.linalg.eigh({{0}}{more}), {{1}})")  # fmt: skip
-        return (f"(lambda u, s, v, t: (v.swapaxes(-1, -2) * {inverse}) @ u.swapaxes(-1, -2))"
+        return (f"(lambda u, s, v, t: (v{end} * {inverse}) @ u{end})"
                 f"(*{xp}.linalg.svd({{0}}, full_matrices=False), {{1}})")  # fmt: skip
 
     return form(text("jnp"), text("np"), 2)
 
 
 def _pinv_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
-    """−Pᵀ Ḡ Pᵀ + (I − A P) Ḡᵀ P Pᵀ + Pᵀ P Ḡᵀ (I − P A), where the rank does not change."""
+    """−Pᴴ Ḡ Pᴴ + (I − A P) Ḡᴴ P Pᴴ + Pᴴ P Ḡᴴ (I − P A), where the rank does not change."""
     a, _ = node.args
-    up, back = transposed(node), transposed(g)
+    up, back = adjoint(node), adjoint(g)
     left = matmul(matmul(back, node), up)
     right = matmul(up, matmul(node, back))
     found = scale(-1, matmul(matmul(up, g), up)) + left - matmul(a, matmul(node, left))
@@ -163,13 +167,13 @@ def _pinv_vjp(node: Expr, g: Expr) -> tuple[Expr, None]:
 
 
 Op("pinv", "matrix", infer=_pinv_infer, vjp=_pinv_vjp, template=_pinv_template, text="pinv",
-   latex=r"\operatorname{pinv}", python="pinv")  # fmt: skip
+   traits=COMPLEX, latex=r"\operatorname{pinv}", python="pinv")  # fmt: skip
 
 
 def pinv(a: Expr, limit: Expr, hermitian: bool = False) -> Expr:
-    """V diag(1/σ) Uᵀ over the singular values above ``limit``, which has an axis of size 1 last.
+    """V diag(1/σ) Uᴴ over the singular values above ``limit``, which has an axis of size 1 last.
 
-    ``hermitian`` reads the lower triangle of symmetric matrices only.
+    ``hermitian`` reads the lower triangle of Hermitian matrices only.
     """
     floating(a, "linalg.pinv")
     return apply(OPS["pinv"], (a, limit), (hermitian,))
@@ -181,9 +185,9 @@ def pinv(a: Expr, limit: Expr, hermitian: bool = False) -> Expr:
 def _exponential_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     """exp [[Aᵀ, Ḡ], [0, Aᵀ]] = [[exp Aᵀ, Ā], [0, exp Aᵀ]], with Ḡ of size 1, for Ā is linear in it."""
     n = node.shape[-1]
-    size = maps("detach", reduce_sum(maps("abs", g), [g.ndim - 2, g.ndim - 1]))
+    size = maps("detach", reduce_sum(magnitude(g), [g.ndim - 2, g.ndim - 1]))
     size = where(maps("eq", size, like(0, size)), like(1, size), size)
-    size = unsqueeze(size, [g.ndim - 2, g.ndim - 1])
+    size = cast(unsqueeze(size, [g.ndim - 2, g.ndim - 1]), g.dtype)
     g = g / size
     a = broadcast_to(transposed(node.args[0]), g.shape)
     above = concatenate([a, g], -1)
@@ -194,7 +198,7 @@ def _exponential_vjp(node: Expr, g: Expr) -> tuple[Expr]:
 
 Op("matrix_exp", "matrix", infer=lambda args, params: (args[0].shape, args[0].dtype),
    vjp=_exponential_vjp, template=form("jax.scipy.linalg.expm({0})", "scipy.linalg.expm({0})"),
-   text="exp", latex=r"\exp", python="matrix_exp", domain="positive definite")  # fmt: skip
+   text="exp", latex=r"\exp", python="matrix_exp", traits=HOLOMORPHIC, domain="positive definite")  # fmt: skip
 
 
 def matrix_exp(a: Expr) -> Expr:

@@ -1,11 +1,11 @@
-"""Functions of square matrices: inverse, solve, determinants, Cholesky, eigenvalues, QR, SVD.
+"""Functions of square matrices: inverse, solve, determinants, the Cholesky factor.
 
 Leading axes are batches.  Every derivative is written in these functions themselves, so it can be
-differentiated again.  Nothing is clamped: singular matrices and equal eigenvalues give inf or NaN,
-or NumPy's LinAlgError, where the value (or the derivative) does not exist.
+differentiated again.  Nothing is clamped: singular matrices give inf or NaN, or NumPy's
+LinAlgError, where the value (or the derivative) does not exist.  Aᴴ is Aᵀ of real matrices.
 
 Source: Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation" (2008); Walter and Lehmann, "Walter's QR" (2010), Seeger et al. (2017) for eigh.
+differentiation" (2008).
 """
 
 from __future__ import annotations
@@ -17,25 +17,27 @@ from typing import Any
 from symgrad.core.build import (
     broadcast_shapes,
     broadcast_to,
+    cast,
     contract,
     delta,
+    elementwise,
     matmul,
     permute,
-    power,
     product,
     reduce_sum,
     scale,
     unsqueeze,
 )
-from symgrad.core.dtypes import DType
+from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr, apply
 from symgrad.core.mismatch import numbers
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape, Size, shape_text
+from symgrad.core.sizes import Shape, Size
 from symgrad.errors import DTypeError, ShapeError
+from symgrad.ops.complex import conj, times_i
 from symgrad.ops.join import tril, triu
 from symgrad.ops.outputs import projections
-from symgrad.ops.row import HOLOMORPHIC, Template, form
+from symgrad.ops.row import COMPLEX, HOLOMORPHIC, Template, form
 
 Inferred = tuple[Shape, DType]
 Several = tuple[Expr | None, ...]
@@ -50,7 +52,13 @@ def transposed(e: Expr) -> Expr:
     return permute(e, order)
 
 
-def _times(*factors: Expr) -> Expr:
+def adjoint(e: Expr) -> Expr:
+    """The conjugate of the transpose."""
+    return conj(transposed(e))
+
+
+def times(*factors: Expr) -> Expr:
+    """The product of matrices."""
     result = factors[0]
     for f in factors[1:]:
         result = matmul(result, f)
@@ -80,11 +88,6 @@ def _fold(part: Expr, extra: int, arg: Expr) -> Expr:
         return part
     part = reduce_sum(part, [extra + k for k in ones])
     return unsqueeze(part, [extra + k for k in ones])
-
-
-def _halved(e: Expr) -> Expr:
-    """Φ: the lower triangle with half the diagonal."""
-    return tril(e, -1) + scale(Fraction(1, 2), tril(triu(e)))
 
 
 def square(e: Expr, what: str) -> None:
@@ -120,7 +123,8 @@ def _scalar(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     return args[0].shape[:-2], args[0].dtype
 
 
-def _linalg(name: str, arity: int = 1, more: str = "", jax_more: str = "") -> Template:
+def linalg(name: str, arity: int = 1, more: str = "", jax_more: str = "") -> Template:
+    """The function of this name in ``numpy.linalg`` and ``jax.numpy.linalg``."""
     holes = ", ".join(f"{{{k}}}" for k in range(arity))
     return form(f"jnp.linalg.{name}({holes}{more}{jax_more})",
                 f"np.linalg.{name}({holes}{more})", arity)  # fmt: skip
@@ -148,7 +152,7 @@ def several(
 ) -> Op:
     """Declare an operation on matrices that has several results."""
     return Op(name, "matrix", outputs=outputs, vjp=vjp, template=template, text=name,
-              domain="positive definite")  # fmt: skip
+              traits=COMPLEX, domain="positive definite")  # fmt: skip
 
 
 # ------------------------------------------------------------------ inverse and solve
@@ -157,10 +161,10 @@ def several(
 def _inv_vjp(node: Expr, g: Expr) -> Several:
     """Ā = −A⁻ᵀ Ḡ A⁻ᵀ."""
     t = transposed(node)
-    return (scale(-1, _times(t, g, t)),)
+    return (scale(-1, times(t, g, t)),)
 
 
-_row("inv", _same, _inv_vjp, _linalg("inv"))
+_row("inv", _same, _inv_vjp, linalg("inv"))
 
 
 def inv(a: Expr) -> Expr:
@@ -185,7 +189,7 @@ def _solve_vjp(node: Expr, g: Expr) -> Several:
     )
 
 
-_row("solve", _solve_infer, _solve_vjp, _linalg("solve", 2))
+_row("solve", _solve_infer, _solve_vjp, linalg("solve", 2))
 
 
 def _right_side(a: Expr, b: Expr, what: str) -> None:
@@ -264,20 +268,31 @@ def _logdet_vjp(node: Expr, g: Expr) -> Several:
 
 
 def _slogdet_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
-    return (_scalar(args, params),) * 2
+    shape, dtype = _scalar(args, params)
+    return (shape, dtype), (shape, real_of(dtype))
 
 
 def _slogdet_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
-    """The sign is constant where it has a derivative; log|det| as logdet."""
-    g = adjoints[1]
-    return (None,) if g is None else _logdet_vjp(node, g)
+    """Ā = (ḡ − i Im(s̄* s)) A⁻ᴴ: a real sign s is constant where it has a derivative."""
+    turned, g = adjoints
+    a = node.args[0]
+    if not a.dtype.is_complex:
+        return (None,) if g is None else _logdet_vjp(node, g)
+    total = None if g is None else cast(g, a.dtype)
+    if turned is not None:
+        angle = elementwise("imag", product(conj(turned), projections(node)[0]))
+        part = scale(-1, times_i(cast(angle, a.dtype)))
+        total = part if total is None else total + part
+    if total is None:
+        return (None,)
+    return (product(unsqueeze(total, [total.ndim, total.ndim + 1]), adjoint(inv(a))),)
 
 
-_row("det", _scalar, _det_vjp, _linalg("det"), latex=r"\det")
+_row("det", _scalar, _det_vjp, linalg("det"), latex=r"\det")
 _row("logdet", _scalar, _logdet_vjp,
      form("(lambda s: jnp.log(s[0]) + s[1])(jnp.linalg.slogdet({0}))",
           "(lambda s: np.log(s[0]) + s[1])(np.linalg.slogdet({0}))"))  # fmt: skip
-several("slogdet", _slogdet_outputs, _slogdet_vjp, _linalg("slogdet"))
+several("slogdet", _slogdet_outputs, _slogdet_vjp, linalg("slogdet"))
 
 
 def det(a: Expr) -> Expr:
@@ -302,11 +317,12 @@ def slogdet(a: Expr) -> tuple[Expr, ...]:
 
 
 def _cholesky_vjp(node: Expr, g: Expr) -> Several:
-    """Ā = ½ L⁻ᵀ (P + Pᵀ) L⁻¹ with P = Φ(Lᵀ L̄): symmetric."""
-    p = _halved(matmul(transposed(node), g))
-    up = transposed(node)
-    left = apply(OPS["triangular_solve"], (up, p + transposed(p)), (False,))
-    both = apply(OPS["triangular_solve"], (up, transposed(left)), (False,))
+    """Ā = ½ L⁻ᴴ (P + Pᴴ) L⁻¹ with P = Φ(Lᴴ L̄), the lower triangle and half the diagonal."""
+    up = adjoint(node)
+    p = matmul(up, g)
+    p = tril(p, -1) + scale(Fraction(1, 2), tril(triu(p)))
+    left = apply(OPS["triangular_solve"], (up, p + adjoint(p)), (False,))
+    both = adjoint(apply(OPS["triangular_solve"], (up, adjoint(left)), (False,)))
     return (scale(Fraction(1, 2), both),)
 
 
@@ -314,178 +330,18 @@ _row(
     "cholesky",
     _same,
     _cholesky_vjp,
-    _linalg("cholesky", jax_more=", symmetrize_input=False"),
-    traits=frozenset(),
+    linalg("cholesky", jax_more=", symmetrize_input=False"),
+    traits=COMPLEX,
 )
 
 
 def cholesky(a: Expr) -> Expr:
-    """L, lower, with A = L Lᵀ; only the lower triangle of ``a`` is read."""
+    """L, lower, with A = L Lᴴ; only the lower triangle of ``a`` is read."""
     square(a, "linalg.cholesky")
     return apply(OPS["cholesky"], (a,))
 
 
-# ------------------------------------------------------------------ decompositions
-
-
-def _eigh_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
-    a = args[0]
-    return (a.shape[:-1], a.dtype), (a.shape, a.dtype)
-
-
-def _gaps(values: Expr) -> Expr:
-    """F[i, j] = 1/(wⱼ − wᵢ), 0 on the diagonal; infinite where two values agree."""
-    r = values.ndim
-    eye = identity(unsqueeze(values, [r]), values.shape[-1])
-    apart = unsqueeze(values, [r - 1]) - unsqueeze(values, [r]) + eye
-    return power(apart, -1) - eye
-
-
-def _eigh_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
-    """Ā = V (diag(w̄) + F ⊙ ½ (VᵀV̄ − V̄ᵀV)) Vᵀ, which is symmetric as A is."""
-    values, vectors = projections(node)
-    gw, gv = adjoints
-    t = transposed(vectors)
-    parts: list[Expr] = []
-    if gw is not None:
-        parts.append(diagonal(gw))
-    if gv is not None:
-        turned = matmul(t, gv)
-        skew = scale(Fraction(1, 2), turned - transposed(turned))
-        parts.append(product(_gaps(values), skew))
-    if not parts:
-        return (None,)
-    inner = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    return (_times(vectors, inner, t),)
-
-
-several("eigh", _eigh_outputs, _eigh_vjp, _linalg("eigh", jax_more=", symmetrize_input=False"))
-
-
-def eigh(a: Expr) -> tuple[Expr, ...]:
-    """(w, V), w rising, with A V = V diag(w); only the lower triangle of ``a`` is read."""
-    square(a, "linalg.eigh")
-    return projections(apply(OPS["eigh"], (a,)))
-
-
-def smaller(a: Expr, what: str) -> Size:
-    """The smaller of the sizes of the last two axes."""
-    rows, columns = a.shape[-2:]
-    if rows == columns:
-        return rows
-    if isinstance(rows, int) and isinstance(columns, int):
-        return min(rows, columns)
-    raise ShapeError(
-        f"{what}: which of the sizes {rows} and {columns} is smaller is not known. Give the "
-        "matrix numbers as its sizes."
-    )
-
-
-def _qr_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
-    a = args[0]
-    k = smaller(a, "linalg.qr")
-    front, (rows, columns) = a.shape[:-2], a.shape[-2:]
-    return ((*front, rows, k), a.dtype), ((*front, k, columns), a.dtype)
-
-
-def _qr_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
-    """Ā = (Q̄ + Q sym(M)) R⁻ᵀ with M = R R̄ᵀ − Q̄ᵀ Q, its lower triangle mirrored."""
-    q, r = projections(node)
-    gq, gr = adjoints
-    if q.shape[-1] != r.shape[-1]:
-        raise ShapeError(
-            f"the derivative of qr needs at least as many rows as columns, not {q.shape[-2]} by "
-            f"{r.shape[-1]}"
-        )
-    parts: list[Expr] = []
-    if gr is not None:
-        parts.append(matmul(r, transposed(gr)))
-    if gq is not None:
-        parts.append(scale(-1, matmul(transposed(gq), q)))
-    if not parts:
-        return (None,)
-    m = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    lower = tril(m, -1)
-    mirrored = lower + transposed(lower) + tril(triu(m))
-    right = matmul(q, mirrored)
-    if gq is not None:
-        right = gq + right
-    back = apply(OPS["triangular_solve"], (r, transposed(right)), (False,))
-    return (transposed(back),)
-
-
-several("qr", _qr_outputs, _qr_vjp, _linalg("qr"))
-
-
-def qr(a: Expr) -> tuple[Expr, ...]:
-    """(Q, R), reduced, with A = Q R, QᵀQ = I and R upper triangular."""
-    if a.ndim < 2:
-        raise ShapeError(f"linalg.qr: The input tensor must have at least 2 dimensions, not "
-                         f"{shape_text(a.shape)}")  # fmt: skip
-    floating(a, "linalg.qr")
-    return projections(apply(OPS["qr"], (a,)))
-
-
-def _svd_outputs(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Inferred, ...]:
-    a = args[0]
-    k = smaller(a, "linalg.svd")
-    front, (rows, columns) = a.shape[:-2], a.shape[-2:]
-    return (
-        ((*front, rows, k), a.dtype), ((*front, k), a.dtype), ((*front, k, columns), a.dtype)
-    )  # fmt: skip
-
-
-def _svd_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
-    """Ā = U (diag(s̄) + E ⊙ skew terms) Vᵀ + the parts outside the spans of U and V.
-
-    With K = skew(Uᵀ Ū), J = skew(Vᵀ V̄) and E[i, j] = 1/(sⱼ² − sᵢ²):
-    ``U [(K ⊙ E) S + S (J ⊙ E) + diag(s̄)] Vᵀ``, ``(I − U Uᵀ) Ū S⁻¹ Vᵀ``, ``U S⁻¹ V̄ᵀ (I − V Vᵀ)``.
-    """
-    u, s, vt = projections(node)
-    gu, gs, gvt = adjoints
-    rows, columns = node.args[0].shape[-2:]
-    gaps = _gaps(product(s, s))
-    as_row, as_column = unsqueeze(s, [s.ndim - 1]), unsqueeze(s, [s.ndim])
-    inner: list[Expr] = []
-    outer: list[Expr] = []
-    if gs is not None:
-        inner.append(diagonal(gs))
-    if gu is not None:
-        k = matmul(transposed(u), gu)
-        inner.append(product(product(k - transposed(k), gaps), as_row))
-        if rows != s.shape[-1]:
-            outside = gu - matmul(u, k)
-            outer.append(matmul(product(outside, power(as_row, -1)), vt))
-    if gvt is not None:
-        j = matmul(vt, transposed(gvt))
-        inner.append(product(as_column, product(j - transposed(j), gaps)))
-        if columns != s.shape[-1]:
-            outside = gvt - matmul(transposed(j), vt)
-            outer.append(matmul(u, product(power(as_column, -1), outside)))
-    if not inner:
-        return (None,)
-    total = inner[0]
-    for part in inner[1:]:
-        total = total + part
-    result = _times(u, total, vt)
-    for part in outer:
-        result = result + part
-    return (result,)
-
-
-several("svd", _svd_outputs, _svd_vjp, _linalg("svd", more=", full_matrices=False"))
-
-
-def svd(a: Expr) -> tuple[Expr, ...]:
-    """(U, s, Vᵀ), reduced, with A = U diag(s) Vᵀ and s falling."""
-    if a.ndim < 2:
-        raise ShapeError(f"linalg.svd: The input tensor must have at least 2 dimensions, not "
-                         f"{shape_text(a.shape)}")  # fmt: skip
-    floating(a, "linalg.svd")
-    return projections(apply(OPS["svd"], (a,)))
-
-
 __all__ = [
-    "cholesky", "det", "diagonal", "eigh", "floating", "identity", "inv", "logdet", "qr", "several",
-    "slogdet", "smaller", "solve", "square", "svd", "transposed", "triangular_solve",
+    "adjoint", "cholesky", "det", "diagonal", "floating", "identity", "inv", "linalg", "logdet",
+    "several", "slogdet", "solve", "square", "times", "transposed", "triangular_solve",
 ]  # fmt: skip

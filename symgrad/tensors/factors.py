@@ -52,14 +52,14 @@ def _complement(q: Tensor) -> Tensor:
 
 
 def linalg_svd(A: Tensor, full_matrices: bool = True) -> Any:
-    """(U, singular values falling, Vᵀ); U and V square, or reduced where not ``full_matrices``."""
+    """(U, singular values falling, Vᴴ); U and V square, or reduced where not ``full_matrices``."""
     u, s, vh = row("svd_0", A), row("svd_1", A), row("svd_2", A)
     rows, columns = A.shape[-2:]
     if full_matrices and rows != columns:
         if rows > columns:
             u = row("cat", [u, _complement(u)], -1)
         else:
-            vh = row("cat", [vh, _complement(vh.mT).mT], -2)
+            vh = row("cat", [vh, _complement(vh.mH).mH], -2)
     return SVD(u, s, vh)
 
 
@@ -69,16 +69,16 @@ def svdvals(A: Tensor) -> Tensor:
 
 
 def singular_values(A: Tensor, hermitian: bool) -> Tensor:
-    """The singular values; of a symmetric matrix, of which a triangle is read, |eigenvalues|."""
+    """The singular values; of a Hermitian matrix, of which a triangle is read, |eigenvalues|."""
     return row("eigh_0", A).abs() if hermitian else svdvals(A)
 
 
 def pinv(
     A: Tensor, rcond: Any = None, hermitian: bool = False, *, atol: Any = None, rtol: Any = None
 ) -> Tensor:
-    """The pseudoinverse V diag(1/σ) Uᵀ over the singular values above the tolerance."""
+    """The pseudoinverse V diag(1/σ) Uᴴ over the singular values above the tolerance."""
     if 0 in A.shape:
-        return A.mT
+        return A.mH
     values = singular_values(A, hermitian).detach()
     limit = tolerance(A, values, atol, rcond if rtol is None else rtol)
     return row("linalg_pinv", A, limit, hermitian)
@@ -113,7 +113,7 @@ def qr(input: Tensor, some: bool = True) -> Any:
 def svd(input: Tensor, some: bool = True, compute_uv: bool = True) -> Any:
     """(U, singular values falling, V); U and V square where not ``some``."""
     u, s, vh = linalg_svd(input, full_matrices=not (some and compute_uv))
-    return _PLAIN_SVD(u, s, vh.mT) if compute_uv else _PLAIN_SVD(u * 0, s, vh.mT * 0)
+    return _PLAIN_SVD(u, s, vh.mH) if compute_uv else _PLAIN_SVD(u * 0, s, vh.mH * 0)
 
 
 def pinverse(input: Tensor, rcond: Any = 1e-15) -> Tensor:

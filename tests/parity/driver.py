@@ -65,6 +65,10 @@ TRIANGULAR = {"cholesky_solve": 1, "cholesky_inverse": 0}
 """One triangle of the factor is read: its place among the arguments.  The gradient of the other is zero here, as finite differences
 say; PyTorch fills it.  Both are given the triangle, as in PyTorch's own checks of gradients."""
 
+HERMITIAN = {"cholesky", "linalg.cholesky", "linalg.cholesky_ex"}
+"""Functions of Hermitian matrices: a gradient's other part means nothing.  Here it is zero, in PyTorch a diagonal in the middle of it
+is not; both are given the Hermitian part of the matrix, as in PyTorch's own checks of gradients."""
+
 
 @dataclass
 class Target:
@@ -358,14 +362,16 @@ def _there(info: Any, sample: Any, wrap: Any) -> Any:
         return wrap(info.op, sample.input, *sample.args, **sample.kwargs)
 
 
-def _triangular(name: str) -> Callable[..., Any]:
-    """Call a function, with the triangle of the factor that it reads."""
+def _wrapped(name: str) -> Callable[..., Any]:
+    """Call a function with the triangle of the factor, or the Hermitian part, that it reads."""
 
     def call(run: Any, *args: Any, **kwargs: Any) -> Any:
         if name in TRIANGULAR:
             k = TRIANGULAR[name]
             read = args[k].triu() if kwargs.get("upper") else args[k].tril()
             args = (*args[:k], read, *args[k + 1 :])
+        if name in HERMITIAN:
+            args = ((args[0] + args[0].mH) / 2, *args[1:])
         return run(*args, **kwargs)
 
     return call
@@ -384,7 +390,7 @@ def _by_value(name: str, sample: Any, there: list[Any], here_: list[Any]) -> Non
 def compare(info: Any, run: Any, sample: Any, dtype: torch.dtype, second: bool) -> str | None:
     """None where the libraries agree on a sample, else the reason; "skip" where torch raises."""
     leaves: list[Any] = []
-    wrap = _triangular(info.name)
+    wrap = _wrapped(info.name)
     try:
         expected = _there(info, sample, wrap)
     except Exception:  # noqa: BLE001 - the reference does not take this sample
