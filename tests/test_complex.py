@@ -100,7 +100,9 @@ def test_random_programs_have_pytorchs_values_and_gradients(seed):
         leaves = [lib.tensor(v, requires_grad=True) for v in values]
         z, loss = program(seed, lib, leaves)
         grads = lib.autograd.grad(loss, leaves, allow_unused=True, create_graph=True)
-        again = sum(((g * g.conj()).real.sum() for g in grads if g is not None), lib.tensor(0.0))
+        again: Any = sum(
+            ((g * g.conj()).real.sum() for g in grads if g is not None), lib.tensor(0.0)
+        )
         second: Any = [None] * 3
         if again.requires_grad:
             second = lib.autograd.grad(again, leaves, allow_unused=True)
