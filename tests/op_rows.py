@@ -28,8 +28,8 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
-from symgrad.ops import complex as complex_
 from symgrad.ops import (
+    cofactors,
     decomposition,
     factor,
     fourier,
@@ -41,6 +41,7 @@ from symgrad.ops import (
     sequence,
     structure,
 )
+from symgrad.ops import complex as complex_
 from symgrad.ops import elementwise as maps
 from symgrad.ops.axis import along
 from symgrad.ops.banded import tridiagonal_solve
@@ -397,6 +398,7 @@ ROWS: dict[str, Row] = {
         (((5,), "unit"), ((5,), "positive"), ((5,), "unit"), ((5, 3), "real"), ((2, 5, 3), "real")),
     ),
     "det": square(matrix.det),
+    "adjugate": square(cofactors.adjugate),
     "logdet": square(matrix.logdet),
     "slogdet": square(matrix.slogdet),
     "cholesky": square(lambda a: matrix.cholesky(_symmetric(a))),

@@ -115,7 +115,8 @@ def floating(e: Expr, what: str) -> None:
         )
 
 
-def _same(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+def same_matrix(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
+    """Shape and dtype of the argument."""
     return args[0].shape, args[0].dtype
 
 
@@ -164,7 +165,7 @@ def _inv_vjp(node: Expr, g: Expr) -> Several:
     return (scale(-1, times(t, g, t)),)
 
 
-_row("inv", _same, _inv_vjp, linalg("inv"))
+_row("inv", same_matrix, _inv_vjp, linalg("inv"))
 
 
 def inv(a: Expr) -> Expr:
@@ -328,7 +329,7 @@ def _cholesky_vjp(node: Expr, g: Expr) -> Several:
 
 _row(
     "cholesky",
-    _same,
+    same_matrix,
     _cholesky_vjp,
     linalg("cholesky", jax_more=", symmetrize_input=False"),
     traits=COMPLEX,
@@ -343,5 +344,5 @@ def cholesky(a: Expr) -> Expr:
 
 __all__ = [
     "adjoint", "cholesky", "det", "diagonal", "floating", "identity", "inv", "linalg", "logdet",
-    "several", "slogdet", "solve", "square", "times", "transposed", "triangular_solve",
+    "same_matrix", "several", "slogdet", "solve", "square", "times", "transposed", "triangular_solve",
 ]  # fmt: skip

@@ -22,7 +22,6 @@ from symgrad.core.build import (
     reduce_sum,
     scale,
     terms_of,
-    zeros,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, symbol
 from symgrad.core.sizes import letter
@@ -37,19 +36,21 @@ LARGEST = 80
 """Exponents up to which exp is a number in every dtype."""
 
 
-def open_factors(node: Expr) -> list[Factor]:
+def open_factors(node: Expr, depth: int = 1) -> list[Factor]:
     """The factors of a product, those of elementwise products within it among them."""
-    found: list[Factor] = []
-    for a, ls in zip(node.args, node.params[0], strict=True):
-        if a.op is CONTRACTION and a.args and not a.sums and len(a.args) <= MOST:
-            inner = zip(a.args, a.params[0], strict=True)
-            found += [(e, tuple(ls[x] if x >= 0 else -1 for x in row)) for e, row in inner]
-        else:
-            found.append((a, ls))
+    found: list[Factor] = list(zip(node.args, node.params[0], strict=True))
+    for _ in range(depth):
+        layer, found = found, []
+        for a, ls in layer:
+            if a.op is CONTRACTION and a.args and not a.sums and len(a.args) <= MOST:
+                inner = zip(a.args, a.params[0], strict=True)
+                found += [(e, tuple(ls[x] if x >= 0 else -1 for x in row)) for e, row in inner]
+            else:
+                found.append((a, ls))
     return found
 
 
-def _with(node: Expr, factors: list[Factor]) -> Expr:
+def with_factors(node: Expr, factors: list[Factor]) -> Expr:
     """The product with other factors, summed over the same labels."""
     sizes = dict(enumerate(node.shape))
     return contract([a for a, _ in factors], [ls for _, ls in factors], range(node.ndim), sizes,
@@ -71,7 +72,7 @@ def _pairwise(pair: Pair) -> Callable[[Expr], Expr | None]:
                 made = pair(a, b)
                 if made is not None:
                     rest = [f for i, f in enumerate(factors) if i not in (j, k)]
-                    return _with(node, [*rest, (made, ls)])
+                    return with_factors(node, [*rest, (made, ls)])
         return None
 
     return step
@@ -160,7 +161,7 @@ def over_their_sum(node: Expr) -> Expr | None:
                 continue
             made = linear(parts, base.shape, base.dtype)
             rest = [f for i, f in enumerate(factors) if i not in (j, k)]
-            return _with(node, [*rest, (power(made, -1), ls)])
+            return with_factors(node, [*rest, (power(made, -1), ls)])
     return None
 
 
@@ -192,7 +193,7 @@ def weighted_mean(node: Expr) -> Expr | None:
             args = [*a.args[:at], along("softmax", e.args[0]), *a.args[at + 1 :]]
             made = contract(args, a.params[0], range(a.ndim), dict(enumerate(a.shape)), a.dtype)
             rest = [f for i, f in enumerate(factors) if i not in (j, k)]
-            return _with(node, [*rest, (made, ls)])
+            return with_factors(node, [*rest, (made, ls)])
     return None
 
 
@@ -206,7 +207,7 @@ def power_of_scaled(node: Expr) -> Expr | None:
         return power(base.args[0], base.params[2][0] * p)
     if base.op is CONTRACTION and not base.sums and p == -1 and all(map(_exponential, base.args)):
         rows = [(power(a, p), ls) for a, ls in zip(base.args, base.params[0], strict=True)]
-        return _with(base, rows)
+        return with_factors(base, rows)
     if base.op is not SUM or len(base.args) != 1 or base.args[0].ndim != base.ndim:
         return None
     c, e, ls = terms_of(base)[0]
@@ -276,37 +277,6 @@ def _base(e: Expr) -> Expr:
     return x if len(e.args) == 2 else x * x
 
 
-# ------------------------------------------------------------------ choices beside what is infinite
-
-SINGULAR = frozenset({"power", "exp", "log", "tan", "softmax", "inverse_length"})
-
-
-def chosen(node: Expr) -> Expr | None:
-    """1[c] f = where(c, f, 0) for an f that may be infinite where c is false."""
-    factors = open_factors(node)
-    for j, (a, ls) in enumerate(factors):
-        if a.op.name != "cast" or a.args[0].dtype is not dtypes.bool_:
-            continue
-        for k, (b, other) in enumerate(factors):
-            risky = b.op.name in SINGULAR and (b.op.name != "power" or b.params[2][0] < 0)
-            if not risky or not ({*ls} <= {*other} or {*other} <= {*ls}):
-                continue
-            wide = other if {*ls} <= {*other} else ls
-            sizes = {
-                x: e.shape[i] for e, row in (factors[j], factors[k]) for i, x in enumerate(row)
-            }
-            place = {x: i for i, x in enumerate(wide)}
-            shape = [sizes[x] for x in wide]
-            parts = [contract([e], [[place[x] for x in row]], range(len(wide)),
-                              dict(enumerate(shape)), e.dtype)
-                     for e, row in ((a.args[0], ls), (b, other))]  # fmt: skip
-            nothing = zeros(parts[1].shape, parts[1].dtype)
-            made = elementwise("where", *parts, nothing)
-            rest = [f for i, f in enumerate(factors) if i not in (j, k)]
-            return _with(node, [*rest, (made, wide)])
-    return None
-
-
 # ------------------------------------------------------------------ examples and the table
 
 
@@ -329,14 +299,6 @@ def _length_example() -> tuple[Expr, Expr]:
     x = symbol("x", (letter("n"), letter("d")), dtypes.float64, number=-1)
     s = reduce_sum(x * x, [1])
     return power(s, Fraction(1, 2)), elementwise("length", s)
-
-
-def _chosen_example() -> tuple[Expr, Expr]:
-    x = sample("x")
-    above = elementwise("gt", x, constant(0, x.dtype))
-    e = elementwise("exp", -x)
-    typed = product(elementwise("cast", above, statics=(x.dtype,)), e)
-    return typed, elementwise("where", above, e, zeros(x.shape, x.dtype))
 
 
 _PAIRS: tuple[tuple[str, Pair, str, Callable[[], tuple[Expr, Expr]]], ...] = (
@@ -379,8 +341,6 @@ PRODUCTS: tuple[Procedure, ...] = (
         lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: elementwise("hypot", x, y)),
         heads=("power",)),
     Procedure("root of a sum of squares", root_of_squares, _length_example, heads=("power",)),
-    Procedure("choice beside what may be infinite", chosen, _chosen_example,
-              heads=(CONTRACTION.name,), needs=("cast",)),
 )  # fmt: skip
 
-__all__ = ["PRODUCTS"]
+__all__ = ["PRODUCTS", "Factor", "open_factors", "with_factors"]

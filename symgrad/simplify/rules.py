@@ -28,6 +28,7 @@ from symgrad.core.traverse import leaves
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.index import ONEHOT, onehot
 from symgrad.simplify.engine import Procedure, Rule, sample
+from symgrad.simplify.limits import LIMITS
 from symgrad.simplify.logarithms import LOGARITHMS
 from symgrad.simplify.products import PRODUCTS
 from symgrad.simplify.sums import SUMS
@@ -277,7 +278,7 @@ BINARY: tuple[Rule | Procedure, ...] = (
 GROUPS: tuple[tuple[Rule | Procedure, ...], ...] = (STABLE, BINARY)
 """The passes that formulas and programs share, in order."""
 
-MACHINE: tuple[Rule | Procedure, ...] = (*SUMS, *LOGARITHMS, *PRODUCTS)
+MACHINE: tuple[Rule | Procedure, ...] = (*SUMS, *LOGARITHMS, *PRODUCTS, *LIMITS)
 """What programs compute with, before differentiation and after it."""
 
 ALL_RULES: tuple[Rule | Procedure, ...] = (*STABLE, *BINARY, *MACHINE)

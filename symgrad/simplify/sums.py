@@ -360,34 +360,6 @@ def _error_example() -> tuple[Expr, Expr]:
     return elementwise("erf", x) - elementwise("erf", y), made
 
 
-def _larger(node: Expr) -> Expr | None:
-    """max(x, y) + log(1 + exp(−|x − y|)) = log(exp x + exp y); with max(x, 0), softplus."""
-    terms = open_terms(node)
-    for j, (a, e, ls) in enumerate(terms):
-        if e.op.name not in ("maximum", "relu"):
-            continue
-        x, y = e.args if e.op.name == "maximum" else (e.args[0], constant(0, e.dtype, e.shape))
-        for k, (b, other, place) in enumerate(terms):
-            if other.op.name != "softplus" or b != a or place != ls or x.shape != e.shape:
-                continue
-            size = -other.args[0]
-            if size.op.name != "abs" or size.args[0] not in (x - y, y - x):
-                continue
-            flat = constant_value(y)
-            made = elementwise("softplus", x) if flat is not None and flat.is_zero else (
-                elementwise("logaddexp", x, y))  # fmt: skip
-            rest = [t for i, t in enumerate(terms) if i not in (j, k)]
-            return linear([*rest, (a, made, ls)], node.shape, node.dtype)
-    return None
-
-
-def _larger_example() -> tuple[Expr, Expr]:
-    x, y = sample("x"), sample("y")
-    return elementwise("maximum", x, y) + elementwise(
-        "softplus", -elementwise("abs", x - y)
-    ), elementwise("logaddexp", x, y)
-
-
 def _beside_length(node: Expr) -> Expr | None:
     """√(a² + b²) − a = b² / (√(a² + b²) + a) for a > 0, √(a² + b²) + |a| below."""
     terms = open_terms(node)
@@ -476,8 +448,6 @@ SUMS: tuple[Procedure, ...] = (
               needs=(CONTRACTION.name,)),
     Procedure("length beside a part", _beside_length, _beside_example, heads=(SUM.name,),
               needs=("hypot",)),
-    Procedure("larger of two, with its correction", _larger, _larger_example, edges=(-1e4, 1e4),
-              heads=(SUM.name,), needs=("softplus",)),
     Procedure("moment about the mean", _moments, _moments_example, heads=(SUM.name,),
               needs=(CONTRACTION.name,)),
 )  # fmt: skip
