@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+import symgrad.nn.functional as F
 
 NAMES = ("exp", "log", "tanh", "sqrt", "cosh", "cos", "sin", "erf")
 EXPONENTIALS = {
@@ -41,6 +42,8 @@ EXPONENTIALS = {
     "log(1-exp(-exp(x)))": [-500, -40, 0, 3],
     "log(1-exp(-x))": [1e-12, 1, 50, 600],
     "log(1/(1+exp(-(x+1)))-1/(1+exp(-x)))": [-500, -1, 0, 30, 300],
+    "log(1+exp(x+1e-6))-log(1+exp(x))": [-300, -30, 0, 20, 300],
+    "log(1+exp(x-40))-log(1+exp(x))": [-300, -30, 0, 20, 300],
 }
 CANCELLATIONS = {
     "sqrt(1+x**2)-1": [1e-9, 1e-3, 1, 1e8],
@@ -104,6 +107,73 @@ def test_a_length_has_the_slope_0_at_0(text: str) -> None:
     x = sg.symbol("x", (3,), sg.float64)
     slope = sg.compile([sg.grad(eval(text, {"sqrt": sg.sqrt, "x": x}), x)])
     assert not np.asarray(slope(x=np.zeros(3))).any()
+
+
+SOFTPLUS = {
+    "relu": lambda x: F.relu(x) + sg.log1p(sg.exp(-abs(x))),
+    "clamp": lambda x: sg.clamp(x, min=0) + sg.log(1 + sg.exp(-abs(x))),
+    "a choice": lambda x: sg.where(x > 0, x, 0.0) + sg.log1p(sg.exp(-abs(x))),
+    "the smaller of two": lambda x: x - sg.clamp(x, max=0) + sg.log1p(sg.exp(-abs(x))),
+}
+
+
+@pytest.mark.parametrize("how", SOFTPLUS)
+def test_a_kink_that_the_whole_does_not_have_leaves_no_trace(how: str) -> None:
+    x = sg.symbol("x", (4,), sg.float64)
+    slope = sg.compile([sg.grad(SOFTPLUS[how](x).sum(), x)])
+    at = np.array([-800.0, -1.0, 0.0, 1.0])
+    want = [float(1 / (1 + mp.exp(-a))) for a in at]
+    np.testing.assert_allclose(np.asarray(slope(x=at)), want, rtol=1e-12, atol=3e-308)
+
+
+def test_a_row_of_which_nothing_is_kept_sends_nothing_back() -> None:
+    x, v = sg.symbol("x", (2, 3), sg.float64), sg.symbol("v", (3, 2), sg.float64)
+    mask, row = sg.symbol("mask", (2, 3), sg.bool), sg.symbol("row", (2, 1), sg.bool)
+    weights = sg.softmax(sg.where(mask, x, -math.inf), -1)
+    total = sg.where(row, weights @ v, 0.0).sum()
+    run = sg.compile([total, *sg.grad(total, [x, v])])
+    kept = np.array([[True, False, True], [False, False, False]])
+    found = run(x=np.ones((2, 3)), v=np.arange(6.0).reshape(3, 2), mask=kept,
+                row=kept.any(1, keepdims=True))  # fmt: skip
+    assert all(np.isfinite(np.asarray(a)).all() for a in found)
+    np.testing.assert_allclose(np.asarray(found[2]), [[0.5, 0.5], [0, 0], [0.5, 0.5]])
+
+
+FAR = {
+    "gelu by tanh": (lambda x: 0.5 * x * (1 + sg.tanh(0.8 * (x + 0.044715 * x**3))), 1e150,
+                     [0.0, 1.0]),
+    "a bump": (lambda x: sg.where(x > 0, sg.exp(-1 / x), 0.0), 1e-200, [0.0, 0.0]),
+    "a polynomial under a bell": (lambda x: x**4 * sg.exp(-x * x), 1e100, [0.0, 0.0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", FAR)
+def test_what_vanishes_beats_what_overflows(which: str) -> None:
+    function, size, want = FAR[which]
+    x = sg.symbol("x", (2,), sg.float64)
+    slope = sg.compile([sg.grad(function(x).sum(), x)])
+    np.testing.assert_array_equal(np.asarray(slope(x=np.array([-size, size]))), want)
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_the_determinant_of_a_singular_matrix_has_its_cofactors(n: int) -> None:
+    A = np.random.default_rng(n).normal(size=(n, n))
+    A[:, -1] = 2 * A[:, 0]
+    want = np.array([[(-1) ** (i + j) * np.linalg.det(np.delete(np.delete(A, i, 0), j, 1))
+                      for j in range(n)] for i in range(n)])  # fmt: skip
+    M = sg.symbol("M", (n, n), sg.float64)
+    found = sg.compile([sg.grad(sg.linalg.det(M), M)])
+    np.testing.assert_allclose(np.asarray(found(M=A)), want, rtol=1e-9, atol=1e-12)
+    t = sg.tensor(A, requires_grad=True)
+    sg.linalg.det(t).backward()
+    np.testing.assert_allclose(t.grad.numpy(), want, rtol=1e-9, atol=1e-12)
+
+
+def test_a_divergence_counts_nothing_where_there_is_no_mass() -> None:
+    p, q = sg.symbol("p", (3,), sg.float64), sg.symbol("q", (3,), sg.float64)
+    run = sg.compile([(q * (sg.log(q) - sg.log(p))).sum()])
+    found = run(p=np.array([0.25, 0.25, 0.5]), q=np.array([0.0, 0.5, 0.5]))
+    assert math.isclose(float(np.asarray(found)), math.log(2) / 2)
 
 
 def test_formulas_keep_what_was_typed() -> None:

@@ -204,7 +204,7 @@ def vanishing(node: Expr) -> Expr | None:
         return None
     twice = [e for k, (e, row) in enumerate(rest)
              if (e, row) in rest[:k] and e.op.name not in BOUNDED]  # fmt: skip
-    growing = [e for e, _ in rest if _grows(e)] + twice
+    growing = [e for e, ls in rest if ls == natural and (_grows(e) or e in twice)]
     if not growing or set(leaves([f for f, _ in small])).isdisjoint(leaves(growing)):
         return None
     f, g = (contract([e for e, _ in part], [row for _, row in part], natural,

@@ -29,6 +29,7 @@ from symgrad.ops.axis import along
 from symgrad.simplify.engine import Procedure, sample
 from symgrad.simplify.sums import gap_of
 
+POSITIVE = frozenset({"exp", "sigmoid", "softmax"})
 Factor = tuple[Expr, Labels]
 MOST = 6
 """Factors up to which a product within a product is opened."""
@@ -134,10 +135,16 @@ def _logistic_slope(a: Expr, b: Expr) -> Expr | None:
 
 
 def _entropy(a: Expr, b: Expr) -> Expr | None:
-    """x log y, 0 where x is 0; x is y, or an input."""
+    """x log y, 0 where x is 0; x is y, or an input.  A sum of such logarithms term by term."""
     if b.op.name == "log" and (b.args[0] is a or a.op is SYMBOL):
         return elementwise("xlogy", a, b.args[0])
-    return None
+    if b.op is not SUM or not b.args or not (a.op is SYMBOL or a.op.name in POSITIVE):
+        return None
+    rows = [(c, e, ls) for c, e, ls in terms_of(b) if e.op.name == "log" and ls == _natural(b)]
+    if len(rows) < len(b.args):
+        return None
+    return linear([(c, elementwise("xlogy", a, e.args[0]), ls) for c, e, ls in rows], b.shape,
+                  b.dtype)  # fmt: skip
 
 
 # ------------------------------------------------------------------ exponentials over their sum
@@ -201,8 +208,10 @@ def weighted_mean(node: Expr) -> Expr | None:
 
 
 def power_of_scaled(node: Expr) -> Expr | None:
-    """(c f)ᵖ = cᵖ fᵖ for a positive number c; √f to a power as one power."""
+    """(c f)ᵖ = cᵖ fᵖ for a positive number c; √f to a power as one power, behind ``detach`` too."""
     base, p = node.args[0], node.params[2][0]
+    if base.op.name == "detach":
+        return elementwise("detach", power(base.args[0], p))
     if base.op.name == "power" and base.params[2][0] == Fraction(1, 2):
         return power(base.args[0], base.params[2][0] * p)
     if base.op is CONTRACTION and not base.sums and p == -1 and all(map(_exponential, base.args)):

@@ -216,6 +216,16 @@ def _reciprocal_root(u: Expr, v: Expr, g: Expr) -> Expr:
     return product(-g, a, b, power(power(u, HALF) + power(v, HALF), -1))
 
 
+def _softplus(u: Expr, v: Expr, g: Expr) -> Expr:
+    """log((1 + eᵘ) / (1 + eᵛ)) = log(1 + σ(v) (eᵍ − 1)) for a number g, from the smaller one."""
+    size = constant_value(g)
+    if size is not None and size.number < 0:
+        return -_softplus(v, u, -g)
+    return elementwise("log1p", product(elementwise("sigmoid", v), elementwise("expm1", g)))
+
+
+BY_NUMBERS = frozenset({"sigmoid", "softplus"})
+"""Functions whose difference is taken by a gap that is a number."""
 DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr]], ...] = (
     ("power", HALF, _root),
     ("power", -HALF, _reciprocal_root),
@@ -227,6 +237,7 @@ DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr
     ("atan", None, lambda u, v, g: elementwise("atan2", g, 1 + product(u, v))),
     ("exp", None, lambda u, v, g: product(elementwise("exp", v), elementwise("expm1", g))),
     ("log", None, lambda u, v, g: elementwise("log1p", product(g, power(v, -1)))),
+    ("softplus", None, _softplus),
     ("sigmoid", None, lambda u, v, g: product(
         elementwise("sigmoid", u), elementwise("sigmoid", -v), -elementwise("expm1", -g))),
 )  # fmt: skip
@@ -254,7 +265,7 @@ def _difference(
                 if j == k or a != -b or a.number < 0 or v.shape != u.shape or ls != (other or ls):
                     continue
                 g = cancels(u, v)
-                if g is None or (name == "sigmoid" and constant_value(g) is None):
+                if g is None or (name in BY_NUMBERS and constant_value(g) is None):
                     continue
                 rest = [t for i, t in enumerate(terms) if i not in (j, k)]
                 return linear([*rest, (a, made(u, v, g), ls)], node.shape, node.dtype)
@@ -281,7 +292,7 @@ def _difference_rule(
 ) -> Procedure:
     name, p, made = row
     x, y = sample("x"), sample("y")
-    u, v = (x + 1, x) if name in ("sigmoid", "power", "log") else (x + y, x)
+    u, v = (x + 1, x) if name in ("power", "log", *BY_NUMBERS) else (x + y, x)
 
     def f(e: Expr) -> Expr:
         return power(e, p) if p is not None else elementwise(name, e)
