@@ -48,7 +48,8 @@ def printed(e: Expr) -> str:
     return Formula(e, lambda: form_of(e)).unicode
 
 
-PARAMETERS = {"power": (Fraction(3),), "polygamma": (1,), "cast": (sg.float64,)}
+PARAMETERS = {"power": (Fraction(3),), "flat_power": (Fraction(1, 3),), "zero_power": (Fraction(1, 3),),
+              "polygamma": (1,), "cast": (sg.float64,)}  # fmt: skip
 """Parameters with which the ops that have some are shown."""
 
 

@@ -244,6 +244,10 @@ ROWS: dict[str, Row] = {
                      "log_cosh")
     },
     **{name: unary(name, "positive") for name in ("log1mexp", "length", "inverse_length")},
+    **{
+        name: unary(name, "positive", "both orders", Fraction(2, 7))
+        for name in ("flat_power", "zero_power")
+    },
     "logaddexp": Row(lambda a, b: elementwise("logaddexp", a, b), ((("n", "m"), "real"),) * 2),
     "hypot": Row(lambda a, b: elementwise("hypot", a, b), ((("n", "m"), "nonzero"),) * 2),
     "xlogy": Row(lambda a, b: elementwise("xlogy", a, b), ((("n", "m"), "positive"),) * 2),

@@ -355,6 +355,8 @@ def select(a: Expr, dim: int, index: int) -> Expr:
 )
 def narrow(a: Expr, dim: int, start: int, length: int) -> Expr:
     """``length`` entries along ``dim`` from ``start``."""
+    if isinstance(start, Expr):
+        raise RuntimeError("start must be an 0-dim integral Tensor.")
     axis = axis_of(dim, a.ndim)
     size = a.shape[axis]
     if length < 0:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from symgrad.core import dtypes
-from symgrad.core.build import cast, reduce_sum
+from symgrad.core.build import cast, power, reduce_sum
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
+from symgrad.core.sizes import monomial
 from symgrad.errors import RangeError, ShapeError
 from symgrad.functional.promotion import only_floating
 from symgrad.functional.shape import axes_of, axis_of
@@ -196,7 +197,8 @@ def norm(
     elif p in (2, "fro"):
         result = reduce_sum(squared(from_dtype), axes) ** 0.5
     else:
-        result = reduce_sum(size**p, axes) ** (1 / p)
+        exponent = monomial(p).number
+        result = power(reduce_sum(power(size, exponent), axes), 1 / exponent)
     return insert_axes(result, sorted(axes)) if keepdim else result
 
 

@@ -461,3 +461,9 @@ def expand(a: Expr, *sizes: Any) -> Expr:
                 "Only axes of size 1 can be repeated; unsqueeze() makes one.",
             )
     return spread(a, shape)
+
+
+@public("copied", grad_fn="CopyBackwards", part=True)
+def copied(a: Expr, shape: Any) -> Expr:
+    """The values that another tensor takes over, in its shape."""
+    return expand(a, shape)

@@ -24,11 +24,13 @@ def stft(
     a: Expr, n_fft: int, hop_length: int | None = None, win_length: int | None = None,
     window: Expr | None = None, center: bool = True, pad_mode: str = "reflect",
     normalized: bool = False, onesided: bool | None = None, return_complex: bool | None = None,
+    align_to_window: bool | None = None,
 ) -> Expr:  # fmt: skip
     """The transforms of windows of ``n_fft`` entries, ``hop_length`` apart: ``(…, N, frames)``.
 
     A signal is ``(L,)`` or ``(batch, L)``; ``center`` pads it so that the frame t is centered at
-    ``t · hop_length``.  N is ``n_fft // 2 + 1``, or ``n_fft`` where not ``onesided``.
+    ``t · hop_length``, ``align_to_window`` so that the first window begins where the signal does.
+    N is ``n_fft // 2 + 1``, or ``n_fft`` where not ``onesided``.
     """
     hop, width = n_fft // 4 if hop_length is None else hop_length, win_length or n_fft
     if return_complex is None and not (a.dtype.is_complex or (window and window.dtype.is_complex)):
@@ -40,6 +42,8 @@ def stft(
         raise DTypeError("stft: expected a tensor of floating point or complex values")
     if a.ndim not in (1, 2):
         raise ShapeError("stft: expected a 1D or 2D tensor")
+    if center and align_to_window is not None:
+        raise RuntimeError("stft align_to_window should only be set when center = false")
     signal = a if a.ndim == 2 else unsqueeze(a, [0])
     if center:
         ends = (n_fft // 2, n_fft // 2)
@@ -49,6 +53,9 @@ def stft(
         raise ShapeError(f"stft: expected 0 < n_fft < {length}, but got n_fft={n_fft}")
     if hop <= 0:
         raise ShapeError(f"stft: expected hop_length > 0, but got hop_length={hop}")
+    if align_to_window:
+        left = (n_fft - width) // 2
+        signal = pad(signal, [(0, 0), (left, n_fft - width - left)])
     frames = unfold(signal, 1, n_fft, hop)
     shape = _window(window, n_fft, width, a, "stft")
     if shape is not None:

@@ -224,7 +224,8 @@ for _name, _latex, _partials in (
 
 
 # ------------------------------------------------------------------ powers
-def _power_template(node: Expr) -> Template:
+def power_template(node: Expr) -> Template:
+    """A power with a number, by the functions that roots and reciprocals have."""
     p = node.params[2][0]
     named = {
         Fraction(-1): form("1 / {0}", "1 / {0}", 1, PRODUCT, PRODUCT + 1),
@@ -247,7 +248,7 @@ def _power_template(node: Expr) -> Template:
 
 elementwise_row(
     "power",
-    _power_template,
+    power_template,
     lambda x, y, p: (scale(p, power(x, p - 1)),),
     domain="positive",
     traits=("singular", "complex"),

@@ -6,10 +6,10 @@ derivatives are as safe as their values.
 
 from __future__ import annotations
 
-from symgrad.core.build import elementwise, power
+from symgrad.core.build import elementwise, power, scale
 from symgrad.core.expr import Expr
-from symgrad.ops.elementwise import apply, where
-from symgrad.ops.row import call, elementwise_row, form, like
+from symgrad.ops.elementwise import apply, power_template, where
+from symgrad.ops.row import Template, call, elementwise_row, form, like
 
 
 def _over(a: Expr, y: Expr) -> Expr:
@@ -65,6 +65,26 @@ elementwise_row(
     lambda x, y: (power(y, 3) * -0.5,),
     domain="positive",
 )  # fmt: skip
+
+
+def _zero_power_template(node: Expr) -> Template:
+    p = float(node.params[2][0])
+    text = f"(lambda s: {{xp}}.where(s > 0, {{xp}}.where(s > 0, s, 1) ** {p!r}, 0))({{{{0}}}})"
+    return form(text.format(xp="jnp"), text.format(xp="np"))
+
+
+elementwise_row(
+    "flat_power", power_template,
+    lambda x, y, p: (scale(p, elementwise("zero_power", x, statics=(p - 1,))),),
+    text="power", domain="positive",
+)  # fmt: skip
+"""xᵖ with the slope 0 at 0."""
+elementwise_row(
+    "zero_power", _zero_power_template,
+    lambda x, y, p: (scale(p, elementwise("zero_power", x, statics=(p - 1,))),),
+    domain="positive",
+)  # fmt: skip
+"""xᵖ, and 0 at 0."""
 
 
 def _xlogy_partials(a: Expr, b: Expr, y: Expr) -> tuple[Expr, Expr]:

@@ -14,7 +14,7 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.autograd import enable_grad, no_grad
-from symgrad.errors import ComplexError
+from symgrad.core.dtypes import real_of
 from symgrad.optim import rules
 from symgrad.optim.optimizer import Optimizer
 from symgrad.tensors.creation import tensor
@@ -137,14 +137,12 @@ class LBFGS(Optimizer):
         super().__init__(params, options)
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS doesn't support per-parameter options (parameter groups)")
-        if any(p.dtype.is_complex for p in self._parameters()):
-            raise ComplexError("LBFGS takes real parameters here", "Optimize view_as_real(p).")
 
     def _gradient(self) -> Vector:
         """All gradients as one vector, 0 where there is none."""
         return np.concatenate(
             [
-                np.zeros(p.numel(), p.dtype.numpy) if p.grad is None else _flat(p.grad)
+                np.zeros_like(_flat(p)) if p.grad is None else _flat(p.grad)
                 for p in self._parameters()
             ]
         )
@@ -154,9 +152,10 @@ class LBFGS(Optimizer):
         begin = 0
         with no_grad():
             for p in self._parameters():
-                count = p.numel()
-                part = values[begin : begin + count].reshape(tuple(p.shape))
-                p.copy_(tensor(part.astype(p.dtype.numpy), device=p.device))
+                count = p.numel() * (1 + p.dtype.is_complex)
+                part = values[begin : begin + count].astype(real_of(p.dtype).numpy)
+                part = part.view(p.dtype.numpy).reshape(tuple(p.shape))
+                p.copy_(tensor(part, device=p.device))
                 begin += count
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -272,7 +271,9 @@ def _newton(
 
 
 def _flat(t: Tensor) -> Vector:
-    return np.asarray(arrays.to_numpy(t.detach().array())).reshape(-1).copy()
+    """All entries in a row, both parts of complex ones."""
+    flat = np.asarray(arrays.to_numpy(t.detach().array())).reshape(-1).copy()
+    return flat.view(real_of(t.dtype).numpy)
 
 
 def _array(v: Any) -> Vector:

@@ -99,6 +99,7 @@ ADAFACTOR = Row(
     "R, C ← averages of the row and column means of g² with weight t^τ;  v = R C / mean R "
     "(vectors: v ← average of g²);  u = g / max(√v, ε₁);  "
     "p ← p − max(ε₂, rms p) min(η, 1/√t) u / max(1, rms(u) / d)",
+    of_complex="not",
 )
 
 
@@ -179,4 +180,5 @@ MUON = Row(
     "X ← a X + (b A + c A²) X with A = X Xᵀ;  p ← (1 − η λ) p − η √max(1, rows/columns) X",
     counts=False,
     choices=("ns_steps", "adjust_lr_fn"),
+    of_complex="not",
 )

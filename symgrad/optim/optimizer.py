@@ -66,11 +66,12 @@ class _Options:
         """Names and values of the numbers of a step, for parameters like this node."""
         if self._last[:2] != (step, like.kind):
             found = self.row.scalars(self.hyper, step)
-            values = np.array([float(v) for v in found.values()], like.dtype.numpy)
+            dtype = self.row.number_dtype(like.dtype)
+            values = np.array([float(v) for v in found.values()], dtype.numpy)
             if self._last[1] is like.kind:
                 leaf = leaf_like(self._last[3], values)
             else:
-                leaf = Leaf(values, values.shape, like.dtype, like.device)
+                leaf = Leaf(values, values.shape, dtype, like.device)
             self._last = step, like.kind, tuple(found), leaf
         return self._last[2:]
 
@@ -198,11 +199,12 @@ class Optimizer:
                 )
             if not p.is_leaf:
                 raise ValueError("can't optimize a non-leaf Tensor")
-            if p.dtype.is_complex and not getattr(getattr(self, "row", None), "linear", True):
-                raise ComplexError(
-                    f"{type(self).__name__} takes real parameters here, but one is {p.dtype}",
-                    "Optimize its parts, view_as_real(p), or use SGD.",
-                )
+            if (
+                p.dtype.is_complex
+                and getattr(getattr(self, "row", None), "of_complex", "") == "not"
+            ):
+                raise ComplexError(f"{type(self).__name__} does not support complex parameters",
+                                   "Optimize its parts, view_as_real(p).")  # fmt: skip
         for name, default in self.defaults.items():
             group.setdefault(name, default)
         if len(params) != len({id(p) for p in params}):
@@ -325,7 +327,8 @@ class Optimizer:
         for name, (shape, first) in self.row.init(tuple(p.shape), hyper).items():
             if name in state:
                 continue
-            made = full(shape, first, dtype=p.dtype, device=p.device)
+            value, dtype = self.row.first(name, first, p)
+            made = full(shape, value, dtype=dtype, device=p.device)
             made._name = made._storage.node.name = f"{name}.{p._name}".rstrip(".")
             state[name] = made
 

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, elementwise, power
-from symgrad.core.dtypes import DType
+from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Shape
+from symgrad.functional.complex import view_as_complex, view_as_real
 from symgrad.ops.elementwise import where
 
 Scalar: TypeAlias = "float | Expr"
@@ -62,8 +63,8 @@ class Row:
     ``switches``: those that shape the equation by being on or off (also ``momentum`` and
     ``weight_decay``: at 0 their terms do not exist), ``choices``: by their value; every other one
     may change between steps without a new program.  ``counts``: the state has a ``step``.
-    ``text``: the textbook's lines.  ``linear``: in the gradient, so that it holds for complex
-    parameters, too.
+    ``text``: the textbook's lines.  ``of_complex``: how complex parameters go, as "pairs" of real
+    numbers, "whole" (the equation is linear), or "not" at all.
 
     >>> from symgrad.optim import SGD
     >>> SGD.row.switches_of(SGD.hyper_of(lr=0.1, momentum=0.9))
@@ -79,7 +80,7 @@ class Row:
     text: str
     counts: bool = True
     choices: tuple[str, ...] = ()
-    linear: bool = False
+    of_complex: Literal["pairs", "whole", "not"] = "pairs"
 
     def switches_of(self, hyper: Hyper) -> tuple[tuple[str, Any], ...]:
         """What shapes the equation: two equal results share one program."""
@@ -136,11 +137,36 @@ class Row:
         widened = {k: cast(v, wide) if isinstance(v, Expr) else v for k, v in known.items()}
         count = cast(step, wide) if isinstance(step, Expr) else step
         scalars = {
-            k: cast(v, param.dtype) if isinstance(v, Expr) else v
+            k: cast(v, self.number_dtype(param.dtype)) if isinstance(v, Expr) else v
             for k, v in self.scalars(widened, count).items()
         }
-        new, new_state = self.equation(param, grad, state, scalars, known)
+        new, new_state = self.apply(param, grad, state, scalars, known)
         return new, {name: new_state[name] for name in self.names(param.shape, known)}
+
+    def apply(self, param: Expr, grad: Expr, state: State, s: Scalars, hyper: Hyper) -> Updated:
+        """The equation; of complex parameters with both parts in a last axis, as PyTorch has it."""
+        if not param.dtype.is_complex or self.of_complex == "whole":
+            return self.equation(param, grad, state, s, hyper)
+        parts = {k: _parts(v) for k, v in state.items()}
+        made, changed = self.equation(_parts(param), _parts(grad), parts, s, hyper)
+        found = {k: view_as_complex(changed[k]) if v.dtype.is_complex else changed[k]
+                 for k, v in state.items()}  # fmt: skip
+        return view_as_complex(made), found
+
+    def number_dtype(self, dtype: DType) -> DType:
+        """The dtype of the scalars of a step for parameters of a dtype."""
+        return dtype if self.of_complex == "whole" else real_of(dtype)
+
+    def first(self, name: str, value: float, like: Any) -> tuple[Any, DType]:
+        """Initial value and dtype of a slot for a parameter; a complex one begins alike in both."""
+        shaped = any(s.name == name and s.shape is tuple for s in self.slots)
+        if not (shaped and like.dtype.is_complex):
+            return value, real_of(like.dtype)
+        return value if self.of_complex == "whole" else complex(value, value), like.dtype
+
+
+def _parts(e: Expr) -> Expr:
+    return view_as_real(e) if e.dtype.is_complex else e
 
 
 def accumulation_dtype(dtype: DType) -> DType:

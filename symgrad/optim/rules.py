@@ -75,7 +75,7 @@ SGD = Row(
     _sgd,
     "g ← g + λ p;  b ← μ b + (1 − τ) g  (first b = g);  p ← p − η b,  or p − η (g + μ b)",
     counts=False,
-    linear=True,
+    of_complex="whole",
 )
 
 

@@ -178,7 +178,7 @@ def captured_update(
 ) -> None:
     """The update of a step under capture: step count and learning rate are inputs of the program."""
     capture = modes.capture
-    dtype = params[0].dtype
+    dtype = row.number_dtype(params[0].dtype)
     rate = Leaf(None, (), dtype, params[0]._now().device)
     rate.value = 0.0
     rate.name = "lr"

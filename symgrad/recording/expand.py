@@ -136,7 +136,7 @@ class Expansion:
                     p, g, state, {**options, "lr": scalars["lr"]}, step=following
                 )
             else:
-                made, changed = node.row.equation(p, g, state, scalars, options)
+                made, changed = node.row.apply(p, g, state, scalars, options)
             new_params.append(made)
             new_states += [changed[s] for s in state]
         counted = [following] if captured and "step" in scalars else []

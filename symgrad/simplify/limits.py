@@ -109,7 +109,7 @@ def _larger_example(word: str) -> Callable[[], Pair]:
 
 # ------------------------------------------------------------------ choices beside what is infinite
 
-SINGULAR = frozenset({"power", "exp", "log", "tan", "softmax", "inverse_length"})
+SINGULAR = frozenset({"power", "exp", "log", "tan", "softmax", "inverse_length", "zero_power"})
 
 
 def chosen(node: Expr) -> Expr | None:

@@ -274,6 +274,33 @@ def root_of_squares(node: Expr) -> Expr | None:
     return None if numbers or (len(terms) == 1 and plain) else elementwise("length", inside)
 
 
+def root_of_powers(node: Expr) -> Expr | None:
+    """(Σ |x|ᵖ)^(1/p) with the slope 0 at 0: for p > 1 of the root, for p < 1 of the powers."""
+    inside = node.args[0] if node.args else node
+    if not inside.args or not inside.sums or len(set(inside.params[0])) > 1:
+        return None
+    if node.op is CONTRACTION:
+        q = Fraction(len(node.args))
+        if len(set(node.args)) > 1 or any(ls != _natural(inside) for ls in node.params[0]):
+            return None
+    else:
+        q = node.params[2][0]
+    first, p = inside.args[0], Fraction(len(inside.args))
+    if p == 1 and first.op.name == "power":
+        first, p = first.args[0], first.params[2][0]
+        if first.op.name not in ABSOLUTE:
+            return None
+    bases = {a.args[0] if a.op.name in ABSOLUTE else a for a in inside.args}
+    if p in (1, 2) or not math.isclose(p * q, 1) or (p == len(inside.args) and len(bases) > 1):
+        return None
+    if p > 1:
+        return elementwise("flat_power", inside, statics=(q,))
+    return power(inside.func(elementwise("flat_power", first, statics=(p,))), q)
+
+
+ABSOLUTE = ("abs", "modulus")
+
+
 def _squared(e: Expr) -> bool:
     return (
         e.op is CONTRACTION and len(e.args) in (2, 4) and len(set(e.args)) == 1
@@ -308,6 +335,24 @@ def _length_example() -> tuple[Expr, Expr]:
     x = symbol("x", (letter("n"), letter("d")), dtypes.float64, number=-1)
     s = reduce_sum(x * x, [1])
     return power(s, Fraction(1, 2)), elementwise("length", s)
+
+
+def _powers_example() -> tuple[Expr, Expr]:
+    s = reduce_sum(power(_size(), Fraction(7, 2)), [1])
+    return power(s, Fraction(2, 7)), elementwise("flat_power", s, statics=(Fraction(2, 7),))
+
+
+def _roots_example() -> tuple[Expr, Expr]:
+    half = (Fraction(1, 2),)
+    s = [
+        reduce_sum(elementwise(name, _size(), statics=half), [1])
+        for name in ("power", "flat_power")
+    ]
+    return power(s[0], 2), power(s[1], 2)
+
+
+def _size() -> Expr:
+    return elementwise("abs", symbol("x", (letter("n"), letter("d")), dtypes.float64, number=-1))
 
 
 _PAIRS: tuple[tuple[str, Pair, str, Callable[[], tuple[Expr, Expr]]], ...] = (
@@ -350,6 +395,9 @@ PRODUCTS: tuple[Procedure, ...] = (
         lambda x, y: power(x * x + y * y, Fraction(1, 2)), lambda x, y: elementwise("hypot", x, y)),
         heads=("power",)),
     Procedure("root of a sum of squares", root_of_squares, _length_example, heads=("power",)),
+    Procedure("root of a sum of powers", root_of_powers, _powers_example, heads=("power",)),
+    Procedure("power of a sum of roots", root_of_powers, _roots_example,
+              heads=(CONTRACTION.name,), needs=("power",)),
 )  # fmt: skip
 
 __all__ = ["PRODUCTS", "Factor", "open_factors", "with_factors"]

@@ -244,7 +244,13 @@ def linspace(
         raise ShapeError(f"number of steps must be non-negative, not {steps}")
     turned = isinstance(start, complex) or isinstance(end, complex)
     kind = dtype_of(dtype) if dtype or not turned else complex_of(default_dtype())
-    return _made(np.linspace(start, end, steps).astype(kind.numpy), kind, device, requires_grad)
+    made = np.linspace(*_ends(kind, start, end), steps).astype(kind.numpy)
+    return _made(made, kind, device, requires_grad)
+
+
+def _ends(kind: DType, *numbers: Any) -> tuple[Any, ...]:
+    """The ends of a range, whole where its numbers are."""
+    return tuple(int(v) for v in numbers) if kind.kind in "iu" else numbers
 
 
 def logspace(
@@ -259,7 +265,7 @@ def logspace(
 ) -> Tensor:
     """Powers of ``base`` whose exponents go from start to end in equal steps."""
     kind = dtype_of(dtype)
-    made = np.logspace(start, end, steps, base=base).astype(kind.numpy)
+    made = np.logspace(*_ends(kind, start, end), steps, base=base).astype(kind.numpy)
     return _made(made, kind, device, requires_grad)
 
 

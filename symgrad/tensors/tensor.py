@@ -382,8 +382,8 @@ class Tensor(Viewing):
 
     def copy_(self, other: Any, non_blocking: bool = False) -> Tensor:
         """Take over the values of another tensor."""
-        wide = call(FUNCTIONS["expand"], (other.to(self.dtype), tuple(self.shape)), {})
-        return self._set(call(FUNCTIONS["clone"], (wide,), {}))  # a view would see changes of other
+        taken = (other.to(self.dtype), tuple(self.shape))
+        return self._set(call(FUNCTIONS["copied"], taken, {}))  # a view would see changes of other
 
     def fill_(self, number: Any) -> Tensor:
         """The same number everywhere."""

@@ -46,7 +46,11 @@ def layout(t: Any) -> tuple[np.ndarray[Any, Any], int]:
 
 
 def view_of(function: Function, base: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """A view where the memory allows one; else a new tensor, or for ``view`` an error."""
+    """A view where the memory allows one; else a new tensor, or for ``view`` an error.
+
+    Its parameters are numbers: a tensor of one is read.
+    """
+    args = [int(a) if _is_whole(a) else a for a in args]
     made = call(function, (base, *args), kwargs)
     if not all(type(s) is int for s in base._now().shape):
         return made
@@ -64,6 +68,10 @@ def view_of(function: Function, base: Any, args: Sequence[Any], kwargs: dict[str
     made._storage = base._storage
     made._view = (base, function, record.statics, base._storage.version, record)
     return made
+
+
+def _is_whole(a: Any) -> bool:
+    return isinstance(a, Reading) and not a.ndim and a.dtype.kind in "iu"
 
 
 def _back(function: Function, base: Any, new: Any, statics: tuple[Any, ...]) -> Any:

@@ -142,8 +142,10 @@ class RowStep(TrainingStep):
         for p in parameters:
             initial = self.row.init(p.shape, self.hyper)
             slots = {
-                name: symbol(f"{name}_{name_of(p)}", shape, p.dtype, number=-2)
-                for name, (shape, _) in initial.items()
+                name: symbol(
+                    f"{name}_{name_of(p)}", shape, self.row.first(name, v, p)[1], number=-2
+                )
+                for name, (shape, v) in initial.items()
             }
             states += slots.values()
             gradient = gradients.get(name_of(p))

@@ -55,12 +55,15 @@ TIED = {"kthvalue": 1, "mode": 0}
 KEPT = {
     "logcumsumexp": "gradients in float32 are off by 3e-7 of 4.7 here, by 2e-3 in PyTorch",
     "nn.functional.layer_norm": "a gradient that is zero but for rounding: 2e-14 here, 8e-6 in PyTorch",
+    "nn.functional.ctc_loss": "gradients in float32 are off by 7e-6 of 1.0 here, by 8e-5 in PyTorch",
     "matrix_exp": "gradients in float32 are off by 1.5e-6 of the largest, by 2e-7 in PyTorch",
 }
 """Functions whose gradients in float32 differ from PyTorch's by more than the tolerance → why.
 
 What is off is measured from PyTorch's own gradients in float64.
 """
+NAN_THERE = {"subgradients_at_zero"}
+"""Variants whose second derivatives are NaN in PyTorch, by 0/0, and 0 here: they are not compared."""
 TRIANGULAR = {"cholesky_solve": 1, "cholesky_inverse": 0}
 """One triangle of the factor is read: its place among the arguments.  The gradient of the other is zero here, as finite differences
 say; PyTorch fills it.  Both are given the triangle, as in PyTorch's own checks of gradients."""
@@ -413,6 +416,7 @@ def compare(info: Any, run: Any, sample: Any, dtype: torch.dtype, second: bool) 
         if info.name in TIED:
             _places(sample, TIED[info.name], *b)
         if not random:
+            second = second and info.variant_test_name not in NAN_THERE
             gradients((a, b), leaves, dtype, second and info.supports_gradgrad)
     except Difference as wrong:
         return f"{str(dtype)[6:]} {wrong}"
