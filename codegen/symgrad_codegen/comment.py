@@ -24,7 +24,7 @@ def clean(text: str) -> str:
     >>> clean("a\n  b\u202e")
     'a b'
     """
-    if text.isascii() and text.isprintable() and "  " not in text and len(text) < _LONGEST:
+    if text.isprintable() and "  " not in text and len(text) < _LONGEST:
         return text.strip()
     kept = "".join(
         " " if unicodedata.category(c) in _BLANK else c

@@ -148,11 +148,13 @@ class Executable:
     """
 
     __slots__ = (
-        "__weakref__", "_functions", "_module", "function", "jitted", "program", "source",
+        "__weakref__", "_functions", "_module", "_options", "function", "jitted", "program",
+        "source",
     )  # fmt: skip
 
     wide = False
     """Whether the program has 64-bit dtypes."""
+    jitted: Any
 
     def __init__(
         self,
@@ -166,8 +168,15 @@ class Executable:
         self.source = text
         self._module = load(text, name, namespace)
         self.function = cast(Function, getattr(self._module, name))
-        self.jitted: Any = _jax.jit(self.function, **options)
+        self._options = options
         self._functions: dict[Hashable, PytreeFunction] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        """`jitted` on its first use: a program that only runs inside another never has it."""
+        if name != "jitted":
+            raise AttributeError(name)
+        self.jitted = _jax.jit(self.function, **self._options)
+        return self.jitted
 
     def __call__(self, *arrays: Any) -> Any:
         """Run the program: one array for one output, otherwise a tuple."""

@@ -349,7 +349,8 @@ def power(e: Expr, exponent: Any) -> Expr:
     """``eᵖ``: products for the small whole exponents, the op ``power`` for the rest."""
     if isinstance(exponent, Expr):
         return elementwise("pow", e, exponent)
-    p = monomial(exponent).number
+    number = monomial(exponent).number
+    p = Fraction(number) if isinstance(number, int) else number
     if p == 1:
         return e
     if not e.shape and isinstance(p, Fraction):

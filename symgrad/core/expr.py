@@ -20,7 +20,9 @@ from symgrad.core.sizes import Monomial, Shape, shape_text
 
 Labels = tuple[int, ...]
 
-_TABLE: weakref.WeakValueDictionary[tuple[Any, ...], Expr] = weakref.WeakValueDictionary()
+Key = tuple[Any, ...]
+_TABLE: dict[Key, _Reference] = {}
+"""Every living node by its parts."""
 
 
 class Expr:
@@ -102,12 +104,25 @@ def define_algebra(table: dict[str, Callable[..., Expr]]) -> None:
     _ALGEBRA.update(table)
 
 
+class _Reference(weakref.ref[Expr]):
+    """A node that its table does not keep alive."""
+
+    __slots__ = ("key",)
+    key: Key
+
+
+def _forget(gone: _Reference, table: dict[Key, _Reference] = _TABLE) -> None:
+    if table.get(gone.key) is gone:
+        del table[gone.key]
+
+
 def intern(
     op: Op, args: tuple[Expr, ...], params: tuple[Any, ...], shape: Shape, dtype: DType
 ) -> Expr:
     """The one node with these parts.  Builders have made ``args`` and ``params`` canonical."""
     key = (op, args, params, dtype)
-    found = _TABLE.get(key)
+    known = _TABLE.get(key)
+    found = None if known is None else known()
     if found is not None:
         return found
     node = object.__new__(Expr)
@@ -119,7 +134,10 @@ def intern(
     word = f"{op.name}|{dtype.name}|{params!r}".encode("utf-8", "surrogatepass")
     node.digest = blake2b(b"".join([word, *[a.digest for a in args]]), digest_size=12).digest()
     node.sums = False
-    return _TABLE.setdefault(key, node)
+    reference = _Reference(node, _forget)
+    reference.key = key
+    _TABLE[key] = reference
+    return node
 
 
 def apply(op: Op, args: tuple[Expr, ...], params: tuple[Any, ...] = ()) -> Expr:

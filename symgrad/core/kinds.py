@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from fractions import Fraction
 from itertools import permutations
 from typing import Any
 
@@ -132,7 +131,7 @@ def constant_value(e: Expr) -> Monomial | None:
         return ONE
     if e.op is SUM:
         if not e.args:
-            return Monomial(Fraction(0))
+            return monomial(0)
         if len(e.args) == 1 and e.args[0].op is CONTRACTION and not e.args[0].args:
             return e.params[0][0][0]
     return None

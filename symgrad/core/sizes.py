@@ -11,29 +11,35 @@ import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TypeAlias
+from functools import lru_cache
+from typing import TypeAlias, TypeVar
 
 from symgrad.errors import ShapeError
 
-Number: TypeAlias = "Fraction | float"
-Powers: TypeAlias = "tuple[tuple[str, Fraction], ...]"
+Number: TypeAlias = "int | Fraction | float"
+Exact: TypeAlias = "int | Fraction"
+_N = TypeVar("_N", "Number", "Exact")
+Powers: TypeAlias = "tuple[tuple[str, Exact], ...]"
 
 
 class Monomial:
-    """``number · Π letterᵖ``, immutable.
+    """``number · Π letterᵖ``, immutable; whole numbers and powers are ``int``.
 
     >>> n = letter("n")
-    >>> Monomial(Fraction(2)) / n
+    >>> Monomial(2) / n
     2/n
     """
 
-    __slots__ = ("_hash", "_text", "number", "powers")
+    __slots__ = ("_hash", "_text", "is_one", "number", "powers")
     number: Number
     powers: Powers
+    is_one: bool
+    """True for the plain number 1."""
 
     def __init__(self, number: Number, powers: Powers = ()) -> None:
-        self.number = number
+        self.number = number = whole(number)
         self.powers = powers
+        self.is_one = number == 1 and not powers
         self._hash = hash((number, powers))
         self._text = ""
 
@@ -57,9 +63,10 @@ class Monomial:
         return self._hash
 
     def __mul__(self, other: Monomial | Number | int) -> Monomial:
-        if not _is_number(other):
-            return NotImplemented
-        other = monomial(other)
+        if not isinstance(other, Monomial):
+            if not _is_number(other):
+                return NotImplemented
+            other = monomial(other)
         if other.is_one:
             return self
         if self.is_one:
@@ -71,34 +78,31 @@ class Monomial:
             return Monomial(number, other.powers)
         merged = dict(self.powers)
         for name, power in other.powers:
-            merged[name] = merged.get(name, Fraction(0)) + power
-        return Monomial(number, tuple(sorted((k, p) for k, p in merged.items() if p)))
+            merged[name] = whole(merged.get(name, 0) + power)
+        return Monomial(number, tuple(sorted([(k, p) for k, p in merged.items() if p])))
 
     __rmul__ = __mul__
 
     def __truediv__(self, other: Monomial | Number | int) -> Monomial:
-        if not _is_number(other):
-            return NotImplemented
-        return self * monomial(other) ** -1
+        if not isinstance(other, Monomial):
+            if not _is_number(other):
+                return NotImplemented
+            other = monomial(other)
+        return self if other.is_one else self * other**-1
 
     def __rtruediv__(self, other: Number | int) -> Monomial:
         if not _is_number(other):
             return NotImplemented
         return monomial(other) * self**-1
 
-    def __pow__(self, power: Fraction | int) -> Monomial:
-        power = Fraction(power)
+    def __pow__(self, power: Number) -> Monomial:
+        power = Fraction(power) if isinstance(power, float) else power
         return Monomial(
-            _power(self.number, power), tuple((name, p * power) for name, p in self.powers)
+            _power(self.number, power), tuple([(name, whole(p * power)) for name, p in self.powers])
         )
 
     def __neg__(self) -> Monomial:
         return Monomial(-self.number, self.powers)
-
-    @property
-    def is_one(self) -> bool:
-        """True for the plain number 1."""
-        return not self.powers and self.number == 1
 
     @property
     def is_modest(self) -> bool:
@@ -125,8 +129,8 @@ class Monomial:
         >>> (letter("n") * 3).value({"n": 4})
         12
         """
-        total: float | Fraction = self.number
-        exact = isinstance(total, Fraction)
+        total: Number = self.number
+        exact = not isinstance(total, float)
         for name, power in self.powers:
             terms = _SUMS.get(name)
             size = sizes[name] if terms is None else sum(t.value(sizes) for t in terms)
@@ -135,9 +139,8 @@ class Monomial:
             else:
                 exact = False
                 total = float(total) * float(size) ** float(power)
-        if isinstance(total, Fraction):
-            return total.numerator if total.denominator == 1 else float(total)
-        return total
+        total = whole(total)
+        return total if isinstance(total, int) else float(total)
 
     def __repr__(self) -> str:
         if not self._text:
@@ -150,7 +153,7 @@ class Monomial:
         top = " ".join(_letter_text(n, p) for n, p in over)
         bottom = " ".join(_letter_text(n, p) for n, p in under)
         number = number_text(self.number)
-        if bottom and isinstance(self.number, Fraction) and self.number.denominator != 1:
+        if bottom and isinstance(self.number, Fraction):
             bottom = f"{self.number.denominator} {bottom}"
             number = str(self.number.numerator)
         head = top if top and number == "1" else f"{number} {top}".strip()
@@ -160,10 +163,10 @@ class Monomial:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (Monomial, Fraction, int, float))
+    return isinstance(value, (int, Fraction, float))
 
 
-def _letter_text(name: str, power: Fraction) -> str:
+def _letter_text(name: str, power: Exact) -> str:
     if name in _SUMS and power != 1:
         name = f"({name})"
     if power == 1:
@@ -171,21 +174,29 @@ def _letter_text(name: str, power: Fraction) -> str:
     return f"√{name}" if power == Fraction(1, 2) else f"{name}^{power}"
 
 
+def whole(number: _N) -> _N | int:
+    """The same number, as an ``int`` where it is an exact whole one."""
+    if isinstance(number, Fraction) and number.denominator == 1:
+        return number.numerator
+    return number
+
+
 def number_text(number: Number) -> str:
     """A short exact text of a number: ``2``, ``1/3``, ``0.001``."""
-    if isinstance(number, Fraction):
-        if number.denominator == 1:
-            return str(number.numerator)
-        if number.denominator <= 64 and number.denominator not in (10, 20, 25, 40, 50):
-            return f"{number.numerator}/{number.denominator}"
-        return repr(float(number))
-    return repr(number)
+    if isinstance(number, float):
+        return repr(number)
+    if number.denominator == 1:
+        return str(number.numerator)
+    if number.denominator <= 64 and number.denominator not in (10, 20, 25, 40, 50):
+        return f"{number.numerator}/{number.denominator}"
+    return repr(float(number))
 
 
-def _power(number: Number, power: Fraction) -> Number:
-    if isinstance(number, Fraction) and power.denominator == 1 and (number or power > 0):
-        return number**power.numerator
-    if isinstance(number, Fraction) and power.denominator == 2 and number > 0:
+def _power(number: Number, power: Exact) -> Number:
+    exact = not isinstance(number, float)
+    if exact and power.denominator == 1 and (number or power > 0):
+        return Fraction(number) ** power.numerator if power < 0 else number**power.numerator
+    if exact and power.denominator == 2 and number > 0:
         top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
         if top * top == number.numerator and bottom * bottom == number.denominator:
             return Fraction(top, bottom) ** power.numerator
@@ -196,37 +207,37 @@ def _power(number: Number, power: Fraction) -> Number:
 
 def times(a: Number, b: Number) -> Number:
     """Product of two numbers, exact where both are and the result stays short."""
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        exact = a * b
-        if exact.denominator.bit_length() < 160 and exact.numerator.bit_length() < 160:
-            return exact
+    if isinstance(a, float) or isinstance(b, float):
+        return float(a) * float(b)
+    exact = a * b
+    if exact.denominator.bit_length() < 160 and exact.numerator.bit_length() < 160:
+        return exact
     return float(a) * float(b)
 
 
 def plus(a: Number, b: Number) -> Number:
     """Sum of two numbers, exact where both are."""
-    if isinstance(a, Fraction) and isinstance(b, Fraction):
-        return a + b
-    return float(a) + float(b)
+    return float(a) + float(b) if isinstance(a, float) or isinstance(b, float) else a + b
 
 
-def rational(value: Number | int) -> Number:
+def rational(value: Number) -> Number:
     """The number a person meant: short decimals and fractions become exact rationals.
 
     >>> rational(0.5), rational(0.1)
     (Fraction(1, 2), Fraction(1, 10))
     """
     if isinstance(value, (int, Fraction)):
-        return Fraction(value)
+        return value + 0  # a truth value is a number
+    value = float(value)
     if not math.isfinite(value):
         return value
     if not value:
-        return Fraction(0) if math.copysign(1.0, value) > 0 else -0.0
-    exact = Fraction(repr(float(value)))
+        return 0 if math.copysign(1.0, value) > 0 else -0.0
+    exact = Fraction(repr(value))
     return exact if float(exact) == value else value
 
 
-_NUMBERS: dict[int, Monomial] = {k: Monomial(Fraction(k)) for k in range(-16, 65)}
+_NUMBERS: dict[int, Monomial] = {k: Monomial(k) for k in range(-16, 65)}
 
 
 def monomial(value: Monomial | Number | int) -> Monomial:
@@ -240,9 +251,10 @@ def monomial(value: Monomial | Number | int) -> Monomial:
     return Monomial(rational(value))
 
 
+@lru_cache(maxsize=4096)
 def letter(name: str) -> Monomial:
     """The size letter ``name``."""
-    return Monomial(Fraction(1), ((name, Fraction(1)),))
+    return Monomial(1, ((name, 1),))
 
 
 def letter_name(size: Size) -> str:
@@ -264,7 +276,7 @@ Shape: TypeAlias = "tuple[Size, ...]"
 
 def normal_size(size: Size) -> Size:
     """A Monomial without letters becomes an int."""
-    if isinstance(size, Monomial) and not size.powers and isinstance(size.number, Fraction):
+    if isinstance(size, Monomial) and not size.powers and not isinstance(size.number, float):
         return size.number.numerator
     return size
 
@@ -327,7 +339,7 @@ def size_total(*sizes: Size) -> Size:
     total: dict[Powers, Number] = {}
     for size in sizes:
         for t in _opened(monomial(size)):
-            total[t.powers] = plus(total.get(t.powers, Fraction(0)), t.number)
+            total[t.powers] = plus(total.get(t.powers, 0), t.number)
     terms = [Monomial(c, powers) for powers, c in total.items() if c]
     if len(terms) < 2:
         return normal_size(terms[0]) if terms else 0

@@ -30,20 +30,20 @@ def topological(roots: Iterable[Expr], stop: Callable[[Expr], bool] | None = Non
 
     Arguments of a node for which ``stop`` is true are not visited.
     """
-    done: set[Expr] = set()
+    entered: set[Expr] = set()
     order: dict[Expr, None] = {}
     stack = list(roots)[::-1]
     while stack:
-        node = stack[-1]
-        if node in done:  # entered before: its arguments are in the order now
-            stack.pop()
-            order.setdefault(node)
+        node = stack.pop()
+        if node in order:
             continue
-        done.add(node)
-        if stop is None or not stop(node):
-            for a in node.args[::-1]:
-                if a not in done:
-                    stack.append(a)
+        args = node.args
+        if not args or node in entered or (stop is not None and stop(node)):
+            order[node] = None  # its arguments are in the order now
+            continue
+        entered.add(node)
+        stack.append(node)
+        stack += [a for a in args[::-1] if a not in order]
     return list(order)
 
 

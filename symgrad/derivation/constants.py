@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
+from symgrad.core.sizes import Number
+
 LARGEST = 12
 """Numerators and denominators of the multiples."""
 SIMPLE = 10**9
@@ -43,14 +45,14 @@ CONSTANTS = (
 
 
 @lru_cache(maxsize=4096)
-def recognised(number: Fraction | float) -> tuple[Fraction, Constant, bool] | None:
+def recognised(number: Number) -> tuple[Fraction, Constant, bool] | None:
     """(q, c, under) of a number that is q c, or q / c if ``under``; q is small.
 
     >>> q, c, under = recognised(-0.9189385332046727)
     >>> q, c.text, under
     (Fraction(-1, 2), 'log(2 π)', False)
     """
-    if isinstance(number, Fraction) and number.denominator < SIMPLE:
+    if not isinstance(number, float) and number.denominator < SIMPLE:
         return None
     number = float(number)
     if not math.isfinite(number) or not number:

@@ -70,7 +70,7 @@ def affine(terms: Sequence[tuple[int, Form]], constant: Size = 0) -> Form:
     rows = [(c, f) for f, c in table.items() if not c.is_zero]
     rows.sort(key=lambda row: (row[0].number < 0, -abs(row[0].number)))
     plain = sum((c.number for c in rest if not c.powers), Fraction(0))
-    rows += [(Monomial(Fraction(-1 if c.number < 0 else 1)), Form("number", (), absolute(c)))
+    rows += [(monomial(-1 if c.number < 0 else 1), Form("number", (), absolute(c)))
              for c in [*(c for c in rest if c.powers), Monomial(plain)] if not c.is_zero]  # fmt: skip
     if not rows:
         return whole(0)

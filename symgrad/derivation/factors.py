@@ -111,7 +111,7 @@ def _least(coefficients: list[Monomial]) -> Monomial:
     """What all coefficients share: the least power of each letter, 1 / n, and equal numbers."""
     letters = {x for c in coefficients for x, _ in c.powers}
     powers = [dict(c.powers) for c in coefficients]
-    least = [(x, min(p.get(x, Fraction(0)) for p in powers)) for x in sorted(letters)]
+    least = [(x, min(p.get(x, 0) for p in powers)) for x in sorted(letters)]
     first = coefficients[0].number
     same = all(abs(c.number) == abs(first) for c in coefficients)
     signs = {c.number < 0 for c in coefficients}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from symgrad.core.op import OPS
-from symgrad.core.sizes import Monomial, Size, number_text
+from symgrad.core.sizes import Exact, Monomial, Size, number_text
 from symgrad.derivation.constants import recognised
 from symgrad.derivation.notation import (
     ADD,
@@ -224,7 +224,7 @@ def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
         if number.numerator != 1 or not over:
             over.insert(0, str(number.numerator))
         under.insert(0, str(number.denominator))
-    elif isinstance(number, Fraction) and number == 1:
+    elif not isinstance(number, float) and number == 1:
         if not over:
             over.append("1")
     else:
@@ -236,7 +236,7 @@ def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
     return rf"{sign}\frac{{{head}}}{{{tail}}}" if under else sign + head
 
 
-def _letter(name: str, power: Fraction) -> str:
+def _letter(name: str, power: Exact) -> str:
     base = latex_name(name)
     if power == 1:
         return base

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from symgrad.core.sizes import Monomial, Size, monomial, number_text
+from symgrad.core.sizes import ONE, Exact, Monomial, Size, monomial, number_text
 from symgrad.derivation.constants import recognised
 
 SUPERSCRIPT_T = "ᵀ"
@@ -96,7 +96,7 @@ def scaled(c: Monomial, form: Form) -> Form:
     if form.kind == "product" and form.items[0].kind == "fraction":
         front, *rest = form.items
         top, bottom = front.items
-        below = Monomial(Fraction(1), tuple((x, -p) for x, p in c.powers if p < 0))
+        below = Monomial(1, tuple((x, -p) for x, p in c.powers if p < 0))
         front = Form("fraction", (top, scaled(below, bottom)))
         c, form = c * below, Form("product", (front, *rest))
         if c.is_one:
@@ -107,7 +107,7 @@ def scaled(c: Monomial, form: Form) -> Form:
 def product(items: Sequence[Form]) -> Form:
     """A product written with spaces; nested products are flattened, coefficients come first."""
     flat: list[Form] = []
-    coefficient = Monomial(Fraction(1))
+    coefficient = ONE
     for item in items:
         if item.kind == "scale":
             coefficient = coefficient * item.data
@@ -291,7 +291,7 @@ def _sums_rows(form: Form) -> bool:
 def superscript(power: Any) -> str:
     """``²`` and the like."""
     table = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
-    if isinstance(power, Fraction) and power.denominator == 1:
+    if not isinstance(power, float) and power.denominator == 1:
         return str(power.numerator).translate(table)
     return f"^({number_text(power)})"
 
@@ -322,7 +322,7 @@ def number_form(c: Monomial, sizes: Sequence[Size] = ()) -> str:
         number = found[0]
         (under if found[2] else over).append(found[1].text)
     number = abs(number)
-    if isinstance(number, Fraction):
+    if not isinstance(number, float):
         top, bottom = number.numerator, number.denominator
         if not under and number == Fraction(1, 2):
             return sign + " ".join(["½", *over])
@@ -344,13 +344,13 @@ def number_form(c: Monomial, sizes: Sequence[Size] = ()) -> str:
     return f"{sign}({head}/{tail})"
 
 
-def declared(c: Monomial, sizes: Sequence[Size]) -> list[tuple[str, Fraction]]:
+def declared(c: Monomial, sizes: Sequence[Size]) -> list[tuple[str, Exact]]:
     """The letters of a coefficient with their exponents, in the order of ``sizes``."""
     rank = {str(s): k for k, s in enumerate(sizes)}
     return sorted(c.powers, key=lambda pair: rank.get(pair[0], len(rank)))
 
 
-def _letter(name: str, power: Fraction) -> str:
+def _letter(name: str, power: Exact) -> str:
     if power == 1:
         return name
     if power == Fraction(1, 2):

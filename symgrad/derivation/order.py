@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from fractions import Fraction
 
 from symgrad.core.build import SUM, constant_value, relabelling, terms_of
 from symgrad.core.expr import Expr, Labels
@@ -87,7 +86,7 @@ def content(coefficients: list[Monomial]) -> Monomial:
     size = abs(first.number)
     if any(c.powers != first.powers or abs(c.number) != size for c in coefficients):
         return ONE
-    whole = isinstance(size, Fraction) and size.denominator == 1 and not first.powers
+    whole = isinstance(size, int) and not first.powers
     if whole:
         return first if all(c.number < 0 for c in coefficients) else ONE
     negative = all(c.number < 0 for c in coefficients)

@@ -7,11 +7,10 @@ None where only index form can say it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from symgrad.core.build import CONTRACTION, SUM, constant_value, relabelling
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import ONE, Monomial, Shape
+from symgrad.core.sizes import ONE, Monomial, Shape, monomial
 from symgrad.derivation.entries import absolute, called, whole
 from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
@@ -211,7 +210,7 @@ def _grouped(terms: list[tuple[Monomial, Form]]) -> list[tuple[Monomial, Form]]:
 
 def sign_of(c: Monomial) -> Monomial:
     """+1 or −1."""
-    return Monomial(Fraction(-1 if c.number < 0 else 1))
+    return monomial(-1 if c.number < 0 else 1)
 
 
 __all__ = ["call_form", "map_form", "picked_form", "places", "sum_form", "tensor_form"]

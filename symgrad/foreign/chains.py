@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any, Protocol
 
 from symgrad_codegen.lazy import lazy
@@ -37,7 +36,7 @@ def number_of(value: Monomial | Size) -> Any:
     """A size or a coefficient."""
     c = monomial(value)
     n = c.number
-    exact = isinstance(n, Fraction)
+    exact = not isinstance(n, float)
     total = sympy.Rational(n.numerator, n.denominator) if exact else sympy.Float(n)
     for name, power in c.powers:
         terms = terms_of_letter(name)

@@ -236,7 +236,7 @@ class _Rows:
         """``2*s0*s1^2`` as a product of letters."""
         if isinstance(size, int):
             return size
-        total = Monomial(Fraction(1))
+        total = Monomial(1)
         for factor in size.split("*"):
             match = re.fullmatch(r"(?:(\d+)|(\w+?)(?:\^(\d+))?)", factor)
             if match is None:

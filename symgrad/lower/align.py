@@ -22,7 +22,16 @@ from symgrad_codegen.program import (
 )
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Monomial, Shape, Size, number_text, terms_of_letter
+from symgrad.core.sizes import (
+    Exact,
+    Monomial,
+    Number,
+    Shape,
+    Size,
+    number_text,
+    terms_of_letter,
+    whole,
+)
 
 TIMES = infix("*", PRODUCT)
 OVER = infix("/", PRODUCT)
@@ -44,14 +53,13 @@ def product_of(factors: Sequence[Operand]) -> Operand:
     return total
 
 
-def number_literal(number: Fraction | float) -> Literal:
+def number_literal(number: Number) -> Literal:
     """A whole number as an int, anything else as a float."""
-    if isinstance(number, Fraction) and number.denominator == 1:
-        return Literal(number.numerator)
-    return Literal(float(number))
+    number = whole(number)
+    return Literal(number if isinstance(number, int) else float(number))
 
 
-def letter_power(name: str, power: Fraction) -> Operand:
+def letter_power(name: str, power: Exact) -> Operand:
     """``n``, ``n ** 2``, ``n ** 0.5``; ``n - k + 1`` for the letter of a sum."""
     base: Operand = Letter(name)
     terms = terms_of_letter(name)
@@ -68,7 +76,7 @@ def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
     over: list[Operand] = []
     under: list[Operand] = []
     number = c.number
-    if isinstance(number, Fraction) and number.denominator != 1:
+    if isinstance(number, Fraction):
         power_of_two = number.denominator & (number.denominator - 1) == 0
         if "/" not in number_text(number) or (power_of_two and not any(p < 0 for _, p in c.powers)):
             over.append(Literal(float(number)))

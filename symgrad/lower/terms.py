@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from symgrad_codegen.program import SUM as SUM_STRENGTH
@@ -10,7 +9,7 @@ from symgrad_codegen.program import Apply, Operand, Template, Variable, infix, p
 
 from symgrad.core.build import constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import ONE, Monomial
+from symgrad.core.sizes import ONE, Monomial, monomial
 from symgrad.lower.align import aligned, coefficient_operand, scaled, spans, with_shape
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
     rank = len(node.shape)
     terms = terms_of(node)
     if not terms:
-        return with_shape(scaled(Monomial(Fraction(0)), None), node)
+        return with_shape(scaled(monomial(0), None), node)
     common = common_content([c for c, _, _ in terms])
     spread = [t for t in terms if _scatters(t[1], t[2], rank)]
     if len(spread) == len(terms) or len(terms) == 1:
@@ -97,4 +96,4 @@ def common_content(coefficients: list[Monomial]) -> Monomial:
     if all(abs(c.number) == size for c in coefficients) and size not in (0, 1):
         negative = all(c.number < 0 for c in coefficients)
         return Monomial(-size if negative else size, first.powers)
-    return Monomial(Fraction(1), first.powers) if first.powers else ONE
+    return Monomial(1, first.powers) if first.powers else ONE

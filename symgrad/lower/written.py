@@ -24,7 +24,7 @@ from symgrad_codegen.program import (
 
 from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import (
     OVER,
     TIMES,
@@ -286,7 +286,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     rank = len(node.shape)
     terms = sorted(terms_of(node), key=lambda t: not t[1].args and not t[0].powers)
     if not terms:
-        return with_shape(scaled(Monomial(Fraction(0)), None), node)
+        return with_shape(scaled(monomial(0), None), node)
     alone = len(terms) == 1 and terms[0][2] == tuple(range(rank))
     if alone and terms[0][1].op is CONTRACTION and _plain_number(terms[0][0]):
         value, rest = _term(state, terms[0][1], terms[0][0])

@@ -334,7 +334,7 @@ def _is_square(e: Expr) -> bool:
 def _root_of(square: Monomial) -> Fraction | None:
     """√ of the square of a rational number."""
     number = square.number
-    if square.powers or not isinstance(number, Fraction) or number <= 0:
+    if square.powers or isinstance(number, float) or number <= 0:
         return None
     root = Fraction(math.isqrt(number.numerator), math.isqrt(number.denominator))
     return root if root * root == number else None
@@ -414,7 +414,7 @@ def _moments(node: Expr) -> Expr | None:
         if e.params[0][0] != e.params[0][1] or sorted(e.params[0][0]) != list(range(x.ndim)):
             continue
         axes = [k for k, label in enumerate(e.params[0][0]) if label >= e.ndim]
-        count = Monomial(Fraction(1))
+        count = ONE
         for k in axes:
             count = count * x.shape[k]
         sums = reduce_sum(x, axes), reduce_sum(y, axes)
