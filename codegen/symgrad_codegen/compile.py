@@ -201,22 +201,21 @@ class Executable:
     def packed(
         self,
         taken: Sequence[tuple[int, Place]],
-        groups: Sequence[Sequence[int]],
+        together: Sequence[int],
         donate: tuple[int, ...] = (),
     ) -> "PytreeFunction":
-        """The program with some arguments in one array, and some results in others.
+        """The program with some arguments in one array, and some results in another.
 
         **Arguments:**
 
         - `taken`: number and place (from, to, shape) of the arguments in the last array; the other
           arguments come before it, in their order.
-        - `groups`: numbers of the outputs that are one flat array each. The other outputs come
-          before these, in their order; one result alone is no tuple.
+        - `together`: numbers of the outputs that are one flat array, the last result. The other
+          outputs come before it, in their order; one result alone is no tuple.
         - `donate`: positions of arguments whose buffers the results may take over.
         """
         function, count = self.function, len(self.program.inputs)
         places = dict(taken)
-        grouped = {k for group in groups for k in group}
 
         def packed(*arrays: Any) -> Any:
             rest = iter(arrays)
@@ -230,12 +229,11 @@ class Executable:
                 )
             )
             results = cast(tuple[Any, ...], found) if isinstance(found, tuple) else (found,)
-            made = [result for k, result in enumerate(results) if k not in grouped]
-            for group in groups:
-                made.append(jnp.concatenate([results[k].ravel() for k in group]))
+            made = [result for k, result in enumerate(results) if k not in together]
+            made.append(jnp.concatenate([results[k].ravel() for k in together]))
             return tuple(made) if len(made) > 1 else made[0]
 
-        return self.over(packed, ("packed", tuple(taken), tuple(map(tuple, groups))), donate)
+        return self.over(packed, ("packed", tuple(taken), tuple(together)), donate)
 
     def source_for(self, target: str) -> str:
         """The same program written for another target, such as `"numpy"`."""

@@ -30,6 +30,7 @@ from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, picker, places, unpacked, whole_of
 from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
+from symgrad.recording.replay import ELSEWHERE, placed, written_out
 from symgrad.simplify import stabilised
 
 COLD_NODES = 200
@@ -41,7 +42,8 @@ COLD_LOOPED = 5_000
 CACHE = 512
 """How many graphs are remembered."""
 RECENT = 8
-"""How many graphs with roots of one kind are compared with a new one before its key is built."""
+"""How many graphs with roots of one kind are compared with a new one before its key is built, and
+how many situations of each."""
 LARGE = 5_000
 """Larger graphs are recognised by their key alone, and are compiled when first met."""
 CHOICES = 64
@@ -62,10 +64,10 @@ class Plan:
 
     ``returned``: how many outputs come before those that are computed along the way.
 
-    Once it is packed, small inputs that an output renews come in one array, the last argument, at
-    the places ``taken``, and the others, ``alone``, before it.  Their new values come in one array
-    with the same places, and other small ``outputs`` in another: ``groups``.  ``given`` says of each
-    output the number of the result, and the place in that where it is one of several.
+    Once it is packed, the small outputs come ``together`` in one array of ``size`` numbers, the last
+    result, and small inputs that they renew in the one of the step before, the last argument, at
+    the places ``taken``; the other inputs, ``alone``, come before it.  ``given`` says of each output
+    the number of the result, and the place in that where it is one of several.
 
     ``ranges``: what has to lie in a range, with the name of the function that asks for it.
     """
@@ -83,31 +85,31 @@ class Plan:
         self.alone: Sequence[int] = range(len(inputs))
         self.apart: Callable[[Sequence[Any]], Sequence[Any]] = tuple
         self.size = 0
-        self.groups: list[list[int]] = []
+        self.together: list[int] = []
         self.given: list[tuple[int, Place | None]] = [(k, None) for k in range(len(outputs))]
         self.executables: dict[tuple[int, ...], Executable] = {}
         self.seen = False
         self.ranges: list[tuple[str, Expr, tuple[float, float]]] = []
 
     def pack(self) -> None:
-        """Put small values in arrays with others."""
+        """Put small values in one array."""
         outputs, numbers = self.outputs, range(len(self.outputs))
         small = [k for k in numbers if is_small(outputs[k].shape)]
         small = [k for k in small if outputs[k].dtype is outputs[small[0]].dtype]
+        if len(small) < 2:
+            return
         again = {k: n for n, k in self.renewed.items() if k in small}
-        parts = [[k for k in small if (k in again) is renews] for renews in (True, False)]
-        self.groups = [part for part in parts if len(part) > 1]
-        grouped = {k for part in self.groups for k in part}
-        single = [k for k in numbers if k not in grouped]
+        self.together = sorted(small, key=lambda k: k not in again)
+        single = [k for k in numbers if k not in small]
         for number, k in enumerate(single):
             self.given[k] = number, None
-        for number, part in enumerate(self.groups, len(single)):
-            found = places([outputs[k].shape for k in part])
-            for k, place in zip(part, found, strict=True):
-                self.given[k] = number, place
-            if part[0] in again:
-                self.taken = [(again[k], p) for k, p in zip(part, found, strict=True)]
-                self.size = found[-1][1]
+        found = places([outputs[k].shape for k in self.together])
+        for k, place in zip(self.together, found, strict=True):
+            self.given[k] = len(single), place
+        self.size = found[-1][1]
+        self.taken = [
+            (again[k], p) for k, p in zip(self.together, found, strict=True) if k in again
+        ]
         inside = {n for n, _ in self.taken}
         self.alone = [n for n in range(len(self.inputs)) if n not in inside]
         self.apart = picker(self.alone)
@@ -127,18 +129,17 @@ class Plan:
             if (wrong := outside(seen, bounds)) is not None:
                 raise refusal(name, wrong, bounds)
         del found[: len(looked)]
-        wholes = [joined([found[k] for k in part]) for part in self.groups]
-        first = len(found) - sum(map(len, self.groups))
-        return [e if p is None else (wholes[k - first], p)
-                for e, (k, p) in zip(found, self.given, strict=True)]  # fmt: skip
+        whole = joined([found[k] for k in self.together], self.size)
+        return [e if p is None else (whole, p)
+                for e, (_, p) in zip(found, self.given, strict=True)]  # fmt: skip
 
     def runner(self, donate: tuple[int, ...]) -> Callable[..., Any]:
         """What is called with the arguments, by the quickest way."""
         executable = self.executable(donate)
-        if not self.groups:
+        if not self.together:
             return executable if executable.wide else executable.jitted
         position = {n: k for k, n in enumerate(self.alone)}
-        found = executable.packed(self.taken, self.groups, tuple(position[n] for n in donate))
+        found = executable.packed(self.taken, self.together, tuple(position[n] for n in donate))
         return found if executable.wide else found.jitted
 
     def executable(self, donate: tuple[int, ...]) -> Executable:
@@ -159,9 +160,10 @@ class Choice:
     First come the results that are ``returned``, then the values of the nodes that are ``wanted``,
     several of a Gradient (its width, else 0); parts that are ``derived`` take theirs from that.
     ``donate``: the inputs that may be used up.  ``bulky``: untracked results with their bytes.
+    ``written``: is it among the replays of the pattern?
     """
 
-    __slots__ = ("bulky", "derived", "donate", "plan", "run", "wanted")
+    __slots__ = ("bulky", "derived", "donate", "plan", "run", "wanted", "written")
 
     def __init__(
         self,
@@ -177,6 +179,7 @@ class Choice:
         self.bulky = bulky
         self.donate = donate
         self.run: Any = None
+        self.written = False
 
 
 def _choose(pattern: Pattern, nodes: list[Any], counts: Sequence[int], using: bool) -> Choice:
@@ -278,6 +281,14 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     a symbol.
     """
     with lock:
+        recent = _recent.get(signature(roots[0]), ())
+        for at, pattern in enumerate(recent):
+            for replay in pattern.replays[using]:
+                found = replay(roots)
+                if found is not None:
+                    if at:
+                        recent.insert(0, recent.pop(at))
+                    return found
         pattern, nodes = _matched(roots)
         if pattern.preparation:
             execute([nodes[k] for k in pattern.preparation])
@@ -295,6 +306,11 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
             found = _first_runs(pattern, nodes, choice, values)
         else:
             found = _run(pattern, nodes, choice, values)
+            if not (choice.written or choice.bulky) and pattern.complete and pattern.size <= LARGE:
+                choice.written = True
+                replays = pattern.replays[using]
+                replays.insert(0, written_out(pattern, choice, using))
+                del replays[RECENT:]
         for n in choice.donate:
             nodes[pattern.ends[n]].value = None
         at = plan.returned
@@ -330,15 +346,15 @@ def _first_runs(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: 
 def _run(pattern: Pattern, nodes: Sequence[Any], choice: Choice, values: list[Any]) -> Any:
     """The outputs by the compiled program."""
     plan = choice.plan
+    for n in plan.alone:
+        if type(values[n]) in ELSEWHERE:
+            values[n] = placed(nodes[pattern.ends[n]], n in choice.donate)
     rest = plan.apart(values)
-    if not _ELSEWHERE.isdisjoint(map(type, rest)):
-        _place(pattern, nodes, values, choice)
-        rest = plan.apart(values)
     if not plan.taken:
         return plan.results(choice.run(*rest))
     whole = whole_of(values, plan.size, plan.taken)
     if whole is None:
-        whole = joined([held(nodes[pattern.ends[n]]) for n, _ in plan.taken])
+        whole = joined([held(nodes[pattern.ends[n]]) for n, _ in plan.taken], plan.size)
     return plan.results(choice.run(*rest, whole))
 
 
@@ -355,26 +371,6 @@ def _looped(exprs: Sequence[Expr]) -> int:
     found = [e for e in topological(exprs) if e.op is SCAN]
     steps = ((steps_of(e), len(topological(e.params[0].results))) for e in found)
     return sum(count * nodes for count, nodes in steps if isinstance(count, int))
-
-
-_ELSEWHERE = {np.ndarray, tuple}
-"""Types of values that are not arrays on a device: of NumPy, or in an array with others."""
-
-
-def _place(pattern: Pattern, nodes: Sequence[Any], values: list[Any], choice: Choice) -> None:
-    """Put what is still a NumPy array on the device: what is used up, and leaves used before."""
-    for n in choice.plan.alone:
-        kind = type(values[n])
-        if kind not in _ELSEWHERE:
-            continue
-        node = nodes[pattern.ends[n]]
-        values[n] = held(node)
-        if n in choice.donate:
-            values[n] = arrays.to_device(values[n])
-        elif kind is np.ndarray and type(node) is Leaf:
-            if node.used:
-                values[n] = node.value = arrays.to_device(values[n])
-            node.used = True
 
 
 def _renewed(end: Any) -> None:

@@ -74,8 +74,8 @@ class Pattern:
     ``preparation``: places of what is computed before the rest, see :meth:`find_preparation`.
     ``steps`` says for every place, the last one first, what has to be there and where its operands
     are; ``inner`` how often the graph itself refers to each node; ``widths`` how many values the
-    nodes with several have.  ``choices`` and ``plans`` are
-    what :mod:`symgrad.recording.execute` found out about the graph.
+    nodes with several have.  ``choices``, ``plans``
+    and ``replays`` are what :mod:`symgrad.recording.execute` found out about the graph.
     """
 
     def __init__(self, order: Sequence[Any], needed: Collection[int], roots: Sequence[Any]) -> None:
@@ -90,6 +90,7 @@ class Pattern:
                        if type(n) is Part and id(n.operands[0]) in place}  # fmt: skip
         self.preparation: list[int] = []
         self.choices: dict[Any, Any] = {}
+        self.replays: dict[bool, list[Any]] = {True: [], False: []}
         self.plans: dict[tuple[int, ...], Any] = {}
         self.keeps = any(type(n) is Gradient and n.keeps for n in order)
         self.derives = any(type(n) in (Gradient, Update) for n in order)
@@ -158,8 +159,18 @@ class Pattern:
     def match(self) -> Callable[[Sequence[Any]], list[Any] | None]:
         """The nodes at all places if the graph under some roots is this one, else None.
 
-        The comparison is written out as a function, place after place: it runs for every value that
-        is asked for.  What it names are places and constants, nothing of the user's.
+        AttributeError where a node is of another class.
+        """
+        lines, constants = self.comparison()
+        nodes = ", ".join(f"n{k}" for k in range(self.size))
+        return written("match", [*lines, f"return [{nodes}]"], constants)
+
+    def comparison(self) -> tuple[list[str], dict[str, Any]]:
+        """Is the graph under ``roots`` this one?  The body of a function that returns None if not.
+
+        It is written out, place after place, because it runs for every value that is asked for: the
+        node at place k is ``n{k}`` afterwards.  What it names are places and constants, nothing of
+        the user's.
         """
         constants: dict[str, Any] = {}
 
@@ -172,14 +183,15 @@ class Pattern:
             return "is None" if known else "is not None"
 
         seen = set(self.roots)
+        alike: dict[tuple[Any, ...], list[str]] = {}
+        several = 0
         lines = [
-            "def match(roots):",
-            f"    if len(roots) != {len(self.roots)}:",
-            "        return None",
-            f"    {', '.join(f'n{k}' for k in self.roots)}, = roots",
+            f"if len(roots) != {len(self.roots)}: return None",
+            f"{', '.join(f'n{k}' for k in self.roots)}, = roots",
         ]
         for what, k, *facts, below in self.steps:
             n = f"n{k}"
+            alike.setdefault((what, *facts), []).append(n)
             if what == END:
                 kind, tracked = facts
                 wrong = [f"value is None or {n}.kind is not {constant(kind)}",
@@ -213,17 +225,25 @@ class Pattern:
                 taken.append(f"t{at}" if o in seen else f"n{o}")
                 if o in seen:
                     again.append(f"t{at} is not n{o}")
+                    several = max(several, at + 1)
                 seen.add(o)
-            lines.append(f"    if {' or '.join(f'{n}.{w}' for w in wrong)}: return None")
+            lines.append(f"if {' or '.join(f'{n}.{w}' for w in wrong)}: return None")
             if taken:
-                lines.append(f"    {', '.join(taken)}, = {operands}")
+                lines.append(f"{', '.join(taken)}, = {operands}")
             if again:
-                lines.append(f"    if {' or '.join(again)}: return None")
-        nodes = ", ".join(f"n{k}" for k in range(self.size))
-        lines += [f"    nodes = [{nodes}]",
-                  f"    return nodes if len(set(nodes)) == {self.size} else None"]  # fmt: skip
-        exec("\n".join(lines), constants)  # noqa: S102
-        return constants["match"]
+                lines.append(f"if {' or '.join(again)}: return None")
+        for names in alike.values():  # only these could be one node in two places
+            if len(names) > 1:
+                lines.append(f"if len({{{', '.join(names)}}}) != {len(names)}: return None")
+        # these would count as references to nodes
+        lines += [f"t{at} = None" for at in range(several)]
+        return lines, constants
+
+
+def written(name: str, body: Sequence[str], constants: dict[str, Any]) -> Callable[..., Any]:
+    """The function ``name(roots)`` with a body and the constants that it names."""
+    exec("\n    ".join([f"def {name}(roots):", *body]), constants)  # noqa: S102
+    return constants[name]
 
 
 def signature(root: Any) -> Any:

@@ -50,9 +50,16 @@ def places(shapes: Iterable[Shape]) -> list[Place]:
     return made
 
 
-def joined(values: Sequence[Any]) -> Any:
-    """All in one array of the host that nobody writes into."""
-    whole = np.concatenate([arrays.to_numpy(v).ravel() for v in values])
+def joined(values: Sequence[Any], size: int) -> Any:
+    """All in one array of the host of this size that nobody writes into; zeros fill it up."""
+    if not values:
+        return None
+    whole = np.zeros(size, arrays.to_numpy(values[0]).dtype)
+    start = 0
+    for v in values:
+        flat = arrays.to_numpy(v).ravel()
+        whole[start : start + flat.size] = flat
+        start += flat.size
     whole.flags.writeable = False
     return whole
 

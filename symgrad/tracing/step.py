@@ -228,7 +228,7 @@ class _Variant:
             whole = whole_of(values, self._plan.size, self._taken)
             if whole is None:
                 free = False
-                whole = joined(list(map(_known, replaced[:inside])))
+                whole = joined(list(map(_known, replaced[:inside])), self._plan.size)
             del values[:inside]
         if values:
             free = free and _HOST.isdisjoint(map(type, values))
