@@ -162,3 +162,25 @@ def test_a_branch_that_became_constant_is_another_graph():
     (v * w).sum().backward()
     assert v.grad.tolist() == [1, 1]
     assert w.grad is None
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_product_with_a_bias_keeps_its_factors(bias):
+    """The second layer keeps its input and weight, the bias is not kept, as in PyTorch."""
+    x = sg.tensor(np.ones((2, 3), np.float32))
+    images = sg.tensor(np.ones((1, 2, 5, 5), np.float32))
+    for layer, given in ((nn.Linear(3, 4, bias=bias), x), (nn.Conv2d(2, 3, 3, bias=bias), images)):
+        y = layer(given)
+        with sg.no_grad():
+            layer.weight.add_(1)
+        y.sum().backward()  # the input has no derivative
+        y = layer(given)
+        given.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()
+        tracked = given.detach().clone().requires_grad_()
+        y = layer(tracked)
+        with sg.no_grad():
+            layer.weight.add_(1)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            y.sum().backward()

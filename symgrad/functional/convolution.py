@@ -91,7 +91,7 @@ def _conv(rank: int) -> None:
         "``(N, O, …)``."
     )
     build.__name__ = name
-    public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)(build)
+    public(grad_fn="ConvolutionBackward0", saves=((0, 1),), method=False)(build)
 
 
 def _conv_transpose(rank: int) -> None:
@@ -131,7 +131,7 @@ def _conv_transpose(rank: int) -> None:
         "x ``(N, C, …)``, W ``(C, O / groups, k, …)``."
     )
     build.__name__ = name
-    public(grad_fn="ConvolutionBackward0", saves=("cross",), method=False)(build)
+    public(grad_fn="ConvolutionBackward0", saves=((0, 1),), method=False)(build)
 
 
 for _rank in (1, 2, 3):

@@ -339,7 +339,7 @@ def outer(a: Expr, b: Expr) -> Expr:
     return contract([a, b], [[0], [1]], [0, 1])
 
 
-@public(grad_fn="AddmmBackward0", saves=("cross",))
+@public(grad_fn="AddmmBackward0", saves=((0, 1),))
 def linear(a: Expr, weight: Expr, bias: Expr | None = None) -> Expr:
     """a Wᵀ + b."""
     result = product_of_matrices(a, weight.T)

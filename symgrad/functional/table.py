@@ -2,8 +2,8 @@
 
 A row is made by the decorator :func:`public`; the composition is written in the same operators as
 user code.  ``grad_fn`` is PyTorch's node name, ``saves`` what it keeps for backward (positions of
-arguments, ``"result"``, ``"cross"`` for each of two where the other is tracked, ``"other"`` for
-the second of them): an in-place change of a saved value is an error there.  ``view`` is set where
+arguments, ``"result"``, a pair of positions for each of two where the other is tracked, ``"cross"``
+for the last two, ``"other"`` for the second of these): an in-place change of a saved value is an error there.  ``view`` is set where
 the result shares memory with its operand: the NumPy function that makes the same view.  ``real``:
 complex numbers are refused, although every operation of the composition would take them.
 """
@@ -34,7 +34,7 @@ class Function:
     name: str
     build: Composition
     grad_fn: str
-    saves: tuple[int | str, ...] = ()
+    saves: tuple[int | str | tuple[int, int], ...] = ()
     method: bool = True
     outputs: int = 1
     view: Callable[..., Any] | None = None
@@ -49,7 +49,7 @@ def public(
     name: str | None = None,
     *,
     grad_fn: str | None = None,
-    saves: tuple[int | str, ...] = (),
+    saves: tuple[int | str | tuple[int, int], ...] = (),
     method: bool = True,
     outputs: int = 1,
     view: Callable[..., Any] | None = None,

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from typing import Any, Self
 
+from symgrad.nn.hooks import changes
 from symgrad.nn.module import Module
+from symgrad.nn.recalling import Recall
 from symgrad.tensors.tensor import Parameter, Tensor
 
 
@@ -42,6 +44,7 @@ class _ModuleSequence(Module):
         self._renumber(list(self._modules.values()))
 
     def _renumber(self, modules: list[Any]) -> None:
+        changes.count += 1
         self._modules.clear()
         for place, module in enumerate(modules):
             self._modules[str(place)] = module
@@ -86,6 +89,7 @@ class Sequential(_ModuleSequence):
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
+        self.__dict__["_recall"] = Recall()
         if len(args) == 1 and isinstance(args[0], OrderedDict):
             named: Iterable[tuple[str, Module]] = args[0].items()
         else:
@@ -110,16 +114,21 @@ class Sequential(_ModuleSequence):
         numbered = all(name.isdigit() for name in self._modules)
         names = list(self._modules)
         for name in names[index] if isinstance(index, slice) else [self._name(index)]:
-            del self._modules[name]
+            delattr(self, name)
         if numbered:
             self._renumber(list(self._modules.values()))
 
     def forward(self, input: Any) -> Any:
         """Each module on the result of the one before."""
+        recall = self.__dict__["_recall"]
+        if type(input) is Tensor and (known := recall.result(input)) is not None:
+            return known
+        result = input
         for module in self._modules.values():
             if module is not None:
-                input = module(input)
-        return input
+                result = module(result)
+        recall.learn(self, input, result)
+        return result
 
 
 class ModuleList(_ModuleSequence):

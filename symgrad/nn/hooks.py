@@ -12,6 +12,15 @@ from symgrad.tensors.tensor import Tensor
 Hook = Callable[..., Any]
 
 
+class Changes:
+    """How often an attribute, a table or the hooks of any module have changed."""
+
+    count = 0
+
+
+changes = Changes()
+
+
 class RemovableHandle:
     """What ``register_…_hook`` returns: ``remove()``, or leaving its ``with`` block, undoes it."""
 
@@ -37,6 +46,7 @@ class RemovableHandle:
 
 def register(hooks: OrderedDict[int, Hook], hook: Hook, prepend: bool = False) -> RemovableHandle:
     """Add ``hook`` to a table of hooks, at its end or its front."""
+    changes.count += 1
     handle = RemovableHandle(hooks)
     hooks[handle.id] = hook
     if prepend:

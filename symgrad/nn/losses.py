@@ -48,10 +48,15 @@ def _loss(name: str, order: str) -> Callable[..., Tensor]:
 
     record = ranged(row, call)
 
+    count = len(operands)
+
     def function(*args: Any, **options: Any) -> Tensor:
-        said = {k: v for k, v in options.items() if v is not defaults.get(k, options)}
-        if len(args) == len(operands) and not said:
-            return record(row, args, said)
+        if len(args) == count:
+            for k, v in options.items():
+                if k not in defaults or v is not defaults[k]:
+                    break
+            else:
+                return record(row, args, {})
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names) or given.keys() & options.keys():
             raise TypeError(f"{name}() takes each of ({', '.join(names)}) once")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Self
 
 from symgrad.nn.conversion import Conversion
-from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, register
+from symgrad.nn.hooks import BackwardHooks, Hook, RemovableHandle, changes, register
 from symgrad.nn.parameter import Buffer, name_tensor
 from symgrad.nn.state import StateDict
 from symgrad.recording.record import modes
@@ -188,6 +188,7 @@ class Module(Conversion, StateDict):
     # -------------------------------------------------------------- registration
 
     def _table(self, name: str, what: str) -> dict[str, Any]:
+        changes.count += 1
         found = self.__dict__.get(name)
         if found is None:
             raise AttributeError(f"cannot assign {what} before Module.__init__() call")
@@ -245,6 +246,7 @@ class Module(Conversion, StateDict):
     register_module = add_module
 
     def __setattr__(self, name: str, value: Any) -> None:
+        changes.count += 1
         own = self.__dict__
         if isinstance(value, Parameter):
             table = self._table("_parameters", "parameters")
@@ -313,6 +315,7 @@ class Module(Conversion, StateDict):
         )
 
     def __delattr__(self, name: str) -> None:
+        changes.count += 1
         own = self.__dict__
         for table in _TABLES:
             if name in own.get(table, ()):

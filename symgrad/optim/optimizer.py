@@ -239,8 +239,9 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient; returns what ``closure`` returns."""
-        for hook in list(self._pre_hooks.values()):
-            hook(self, (closure,), {})
+        if self._pre_hooks:
+            for hook in list(self._pre_hooks.values()):
+                hook(self, (closure,), {})
         self.stepped = True
         loss = None
         if closure is not None:
@@ -253,8 +254,9 @@ class Optimizer:
                 apply_updates(cohorts)
         finally:
             modes.grad = before
-        for hook in list(self._post_hooks.values()):
-            hook(self, (closure,), {})
+        if self._post_hooks:
+            for hook in list(self._post_hooks.values()):
+                hook(self, (closure,), {})
         return loss
 
     def _options(self, group: Group) -> _Options:

@@ -34,7 +34,8 @@ class Cohort:
     ``tensors``: the parameters and their states, which get new values.
     """
 
-    __slots__ = ("count", "held", "options", "owns", "params", "step", "tensors", "version")
+    __slots__ = ("count", "held", "last", "options", "owns", "params", "step", "tensors",
+                 "version")  # fmt: skip
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Cohort:
         self.step = step
         self.count: Tensor | None = None
         self.version = 0
+        self.last = Step(0, (), ())
         if options.row.counts:
             self.count = tensor(float(step - 1))
             for own in owns:  # PyTorch's order of keys
@@ -89,22 +91,20 @@ class Cohort:
     def record(self) -> Update:
         """The pending step."""
         params, options = self.params, self.options
-        given = [p._grad for p in params]
-        whole = given[0][0] if set(map(type, given)) == _TUPLE else None
-        bundle: tuple[int, ...] | None = None
-        if whole is not None and whole.value is None:
-            bundle = tuple([k for w, k in given if w is whole])
-        nodes = [t._storage.now() for t in self.tensors]
-        count = len(params)
-        if bundle is not None and len(bundle) == count:
-            nodes.insert(count, whole)
-        else:
-            bundle = None
-            nodes[count:count] = [_gradient(p) for p in params]
+        nodes = [s.node if (s := t._storage).shared is None else s.now() for t in self.tensors]
         names, numbers = options.scalars(self.step, params[0]._storage.node)
+        given = [p._grad for p in params]
+        bundle = _bundle(given)
+        if bundle is None:
+            nodes[len(params) : len(params)] = [_gradient(p) for p in params]
+        else:
+            nodes.insert(len(params), given[0][0])
         nodes.append(numbers)
-        step = Step(count, options.switches, names, False, bundle)
-        return Update(options.row, step, tuple(nodes))
+        switches, last = options.switches, self.last
+        step = len(params), switches, names, False, bundle
+        if last != step:
+            self.last = last = Step(*step)
+        return Update(options.row, last, tuple(nodes))
 
     def let_go(self) -> None:
         """Forget by which leaves the pending step knew the parameters."""
@@ -141,7 +141,17 @@ class Cohort:
         self.step += 1
 
 
-_TUPLE = {tuple}
+def _bundle(given: Sequence[Any]) -> tuple[int, ...] | None:
+    """The numbers of gradients that are all made by one pending node, else None."""
+    numbers: list[int] = []
+    whole = given[0][0] if type(given[0]) is tuple else None
+    if whole is None or whole.value is not None:
+        return None
+    for held in given:
+        if type(held) is not tuple or held[0] is not whole:
+            return None
+        numbers.append(held[1])
+    return tuple(numbers)
 
 
 def _gradient(p: Tensor) -> Any:

@@ -17,7 +17,8 @@ from symgrad.autodiff import pull_back
 from symgrad.core.expr import symbol
 from symgrad.evaluate import evaluate
 from symgrad.recording.execute import execute, held, value
-from symgrad.recording.record import Gradient, Leaf, Part, Record, build, modes, walk
+from symgrad.recording.record import Gradient, Leaf, Part, Record, build, modes
+from symgrad.recording.walk import walk
 
 Array = np.ndarray[Any, Any]
 

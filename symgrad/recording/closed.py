@@ -15,7 +15,8 @@ from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import substitute
 from symgrad.functional.table import Function
 from symgrad.recording.expand import Expansion
-from symgrad.recording.record import SLOT, Gradient, Leaf, Node, Record, note, walk
+from symgrad.recording.record import SLOT, Gradient, Leaf, Node, Record, note
+from symgrad.recording.walk import walk
 
 
 class Closed:

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any
 
 from symgrad.recording.record import Leaf, Record
+from symgrad.recording.walk import operands_of
 
 NEAR = 32
 """Nodes that are looked at below a value written in place."""
@@ -23,17 +24,17 @@ def note_effect(node: Any) -> None:
     """Remember what was written in place, if it waits for something that is differentiated."""
     if type(node) is not Record or node.tracked:
         return
-    below = list(node.operands)
+    left = list(node.operands)
     for _ in range(NEAR):
-        if not below:
+        if not left:
             return
-        n = below.pop()
+        n = left.pop()
         if type(n) is Leaf or n.value is not None:
             continue
         if n.tracked:
             _waiting.append(weakref.ref(node))
             return
-        below.extend(n.operands)
+        left.extend(operands_of(n))
 
 
 def take_effects() -> list[Any]:

@@ -57,6 +57,7 @@ lock = threading.RLock()
 """Held while a graph is recognised and run."""
 _patterns: OrderedDict[Any, Pattern] = OrderedDict()
 _recent: dict[Any, list[Pattern]] = {}
+_NONE: list[Pattern] = []
 
 
 class Plan:
@@ -281,7 +282,7 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     a symbol.
     """
     with lock:
-        recent = _recent.get(signature(roots[0]), ())
+        recent = _recent.get(signature(roots[0]), _NONE)
         for at, pattern in enumerate(recent):
             for replay in pattern.replays[using]:
                 found = replay(roots)

@@ -11,7 +11,8 @@ from symgrad.core.equal import united
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
-from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build, equalities_of
+from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build
+from symgrad.recording.walk import equalities_of
 from symgrad.simplify import simplify
 
 
@@ -30,6 +31,7 @@ class Expansion:
         self._rewritten = rewritten
         self.exprs: dict[int, Any] = dict(ends)
         self.barriers: dict[Expr, Expr] = {}
+        self._unrolled: list[Any] = []  # kept, as long as their ids are used
         self._equal = equalities_of(order)
         self._targets = {id(t) for node in order if type(node) is Gradient for t in node.targets}
         for node in order:
@@ -45,6 +47,12 @@ class Expansion:
             if id(node) in self._targets and not self._is_input(inner):
                 return self._barrier(inner)
             return inner
+        if kind is Record and node.recalled is not None:
+            self._unrolled.append(records := node.recalled.records(node.given))
+            for r in records:
+                self.exprs[id(r)] = self._expand(r)
+            made = self.exprs[id(records[-1])]
+            return self._barrier(made) if id(node) in self._targets else made
         if kind is Record:
             statics = united(node.statics, self._equal) if self._equal else node.statics
             made = build(node.function, statics, [self._operand(node, o) for o in node.operands])

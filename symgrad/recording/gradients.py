@@ -17,15 +17,16 @@ from symgrad.recording.settle import DEEP, settle
 from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
 
 
-def seed_of(t: Any, gradient: Any) -> Any:
-    """The node of the incoming gradient, None for a scalar's 1."""
+def seed_of(t: Any, node: Any, gradient: Any) -> Any:
+    """The node of the incoming gradient of a tensor with this node, None for a scalar's 1."""
     if gradient is None:
-        if t._now().shape and t.numel() != 1:
+        kind = node.kind
+        if kind.shape and t.numel() != 1:
             raise DerivativeError(
                 "grad can be implicitly created only for scalar outputs; this tensor has shape "
                 f"{list(t.shape)}. Reduce it (sum, mean), or pass gradient=."
             )
-        if t.dtype.is_complex:
+        if kind.dtype.is_complex:
             raise DerivativeError(
                 "grad can be implicitly created only for real scalar outputs but got "
                 f"{t.dtype}. Take abs() or .real, or pass gradient=."
@@ -52,7 +53,7 @@ def needs_tracking(t: Any) -> Any:
 def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> None:
     """Add the gradients of ``t`` to ``.grad`` of its tracked leaves."""
     node = needs_tracking(t)
-    seed = seed_of(t, gradient)
+    seed = seed_of(t, node, gradient)
     leaves = tracked_leaves(node, keep) if inputs is None and not modes.anomaly else None
     if leaves is None:
         nodes = tracked_nodes(node)
@@ -192,7 +193,7 @@ def grad(
     totals: list[Any] = [None] * len(ins)
     for t, s in zip(outs, seeds, strict=True):
         node = needs_tracking(t)
-        seed = seed_of(t, s)
+        seed = seed_of(t, node, s)
         nodes = tracked_nodes(node)
         check(nodes, keep)
         if modes.anomaly and modes.check_nan:

@@ -11,13 +11,14 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
-from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, walk
+from symgrad.recording.record import Gradient, Leaf, Part, Record, Update
+from symgrad.recording.walk import operands_of, walk
 
 
 def must_expand(roots: Sequence[Any]) -> set[int]:
     """Nodes whose expression a gradient needs, although their value may be known."""
     found: set[int] = set()
-    for node in walk(roots, lambda n: getattr(n, "value", None) is not None):
+    for node in walk(roots, lambda n: getattr(n, "value", None) is not None, recalled=True):
         if type(node) is not Gradient:
             continue
         stack = [node.operands[0]]
@@ -26,7 +27,7 @@ def must_expand(roots: Sequence[Any]) -> set[int]:
             if id(inner) in found or not inner.tracked:
                 continue
             found.add(id(inner))
-            stack.extend(inner.operands)
+            stack.extend(operands_of(inner))
             if type(inner) is Leaf and inner.source is not None:
                 continue
     return found
@@ -43,12 +44,12 @@ def _is_end(node: Any) -> bool:
 def collect(roots: Sequence[Any]) -> tuple[list[Any], set[int]]:
     """The nodes under some roots, operands first, and those that gradients look into."""
     needed: set[int] = set()
-    order = walk(roots, _is_end)
+    order = walk(roots, _is_end, recalled=True)
     if any(type(n) is Gradient for n in order) and any(
         n.tracked and n.value is not None for n in order if type(n) is not Leaf
     ):
         needed = must_expand(roots)
-        order = walk(roots, lambda n: _is_end(n) and id(n) not in needed)
+        order = walk(roots, lambda n: _is_end(n) and id(n) not in needed, recalled=True)
     return order + _siblings(order), needed
 
 
@@ -64,7 +65,7 @@ def _siblings(order: Sequence[Any]) -> list[Any]:
     ]
 
 
-LEAF, END, RECORD, PART, GRADIENT, UPDATE = range(6)
+LEAF, END, RECORD, RECALLED, PART, GRADIENT, UPDATE = range(7)
 """What a node of a pattern is; an END is a node with a value that nothing looks into."""
 
 
@@ -105,7 +106,7 @@ class Pattern:
             reached.update(step[-1])
             if step[0] == END:
                 self.ends.append(k)
-            elif step[0] in (RECORD, PART, GRADIENT) and node.value is None:
+            elif step[0] in (RECORD, RECALLED, PART, GRADIENT) and node.value is None:
                 self.pending.append(k)
         updates = [n for n in order if type(n) is Update]
         self.rebound = {place[id(o)] for n in updates for o in n.replaced}
@@ -125,17 +126,19 @@ class Pattern:
             node.value is not None and kind in (Record, Part) and id(node) not in needed
         ):
             return (END, k, node.kind, node.tracked, ())
-        below = tuple([place[id(o)] for o in node.operands])
+        operands = tuple([place[id(o)] for o in operands_of(node)])
         known = node.value is not None
+        if kind is Record and node.recalled is not None:
+            return (RECALLED, k, node.recalled, node.tracked, known, operands)
         if kind is Record:
-            return (RECORD, k, node.call, node.tracked, known, below)
+            return (RECORD, k, node.call, node.tracked, known, operands)
         if kind is Part:
-            return (PART, k, node.index, known, below)
+            return (PART, k, node.index, known, operands)
         if kind is Gradient:
-            below += tuple([place[id(t)] for t in node.targets if id(t) in place])
+            operands += tuple([place[id(t)] for t in node.targets if id(t) in place])
             return (GRADIENT, k, node.seeded, node.partial, node.tracked, node.keeps,
-                    node.alive(), node.value is not None, len(node.targets), below)  # fmt: skip
-        return (UPDATE, k, node.row, node.statics, below)
+                    node.alive(), node.value is not None, len(node.targets), operands)  # fmt: skip
+        return (UPDATE, k, node.row, node.statics, operands)
 
     def find_preparation(self, order: Sequence[Any]) -> None:
         """Find what no derivative passes through, is known before the rest, and is not wider.
@@ -144,15 +147,15 @@ class Pattern:
         otherwise be compiled into the first program, and the next step need another one.
         """
         before: set[int] = set()
-        for what, k, *facts, below in reversed(self.steps):
-            if what != RECORD or facts[1] or facts[2]:
+        for what, k, *facts, operands in reversed(self.steps):
+            if what not in (RECORD, RECALLED) or facts[1] or facts[2]:
                 continue
-            apart = all(o in before or self.steps[-1 - o][0] == END for o in below)
-            if apart and prod(order[k].shape) <= sum(prod(order[o].shape) for o in below):
+            apart = all(o in before or self.steps[-1 - o][0] == END for o in operands)
+            if apart and prod(order[k].shape) <= sum(prod(order[o].shape) for o in operands):
                 before.add(k)
         if before.issuperset(self.roots):
             return
-        later = {o for what, k, *_, below in self.steps if k not in before for o in below}
+        later = {o for _, k, *_, operands in self.steps if k not in before for o in operands}
         self.preparation = sorted(before & later)
 
     @cached_property
@@ -189,9 +192,9 @@ class Pattern:
             f"if len(roots) != {len(self.roots)}: return None",
             f"{', '.join(f'n{k}' for k in self.roots)}, = roots",
         ]
-        for what, k, *facts, below in self.steps:
+        for what, k, *facts, places in self.steps:
             n = f"n{k}"
-            alike.setdefault((what, *facts), []).append(n)
+            alike.setdefault((what, *facts, places), []).append(n)
             if what == END:
                 kind, tracked = facts
                 wrong = [f"value is None or {n}.kind is not {constant(kind)}",
@@ -202,8 +205,13 @@ class Pattern:
             elif what == RECORD:
                 call, tracked, known = facts
                 wrong = [f"call is not {constant(call)}", f"tracked is not {tracked}",
-                         f"value {unknown(known)}"]  # fmt: skip
+                         "recalled is not None", f"value {unknown(known)}"]  # fmt: skip
                 operands = f"{n}.operands"
+            elif what == RECALLED:
+                calls, tracked, known = facts
+                wrong = [f"recalled is not {constant(calls)}", f"tracked is not {tracked}",
+                         f"value {unknown(known)}"]  # fmt: skip
+                operands = f"{n}.given"
             elif what == PART:
                 index, known = facts
                 wrong, operands = [f"index != {index}", f"value {unknown(known)}"], f"{n}.operands"
@@ -221,7 +229,7 @@ class Pattern:
                 operands = f"{n}.operands"
             again: list[str] = []
             taken: list[str] = []
-            for at, o in enumerate(below):
+            for at, o in enumerate(places):
                 taken.append(f"t{at}" if o in seen else f"n{o}")
                 if o in seen:
                     again.append(f"t{at} is not n{o}")
@@ -232,7 +240,7 @@ class Pattern:
                 lines.append(f"{', '.join(taken)}, = {operands}")
             if again:
                 lines.append(f"if {' or '.join(again)}: return None")
-        for names in alike.values():  # only these could be one node in two places
+        for names in alike.values():  # only these could be one node, and pass as two
             if len(names) > 1:
                 lines.append(f"if len({{{', '.join(names)}}}) != {len(names)}: return None")
         # these would count as references to nodes

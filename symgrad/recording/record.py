@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from symgrad.core import equal
-from symgrad.core.build import linear, one
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, symbol
-from symgrad.core.sizes import ONE, Monomial, Shape
+from symgrad.core.sizes import Shape
 from symgrad.core.traverse import topological
 from symgrad.errors import DeviceError, SymgradError
 from symgrad.functional.arguments import check_kinds
@@ -30,7 +29,6 @@ class Modes(threading.local):
     """Switches of this thread."""
 
     grad = True
-    inference = False
     capture: Any = None
     autocast: Any = None
     anomaly = False
@@ -176,10 +174,14 @@ class Call:
 
 
 class Record(Node):
-    """One noted operation; ``place`` is the user's file and line where anomalies are looked for."""
+    """One noted operation; ``place`` is the user's file and line where anomalies are looked for.
 
-    __slots__ = ("__weakref__", "call", "consumed", "depth", "handle", "kind", "operands",
-                 "outdated", "place", "tracked", "value")  # fmt: skip
+    One that ``recalled`` others (:mod:`symgrad.recording.recall`) stands for all of them: the last is
+    itself, what they begin with is ``given``, and the operands are made when somebody looks.
+    """
+
+    __slots__ = ("__weakref__", "call", "consumed", "depth", "given", "handle", "kind", "operands",
+                 "outdated", "place", "recalled", "tracked", "value")  # fmt: skip
 
     def __init__(self, call: Call, operands: tuple[Any, ...], tracked: bool) -> None:
         self.call = call
@@ -190,12 +192,19 @@ class Record(Node):
         self.handle: Any = None
         self.consumed = False
         self.place = self.outdated = None
+        self.recalled: Any = None
         depth = 0
         for o in operands:
             below = o.depth
             if below > depth:  # noqa: PLR1730 - for every operation of a program
                 depth = below
         self.depth = depth + 1
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "operands":
+            raise AttributeError(f"a record has no {name}", name=name, obj=self)
+        self.recalled.unroll(self)
+        return self.operands
 
     @property
     def function(self) -> Any:  # type: ignore[override]
@@ -268,8 +277,7 @@ class Update(Node):
     step.
     """
 
-    __slots__ = ("__weakref__", "depth", "kind", "operands", "parts", "row", "statics", "tracked",
-                 "value")  # fmt: skip
+    __slots__ = ("__weakref__", "kind", "operands", "parts", "row", "statics", "tracked", "value")
 
     def __init__(self, row: Any, statics: Step, operands: tuple[Any, ...]) -> None:
         self.row = row
@@ -279,7 +287,11 @@ class Update(Node):
         self.tracked = False
         self.value = None
         self.kind = operands[0].kind
-        self.depth = max(map(_depth, operands)) + 1
+
+    @property
+    def depth(self) -> int:
+        """How many operations lie above one another, with this one."""
+        return max(o.depth for o in self.operands) + 1
 
     @property
     def replaced(self) -> tuple[Any, ...]:
@@ -310,7 +322,7 @@ class Part(Node):
 
 
 _CALLS: dict[Any, Call] = {}
-_kind, _depth = attrgetter("kind"), attrgetter("depth")
+_kind = attrgetter("kind")
 
 
 def freeze(value: Any) -> Any:
@@ -369,15 +381,6 @@ def _new_call(
         _CALLS.clear()
     _CALLS[key] = found
     return found
-
-
-def equalities_of(order: Iterable[Any]) -> equal.Equalities:
-    """The letters that are one in these nodes: declared when they were made, or now."""
-    found: dict[str, Any] = {}
-    for node in order:
-        if type(node) is Record and node.call.equal:
-            found.update(node.call.equal)
-    return {**found, **equal.state.table}
 
 
 def _device(function: Function, operands: Sequence[Any]) -> str:
@@ -455,45 +458,8 @@ def forget(record: Record, value: Any) -> None:
     record.call = call_of(FUNCTIONS["clone"], PLAIN[1], (leaf,), True)
     record.operands = (leaf,)
     record.depth = 1
+    record.recalled = record.given = None
 
 
 PLAIN = tuple(((SLOT,) * k + ((),)) for k in range(9))
 """The static arguments of calls on k tensors and nothing else."""
-
-
-def walk(roots: Iterable[Any], cut: Callable[[Any], bool]) -> list[Any]:
-    """Nodes under ``roots``, operands first, each once; nodes for which ``cut`` holds are ends."""
-    order: list[Any] = []
-    opened: set[int] = set()
-    done: set[int] = set()
-    stack = list(roots)
-    stack.reverse()
-    while stack:
-        node = stack[-1]
-        key = id(node)
-        if key in done:
-            stack.pop()
-            continue
-        if key not in opened:
-            opened.add(key)
-            if not cut(node):
-                below = len(stack)
-                if type(node) is Leaf and node.source is not None:
-                    stack.append(node.source)
-                operands = node.operands
-                if operands:
-                    stack += [o for o in reversed(operands) if id(o) not in done]
-                if len(stack) > below:
-                    continue
-        stack.pop()
-        done.add(key)
-        order.append(node)
-    return order
-
-
-def weak(target: Any) -> Any:
-    """A weak reference."""
-    return weakref.ref(target)
-
-
-__all__ = ["ONE", "SLOT", "Monomial", "SymgradError", "linear", "one"]

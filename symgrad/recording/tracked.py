@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgrad.recording.record import Leaf, Record
+from symgrad.recording.walk import operands_of
 
 Recognise = Callable[[Any, bool], "tuple[Any, ...] | None"]
 
@@ -29,11 +30,11 @@ def tracked_nodes(root: Any) -> list[Any]:
     done: set[Any] = {root}
     stack = [root]
     while stack:
-        for o in stack.pop().operands:
+        for o in operands_of(stack.pop()):
             if o.tracked and o not in done:
                 done.add(o)
                 order.append(o)
-                if o.operands:
+                if operands_of(o):
                     stack.append(o)
     return order
 
@@ -45,7 +46,7 @@ def check(nodes: Sequence[Any], keep: bool) -> None:
     """
     saving: list[Any] = []
     for node in nodes:
-        saved = _saved(node)
+        saved = saved_by(node)
         if saved is None:
             continue
         if node.consumed:
@@ -64,19 +65,25 @@ def check(nodes: Sequence[Any], keep: bool) -> None:
             node.consumed = True
 
 
-def _saved(node: Any) -> list[Any] | None:
+def saved_by(node: Any) -> list[Any] | None:
     """The nodes that the derivative of an operation reads; None where it keeps nothing."""
-    if type(node) is not Record or not (saves := node.call.function.saves):
+    if type(node) is not Record:
         return None
-    operands = node.operands
+    if node.recalled is not None:
+        places: tuple[int, ...] | None = node.recalled.saves
+        return None if places is None else [node if k < 0 else node.given[k] for k in places]
+    if not (saves := node.call.function.saves):
+        return None
+    operands: tuple[Any, ...] = node.operands
     found: list[Any] = []
     for what in saves:
         if what == "result":
             found.append(node)
-        elif what in ("cross", "other"):
+        elif isinstance(what, tuple) or what in ("cross", "other"):
             if len(operands) > 1:
-                a, b = operands[-2:]
-                found += [a] * (b.tracked and what == "cross") + [b] * a.tracked
+                first, second = what if isinstance(what, tuple) else (-2, -1)
+                a, b = operands[first], operands[second]
+                found += [a] * (b.tracked and what != "other") + [b] * a.tracked
         elif what != "freed" and what < len(operands):
             found.append(operands[what])
     return found
@@ -88,11 +95,15 @@ def _chain(node: Any, saved: Any) -> list[Any]:
     while True:
         if type(saved) is Leaf and saved.source is not None:
             saved = saved.source
-        elif saved is not node and type(saved) is Record and saved.call.function.view is not None:
+        elif saved is not node and type(saved) is Record and _views(saved):
             saved = saved.operands[0]
         else:
             return chain
         chain.append(saved)
+
+
+def _views(node: Any) -> bool:
+    return node.call.function.view is not None and node.recalled is None
 
 
 def _check_current(node: Any, saved: Any) -> None:
@@ -131,7 +142,7 @@ def remember(nodes: Sequence[Any]) -> None:
     plain = all(type(n) is Leaf or (type(n) is Record and n.handle is None) for n in nodes)
     if not plain or type(root) is not Record or len(nodes) > LARGE:
         return
-    read = [link for n in nodes for s in _saved(n) or () for link in _chain(n, s)]
+    read = [link for n in nodes for s in saved_by(n) or () for link in _chain(n, s)]
     if any(link.outdated is not None for link in read):  # memory of the user: looked at each time
         return
     if len(_known) > KNOWN:
@@ -154,16 +165,19 @@ def _written_out(nodes: Sequence[Any]) -> Recognise:
         if type(node) is Leaf:
             lines.append(f"    if type({n}) is not Leaf or not {n}.tracked: return None")
             continue
-        constants[f"c{k}"] = node.call
-        lines.append(f"    if {n}.call is not c{k} or {n}.handle is not None or not {n}.tracked: "
-                     "return None")  # fmt: skip
-        saved = _saved(node)
+        whole = node.recalled is not None
+        constants[f"c{k}"] = node.recalled if whole else node.call
+        wrong = [f"{n}.recalled is not c{k}"] if whole else [
+            f"{n}.call is not c{k}", f"{n}.recalled is not None"]  # fmt: skip
+        wrong += [f"{n}.handle is not None", f"not {n}.tracked"]
+        lines.append(f"    if {' or '.join(wrong)}: return None")
+        saved = saved_by(node)
         if saved is not None:
             saving.append(n)
             reads += [(node, s) for s in saved]
         taken: list[str] = []
-        wrong: list[str] = []
-        for at, o in enumerate(node.operands):
+        wrong = []
+        for at, o in enumerate(operands_of(node)):
             if o.tracked and id(o) not in seen:
                 seen.add(id(o))
                 taken.append(names[id(o)])
@@ -175,7 +189,7 @@ def _written_out(nodes: Sequence[Any]) -> Recognise:
                 taken.append(name if name == f"u{k}_{at}" else f"t{at}")
                 wrong.append(f"{taken[-1]}.tracked" + (f" or t{at} is not {name}"
                              if taken[-1] != name else ""))  # fmt: skip
-        lines.append(f"    {', '.join(taken)}, = {n}.operands")
+        lines.append(f"    {', '.join(taken)}, = {n}.{'given' if whole else 'operands'}")
         if wrong:
             lines.append(f"    if {' or '.join(wrong)}: return None")
     for node, saved in dict.fromkeys(reads):

@@ -11,7 +11,8 @@ from symgrad.core.expr import Expr, symbol
 from symgrad.core.sizes import letter
 from symgrad.derivation.naming import display_names
 from symgrad.recording.expand import Expansion
-from symgrad.recording.record import Leaf, equalities_of, walk
+from symgrad.recording.record import Leaf
+from symgrad.recording.walk import equalities_of, walk
 from symgrad.simplify import simplify
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.wording import user_frame

@@ -12,7 +12,8 @@ from symgrad.core.sizes import shape_text, whole_number
 from symgrad.errors import ShapeError, TraceError, UnboundError
 from symgrad.functional.promotion import default_dtype
 from symgrad.recording.execute import value
-from symgrad.recording.record import Leaf, leaf_like, modes, walk
+from symgrad.recording.record import Leaf, leaf_like, modes
+from symgrad.recording.walk import walk
 from symgrad.tensors.attributes import Attributes
 from symgrad.tensors.conditions import condition_of
 from symgrad.tensors.printing import tensor_text

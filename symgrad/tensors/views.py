@@ -7,6 +7,7 @@ the same view of a NumPy array whose memory is never read.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from symgrad_codegen import arrays
 
 from symgrad.errors import DTypeError, ShapeError, SymgradError
 from symgrad.functional.table import FUNCTIONS, Function
-from symgrad.recording.record import SLOT, Leaf, modes, note, weak
+from symgrad.recording.record import SLOT, Leaf, modes, note
 from symgrad.tensors.calls import as_operand, call
 from symgrad.tensors.indexing import WHOLE, Parsed, known_array, numpy_index, parse
 from symgrad.tensors.reading import Reading
@@ -124,7 +125,7 @@ class Viewing(Reading):
         node = note(function, statics, (base.node(),))
         if function.name == "detach":
             node.tracked = False
-        node.handle = weak(self)
+        node.handle = weakref.ref(self)
         self._view = (base, function, statics, storage.version, node)
         return node
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgrad.functional.table import FUNCTIONS
-from symgrad.recording.record import Leaf, walk
+from symgrad.recording.record import Leaf
+from symgrad.recording.walk import walk
 from symgrad.tensors.surface import function_of
 from symgrad.tensors.tensor import Tensor
 

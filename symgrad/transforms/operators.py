@@ -18,7 +18,8 @@ from symgrad.core.traverse import leaves, substitute
 from symgrad.derivation.order import Written
 from symgrad.errors import DerivativeError
 from symgrad.recording.closed import Closed, record_of
-from symgrad.recording.record import Leaf, walk
+from symgrad.recording.record import Leaf
+from symgrad.recording.walk import walk
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.structured import derive
 from symgrad.structured.banded import bands_of

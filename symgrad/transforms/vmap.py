@@ -15,7 +15,8 @@ from symgrad_codegen import arrays
 from symgrad.core.expr import symbol
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.closed import Closed, record_of
-from symgrad.recording.record import Leaf, modes, walk
+from symgrad.recording.record import Leaf, modes
+from symgrad.recording.walk import walk
 from symgrad.tensors.calls import call
 from symgrad.tensors.storage import Storage
 from symgrad.tensors.tensor import Tensor

@@ -117,6 +117,24 @@ def test_donation() -> None:
     assert give.is_deleted()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arguments_and_results_in_one_array(dtype: str) -> None:
+    program = least_squares(dtype)
+    x, w, y = data(dtype)
+    plain = [np.asarray(a) for a in compiled(program)(x, w, y)]
+    size = sum(a.size for a in plain)
+    whole = np.concatenate([np.ones(2, dtype), w, y])
+    taken = [(1, (2, 5, (3,))), (2, (5, 10, (5,)))]
+    packed = compiled(program).packed(taken, range(len(plain)))
+    found = np.asarray(packed(x, whole))
+    assert found.shape == (size,)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found, np.concatenate([a.ravel() for a in plain]), rtol=1e-5)
+    alone, rest = compiled(program).packed([], [0])(x, w, y)
+    np.testing.assert_allclose(alone, plain[1], rtol=1e-5)
+    np.testing.assert_allclose(rest, plain[0].ravel(), rtol=1e-5)
+
+
 def test_the_cache_is_bounded_and_modules_go_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     compiling.clear_cache()
     assert not [name for name in sys.modules if name.startswith("symgrad_generated.")]
