@@ -50,7 +50,7 @@ class Recall:
 
     def result(self, x: Tensor) -> Tensor | None:
         """The result for an input, or None where it is not known what would be recorded."""
-        if self.when != changes.count or not _plain():
+        if self.when != changes.count or not self.known or not _plain():
             return None
         node = x.node()
         for calls, grad, parameters in self.known:

@@ -230,9 +230,13 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or fill them with zeros."""
+        quick = set_to_none and modes.capture is None
         for group in self.param_groups:
             for p in group["params"]:
-                p.clear_gradient(set_to_none)
+                if quick:
+                    p._grad = None
+                else:
+                    p.clear_gradient(set_to_none)
 
     def _parameters(self) -> Iterator[Tensor]:
         return chain.from_iterable(group["params"] for group in self.param_groups)

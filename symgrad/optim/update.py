@@ -167,10 +167,10 @@ def apply_updates(cohorts: Sequence[Cohort]) -> None:
         steps = [cohort.record() for cohort in cohorts]
         effects = take_effects()
         found = iter(execute([*steps, *effects], using=True))
-        for node in effects:
-            forget(node, node.value)
         for cohort in cohorts:
             cohort.take(found)
+    for node in effects:
+        forget(node, node.value)
 
 
 ALONE = 3

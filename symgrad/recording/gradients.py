@@ -70,14 +70,11 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
             _with_hooks(node, seed, wanted, hooked, create)
             return
         remember(nodes)
-    owners: list[Any] = []
-    targets: list[Any] = []
-    for n in leaves:
-        owner = n.owner and n.owner()
-        if owner is not None:
-            owners.append(owner)
-            targets.append(n)
-    whole = Gradient(node, seed, tuple(targets), create, keep)
+    owners = [n.owner and n.owner() for n in leaves]
+    if [owner for owner in owners if owner is None]:
+        leaves = [n for n, owner in zip(leaves, owners, strict=True) if owner is not None]
+        owners = [owner for owner in owners if owner is not None]
+    whole = Gradient(node, seed, tuple(leaves), create, keep)
     if modes.capture is not None:
         for owner in owners:
             modes.capture.reads_gradient(owner)
