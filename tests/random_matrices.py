@@ -12,7 +12,7 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.build import constant, delta, product
-from symgrad.ops import decomposition, factor, matrix
+from symgrad.ops import cofactors, decomposition, factor, matrix
 from symgrad.ops.banded import tridiagonal_solve
 from tests.random_programs import Array, Node, Plan, Program
 
@@ -214,6 +214,11 @@ def _tridiagonal_solve(program: Program) -> None:
 MATRIX_STEPS: dict[str, Plan] = {
     "inv": _of_matrix("inv", matrix.inv, jnp.linalg.inv),
     "det": _of_matrix("det", matrix.det, jnp.linalg.det),
+    "adjugate": _of_matrix(
+        "adjugate",
+        cofactors.adjugate,
+        lambda a: jnp.linalg.det(a)[..., None, None] * jnp.linalg.inv(a),
+    ),
     "logdet": _of_matrix("logdet", matrix.logdet, lambda a: jnp.linalg.slogdet(a)[1]),
     "slogdet": _of_matrix(
         "slogdet", lambda a: matrix.slogdet(a)[1], lambda a: jnp.linalg.slogdet(a)[1]

@@ -157,7 +157,6 @@ class Printed:
     derive: Callable[[], Any]
     later: tuple[str, ...] = ()  # lines of the block that other work brings
     headers: tuple[str, ...] = ("sizes", "indices", "given", "layout")
-    ordered: bool = True  # False: independent lines stand in another order
 
 
 PRINTED = {
@@ -171,7 +170,7 @@ PRINTED = {
     "gaussian": Printed(GAUSSIAN, lambda: sg.derive(*gaussian("spd")), later=("μ⁺", "S⁺")),
     "autoencoder": Printed(VAE, autoencoder),
     "attention": Printed(ATTENTION, attention),
-    "block": Printed(BLOCK, block, ordered=False),
+    "block": Printed(BLOCK, block),
     **{word: Printed(case, derive) for word, (case, derive) in OWN.items()},
     "mlp of modules": Printed(MLP, lambda: modules(letters=True)),
 }
@@ -206,7 +205,7 @@ def lines(text: str, row: Printed) -> list[str]:
 def test_the_text_is_the_golden_text(which: str) -> None:
     row = PRINTED[which]
     found, golden = lines(printed(which), row), lines(row.case.text, row)
-    assert (found == golden) if row.ordered else (sorted(found) == sorted(golden))
+    assert found == golden
 
 
 @cache

@@ -16,7 +16,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text, size_total
-from symgrad.derivation.notation import Form, Slot, Step, call, product, scaled
+from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.ops.convolution import Window, spread, window
 
 At = tuple[Form, ...]
@@ -184,7 +184,45 @@ def _place(walk: Walk, e: Expr, at: At) -> Step:
         source = [(part[2], letters[k])] if k in letters else []
         marks.append(indicator(at[k], "=", affine(source, part[0])))
     entry = yield walk.entry(inner, tuple(place))
-    return total(found, [entry, *marks])
+    for k in moving:  # Σₗ A[l] 1[i = l + c] = A[i − c], with A = 0 outside its range
+        start, _, step = parts[k] or (0, 0, 1)
+        moved = run(_read_at(entry, letters[k], affine([(1, at[k])], -start))) if step == 1 else None
+        if moved is None:
+            return total(found, [entry, *marks])
+        entry = moved
+    fixed = [m for k, m in zip([k for k, p in enumerate(parts) if p is not None], marks, strict=True)
+             if k not in moving]  # fmt: skip
+    return product([entry, *fixed])
+
+
+def _read_at(form: Form, letter: Form, at: Form) -> Step:
+    """What vanishes where its letter leaves its range, read there; None if it need not vanish."""
+    if form.kind == "index" and form.items[0].kind == "name" and letter in form.items[1:]:
+        places = tuple(at if x == letter else x for x in form.items[1:])
+        if any(letter.data in slots_of([x]) for x in places):
+            return None
+        return Form("index", (form.items[0], *places), OUTSIDE)
+    if letter.data not in slots_of([form]):
+        return None
+    if form.kind == "scale" or form.kind == "total" or form.kind == "sum":
+        items: list[Form] = []
+        for item in form.items:
+            moved = yield _read_at(item, letter, at)
+            if moved is None:
+                return None
+            items.append(moved)
+        return Form(form.kind, tuple(items), form.data)
+    if form.kind != "product":
+        return None
+    items = []
+    for item in form.items:
+        moved = item
+        if letter.data in slots_of([item]):
+            moved = yield _read_at(item, letter, at)
+        if moved is None:
+            return None
+        items.append(moved)
+    return Form("product", tuple(items), form.data)
 
 
 # ------------------------------------------------------------------ integer positions

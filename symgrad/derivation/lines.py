@@ -26,6 +26,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
+from symgrad.derivation.arrange import arranged, side_by_side
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.layers import (
     Layer,
@@ -106,6 +107,7 @@ def derive_lines(
         for line in builder.lines.definitions:
             if line.kind in (ADJOINT, GRADIENT):
                 line.expr = builder.symmetries.tidied(line.expr)
+        builder.lines.definitions = arranged(builder.lines.definitions, wanted)
     loops(builder.lines, builder.new)
     builder.settle()
     return builder.lines
@@ -143,7 +145,7 @@ class _Builder:
         """Name values in program order and define each over the names before it."""
         written = self.lines.written
         roots = [e for _, e in self.outputs]
-        order = written_order(roots, written)
+        order = side_by_side(written_order(roots, written))
         reserved = NameTable(self.names.taken)
         finals = [reserved.fresh(word) for word, _ in self.outputs]
         layers = {x.node: x for x in standardised(order)}

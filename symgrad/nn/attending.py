@@ -36,12 +36,11 @@ def attended(
             mask = mask.reshape(-1, q.shape[1], *mask.shape[1:])
         scores = _masked(scores, mask)
     if key_padding_mask is not None:
-        count, length = (int(s) for s in key_padding_mask.shape)
+        count, length = key_padding_mask.shape
         scores = _masked(scores, key_padding_mask.reshape(count, 1, 1, length))
     weights = dropout(_softmax(scores, -1), p, training)
     joined = (weights @ v).transpose(1, 2)
-    count, length, heads, width = (int(s) for s in joined.shape)
-    return joined.reshape(count, length, heads * width), weights
+    return joined.flatten(2), weights
 
 
 def _masked(scores: Tensor, mask: Tensor) -> Tensor:
@@ -126,7 +125,7 @@ def multi_head_attention_forward(
         _fits(attn_mask, count * num_heads, length, int(k.shape[1]))
     if bias_k is not None and bias_v is not None:
         k, v = (_cat([x, b.expand(count, 1, -1)], 1) for x, b in ((k, bias_k), (v, bias_v)))
-    q, k, v = (x.reshape(count, int(x.shape[1]), num_heads, -1).transpose(1, 2) for x in (q, k, v))
+    q, k, v = (x.reshape(count, x.shape[1], num_heads, -1).transpose(1, 2) for x in (q, k, v))
     k, v = (
         x if s is None else s.reshape(count, num_heads, *s.shape[1:])
         for x, s in ((k, static_k), (v, static_v))

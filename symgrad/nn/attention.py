@@ -62,7 +62,7 @@ class MultiheadAttention(Module):
         rows = slice(part * width, (part + 1) * width)
         bias = None if self.in_proj_bias is None else self.in_proj_bias[rows]
         y = F.linear(x, self.in_proj_weight[rows], bias)
-        count, length = (int(s) for s in y.shape[:2])
+        count, length = y.shape[:2]
         return y.reshape(count, length, self.num_heads, self.head_dim).transpose(1, 2)
 
     def forward(

@@ -13,7 +13,7 @@ from symgrad.core.sizes import (
     Size,
     normal_size,
     shape_text,
-    size_sum,
+    size_total,
 )
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.ops.row import COMPLEX, Template, form
@@ -30,8 +30,7 @@ from symgrad.ops.structure import (
 
 def _concatenate_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     axis = params[0] + args[0].ndim
-    total = size_sum(*(a.shape[axis] for a in args))
-    assert total is not None
+    total = size_total(*(a.shape[axis] for a in args))
     return (*args[0].shape[:axis], total, *args[0].shape[axis + 1 :]), args[0].dtype
 
 
@@ -50,8 +49,7 @@ def _concatenate_vjp(node: Expr, g: Expr) -> tuple[Expr, ...]:
     start: Size = 0
     parts: list[Expr] = []
     for a in node.args:
-        stop = size_sum(start, a.shape[axis])
-        assert stop is not None
+        stop = size_total(start, a.shape[axis])
         parts.append(_slice_build((g,), (((start, stop, 1), *(None,) * (-axis - 1)),)))
         start = stop
     return tuple(parts)
@@ -110,12 +108,6 @@ def concatenate(parts: Sequence[Expr], axis: int = 0) -> Expr:
                     "the list.",
                     _other_axis(parts, axis, j),
                 )
-    if size_sum(*(e.shape[axis] for e in parts)) is None:
-        listed = " + ".join(str(e.shape[axis]) for e in parts)
-        raise ShapeError(
-            f"the size {listed} along axis {axis} is no product of letters",
-            "Give these axes numbers as their sizes.",
-        )
     return first if len(parts) == 1 else apply(OPS["concatenate"], tuple(parts), (axis,))
 
 

@@ -15,15 +15,13 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import (
-    Monomial,
     Shape,
     Size,
     monomial,
     normal_size,
     shape_text,
-    size_difference,
     size_product,
-    size_sum,
+    size_total,
 )
 from symgrad.errors import AxisError, ShapeError
 from symgrad.ops.row import ANY, COMPLEX, POSTFIX, Template
@@ -175,9 +173,7 @@ def _length(part: Part) -> Size:
     start, stop, step = part
     if isinstance(start, int) and isinstance(stop, int):
         return len(range(start, stop, step))
-    found = size_difference(stop, start)
-    assert found is not None
-    return found
+    return size_total(stop, -start)
 
 
 def _slice_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
@@ -266,13 +262,11 @@ def _bounds(size: Size, start: Size | None, stop: Size | None, step: int, what: 
     if isinstance(size, int) and isinstance(start, int) and isinstance(stop, int):
         start, stop, step = slice(start, stop, step).indices(size)
         return start, max(start, stop), step
-    negative = any(isinstance(s, int) and s < 0 for s in (start, stop))
-    length = size_difference(stop, start)
-    if negative or length is None or (isinstance(stop, Monomial) and step != 1):
+    start, stop = (size_total(size, s) if isinstance(s, int) and s < 0 else s for s in (start, stop))
+    if step != 1 and not (isinstance(start, int) and isinstance(stop, int)):
         raise ShapeError(
-            f"{what}: [{start}:{stop}:{step}] of an axis of size {size} has no size that is a "
-            "product of letters. Give the axis a number as its size, or slice from its beginning "
-            "with plain numbers."
+            f"{what}: how many entries [{start}:{stop}:{step}] of an axis of size {size} has is not "
+            "known. Give the axis a number as its size, or take step 1."
         )
     return start, stop, step
 
@@ -347,10 +341,7 @@ def _place_text(node: Expr) -> tuple[str, str, tuple[Size, ...]]:
             stop = start + (length - 1) * step + 1 if length else start
             between = f"np.repeat(np.arange(1, {length}), {step - 1})"
             numpy = f"np.insert({numpy}, {between}, 0, axis={k - len(spec)})"
-        after = size_difference(size, stop)
-        right = (
-            write.text(after) if after is not None else (f"{write.text(size)} - {write.text(stop)}")
-        )
+        right = write.text(size_total(size, -stop))
         widths.append(f"({write.text(start)}, {right})")
         triples.append(f"({write.text(start)}, {right}, {step - 1})")
     listed = f"({widths[0]},)" if len(widths) == 1 else f"({', '.join(widths)})"
@@ -400,12 +391,7 @@ def pad(e: Expr, widths: Sequence[tuple[int, int]]) -> Expr:
         e = slice_axis(e, axis, max(-before, 0), None if after >= 0 else after)
         size = e.shape[axis]
         before, after = max(before, 0), max(after, 0)
-        full, stop = size_sum(size, before, after), size_sum(size, before)
-        if full is None or stop is None:
-            raise ShapeError(
-                f"pad: an axis of size {size} with ({before}, {after}) more has no size that is "
-                "a product of letters. Give the axis a number as its size."
-            )
+        full, stop = size_total(size, before, after), size_total(size, before)
         spec.append((before, stop, 1) if before or after else None)
         sizes.append(full)
     return place(e, tuple(spec), sizes)
