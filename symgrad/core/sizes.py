@@ -152,6 +152,8 @@ class Monomial:
         under = [(n, -p) for n, p in self.powers if p < 0]
         top = " ".join(_letter_text(n, p) for n, p in over)
         bottom = " ".join(_letter_text(n, p) for n, p in under)
+        if len(under) == 1 and terms_of_letter(under[0][0]) and under[0][1] == 1:
+            bottom = f"({bottom})"
         number = number_text(self.number)
         if bottom and isinstance(self.number, Fraction):
             bottom = f"{self.number.denominator} {bottom}"

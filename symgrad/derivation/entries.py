@@ -186,7 +186,9 @@ def _place(walk: Walk, e: Expr, at: At) -> Step:
     entry = yield walk.entry(inner, tuple(place))
     for k in moving:  # Σₗ A[l] 1[i = l + c] = A[i − c], with A = 0 outside its range
         start, _, step = parts[k] or (0, 0, 1)
-        moved = run(_read_at(entry, letters[k], affine([(1, at[k])], -start))) if step == 1 else None
+        moved = (
+            run(_read_at(entry, letters[k], affine([(1, at[k])], -start))) if step == 1 else None
+        )
         if moved is None:
             return total(found, [entry, *marks])
         entry = moved
@@ -204,7 +206,7 @@ def _read_at(form: Form, letter: Form, at: Form) -> Step:
         return Form("index", (form.items[0], *places), OUTSIDE)
     if letter.data not in slots_of([form]):
         return None
-    if form.kind == "scale" or form.kind == "total" or form.kind == "sum":
+    if form.kind in ("scale", "total", "sum"):
         items: list[Form] = []
         for item in form.items:
             moved = yield _read_at(item, letter, at)

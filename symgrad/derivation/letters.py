@@ -22,11 +22,11 @@ from symgrad.core.build import (
 )
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import ONE, Monomial, Size, monomial
+from symgrad.core.sizes import ONE, Monomial, Size, monomial, size_total, terms_of_letter
 from symgrad.errors import NotationError
 from symgrad.ops.gather import take
 from symgrad.ops.join import arange
-from symgrad.ops.structure import slice_axis
+from symgrad.ops.structure import place, slice_axis
 
 
 @dataclass(frozen=True)
@@ -146,13 +146,22 @@ class Algebra:
         return Value(power(v.expr, exponent), v.letters, v.row)
 
     def moved(self, v: Value, axis: int, word: str) -> Value:
-        """The axis of the body as the letter; a diagonal where the letter is there already."""
+        """The axis of the body as the letter; a diagonal where the letter is there already.
+
+        What is read beyond the axis is 0.
+        """
         count = len(v.letters)
         extent, below = v.shape[axis], self.ranges[word]
         if extent != below:
-            if not (isinstance(extent, int) and isinstance(below, int) and below < extent):
+            more = monomial(size_total(below, -extent))
+            if more.number < 0:
+                v = Value(slice_axis(v.expr, count + axis, 0, below), v.letters)
+            elif extent == 1 or terms_of_letter(str(more)):
                 raise self.fail(f"the index {word} runs below {below}, the axis has {extent}")
-            v = Value(slice_axis(v.expr, count + axis, 0, below), v.letters)
+            else:
+                after = (None,) * (v.expr.ndim - count - axis - 1)
+                sizes = (below, *v.expr.shape[count + axis + 1 :])
+                v = Value(place(v.expr, ((0, extent, 1), *after), sizes), v.letters)
         labels = list(range(v.expr.ndim))
         if word in v.letters:
             labels[count + axis] = v.letters.index(word)

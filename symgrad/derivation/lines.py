@@ -57,6 +57,8 @@ from symgrad.derivation.tidy import (
     replaced,
 )
 from symgrad.errors import NotationError
+from symgrad.simplify import rewrite
+from symgrad.simplify.rules import ONEHOT_ROWS
 
 _MADE = {"softmax": "P", "sigmoid": "p", "tanh": "H"}
 """What the sweep makes a line of, and its letter."""
@@ -321,6 +323,8 @@ class _Builder:
     def _total(self, parts: list[tuple[int, Expr]]) -> Expr:
         calls_last = sorted(parts, key=lambda pair: (pair[1] in self.lines.spelled, pair[0]))
         ordered = [e for _, e in calls_last]
+        if any(a.op.name == "onehot" for e in ordered for a in topological([e])):
+            ordered = rewrite(ordered, [[ONEHOT_ROWS]])[0]
         total = add(ordered)
         if len(ordered) > 1:
             self.lines.written.note(total, ordered)

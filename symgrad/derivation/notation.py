@@ -11,7 +11,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from symgrad.core.sizes import ONE, Exact, Monomial, Size, monomial, number_text
+from symgrad.core.sizes import (
+    ONE,
+    Exact,
+    Monomial,
+    Size,
+    monomial,
+    number_text,
+    terms_of_letter,
+)
 from symgrad.derivation.constants import recognised
 
 SUPERSCRIPT_T = "ᵀ"
@@ -351,6 +359,8 @@ def declared(c: Monomial, sizes: Sequence[Size]) -> list[tuple[str, Exact]]:
 
 
 def _letter(name: str, power: Exact) -> str:
+    if terms_of_letter(name):
+        name = f"({name.replace('-', ' − ').replace('+', ' + ')})"
     if power == 1:
         return name
     if power == Fraction(1, 2):

@@ -17,7 +17,7 @@ from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, monomial, size_product
+from symgrad.core.sizes import Size, monomial, rational, size_product, size_total
 from symgrad.errors import AxisError, AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.promotion import floating, only_floating, promoted
 from symgrad.functional.table import public
@@ -124,11 +124,10 @@ def var(
     total = reduce_sum(squared(off), axes)
     less = correction if correction is not None else int(unbiased)
     if less:
-        if not isinstance(n, int):
-            raise ShapeError(
-                "an unbiased variance over a size letter is not supported; use unbiased=False"
-            )
-        total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
+        if isinstance(n, int):
+            total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
+        else:
+            total = total / monomial(size_total(n, -rational(less)))
     else:
         total = total / monomial(n)
     return _kept(total, axes, keepdim)

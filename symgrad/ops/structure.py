@@ -262,7 +262,9 @@ def _bounds(size: Size, start: Size | None, stop: Size | None, step: int, what: 
     if isinstance(size, int) and isinstance(start, int) and isinstance(stop, int):
         start, stop, step = slice(start, stop, step).indices(size)
         return start, max(start, stop), step
-    start, stop = (size_total(size, s) if isinstance(s, int) and s < 0 else s for s in (start, stop))
+    start, stop = (
+        size_total(size, s) if isinstance(s, int) and s < 0 else s for s in (start, stop)
+    )
     if step != 1 and not (isinstance(start, int) and isinstance(stop, int)):
         raise ShapeError(
             f"{what}: how many entries [{start}:{stop}:{step}] of an axis of size {size} has is not "

@@ -89,6 +89,35 @@ def onehot_cast(node: Expr) -> Expr | None:
     return onehot(inner.args[0], inner.params[0], node.dtype)
 
 
+def onehot_rows(node: Expr) -> Expr | None:
+    """Σⱼ Y[i, j] = 1 of one-hot rows whose classes are valid, as a factor."""
+    rows = node.params[0]
+    for k, (a, ls) in enumerate(zip(node.args, rows, strict=True)):
+        others = {x for j, row in enumerate(rows) if j != k for x in row}
+        inner = a.args[0] if a.op.name == "detach" else a
+        if inner.op is not ONEHOT or ls[-1] < node.ndim or ls[-1] in (*others, *ls[:-1]):
+            continue
+        kept = [(e, row) for j, (e, row) in enumerate(zip(node.args, rows, strict=True)) if j != k]
+        sizes = {x: s for x, s in zip(ls[:-1], a.shape[:-1], strict=True)
+                 if x >= 0 and x not in others}  # fmt: skip
+        sizes |= dict(enumerate(node.shape))
+        return contract([e for e, _ in kept], [row for _, row in kept], range(node.ndim), sizes,
+                        node.dtype)  # fmt: skip
+    return None
+
+
+def _rows_example() -> tuple[Expr, Expr]:
+    w, y = sample("w"), sample("y", dtypes.int64)
+    Y = onehot(y, letter("k"), dtypes.float64)
+    return contract([w, Y], [[0], [0, 1]], [0]), w
+
+
+ONEHOT_ROWS = Procedure(
+    "row sums of one-hot rows", onehot_rows, _rows_example, heads=(CONTRACTION.name,),
+    needs=("onehot",),
+)  # fmt: skip
+
+
 def _onehot_example() -> tuple[Expr, Expr]:
     y, size = sample("y", dtypes.int64), letter("k")
     left = cast(onehot(y, size, dtypes.int64), dtypes.float64)
@@ -153,6 +182,7 @@ STABLE: tuple[Rule | Procedure, ...] = (
         heads=("cast",),
         needs=("onehot",),
     ),
+    ONEHOT_ROWS,
     Rule(
         "log of the logistic function",
         lambda x: elementwise("log", elementwise("sigmoid", x)),
