@@ -98,6 +98,11 @@ class _Backward:
         self.emitted: set[Expr] = set()
         beside = _beside(forward)
         adjoint = {d.of: d for d in backward if d.kind == ADJOINT and d.of is not None}
+        self.together: dict[tuple[Expr, ...], list[Expr]] = {}
+        self.group = beside
+        for d in backward:
+            if d.kind == GRADIENT and d.of in beside:
+                self.together.setdefault(beside[d.of], []).append(d.symbol)
         self.needs: dict[Expr, set[Expr]] = {}
         for d in backward:
             found = self._main_needs(d)
@@ -143,6 +148,13 @@ class _Backward:
             helpers.sort(key=lambda y: self.made[y.symbol])
             stack += [(y, False) for y in reversed(helpers)]
 
+    def _turn(self, d: Definition) -> tuple[int, int]:
+        """As the sweep finished them; those of maps side by side as they are wanted."""
+        assert d.of is not None
+        group = self.together.get(self.group.get(d.of, ()), ())
+        first = min((self.made[s] for s in group), default=self.made[d.symbol])
+        return first, self.rank.get(d.of, 0)
+
     def order(self) -> list[Definition]:
         """The lines, each as soon as it can be."""
         readers: Mapping[Expr, list[Definition]] = {d.symbol: [] for d in self.backward}
@@ -156,7 +168,7 @@ class _Backward:
 
         def enter(free: list[Definition]) -> None:
             gradients.extend(d for d in free if d.kind == GRADIENT)
-            gradients.sort(key=lambda d: self.rank.get(d.of, 0) if d.of is not None else 0)
+            gradients.sort(key=self._turn)
             rest = [d for d in free if d.kind != GRADIENT]
             rest.sort(key=lambda d: self.value.get(d.of, -1) if d.of is not None else -1)
             adjoints.extend(reversed(rest))

@@ -127,7 +127,7 @@ def var(
         if isinstance(n, int):
             total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
         else:
-            total = total / monomial(size_total(n, -rational(less)))
+            total = total / monomial(size_total(n, monomial(-rational(less))))
     else:
         total = total / monomial(n)
     return _kept(total, axes, keepdim)
