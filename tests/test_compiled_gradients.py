@@ -297,3 +297,19 @@ def test_a_compiled_module_has_what_the_module_has():
     assert set(compiled.state_dict()) == {"weight", "bias"}
     with pytest.raises(AttributeError, match="wieght"):
         compiled.wieght  # noqa: B018 - the attribute is what is tested
+
+
+def test_a_compiled_module_runs_its_forward_once_a_call():
+    class Counting(nn.Linear):
+        calls = 0
+
+        def forward(self, x: Any) -> Any:
+            self.calls += 1
+            return super().forward(x)
+
+    model = Counting(3, 2)
+    compiled = sg.compile(model)
+    for k in range(1, 4):
+        compiled(sg.ones(4, 3)).sum().backward()
+        assert model.calls == k
+    assert "def " in compiled.source

@@ -244,13 +244,14 @@ def linspace(
         raise ShapeError(f"number of steps must be non-negative, not {steps}")
     turned = isinstance(start, complex) or isinstance(end, complex)
     kind = dtype_of(dtype) if dtype or not turned else complex_of(default_dtype())
-    made = np.linspace(*_ends(kind, start, end), steps).astype(kind.numpy)
+    start, end = _ends(kind, start, end)
+    made = np.linspace(start, end, steps).astype(kind.numpy)
     return _made(made, kind, device, requires_grad)
 
 
-def _ends(kind: DType, *numbers: Any) -> tuple[Any, ...]:
+def _ends(kind: DType, start: Any, end: Any) -> tuple[Any, Any]:
     """The ends of a range, whole where its numbers are."""
-    return tuple(int(v) for v in numbers) if kind.kind in "iu" else numbers
+    return (int(start), int(end)) if kind.kind in "iu" else (start, end)
 
 
 def logspace(
@@ -265,7 +266,8 @@ def logspace(
 ) -> Tensor:
     """Powers of ``base`` whose exponents go from start to end in equal steps."""
     kind = dtype_of(dtype)
-    made = np.logspace(*_ends(kind, start, end), steps, base=base).astype(kind.numpy)
+    start, end = _ends(kind, start, end)
+    made = np.logspace(start, end, steps, base=base).astype(kind.numpy)
     return _made(made, kind, device, requires_grad)
 
 

@@ -19,6 +19,7 @@ from symgrad_codegen.compile import Executable
 from symgrad_codegen.lazy import lazy
 
 from symgrad.errors import TraceError
+from symgrad.nn.module import Module
 from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.pieces import joined, picker, unpacked, whole_of
 from symgrad.recording.record import Leaf, leaf_like, modes
@@ -92,13 +93,9 @@ class _Variant:
         fresh: list[tuple[Leaf, Any]] = []
 
         def replaced(v: Any) -> Any:
-            if not isinstance(v, Tensor):
-                return v
-            node = v._now()
-            leaf = Leaf(None, tuple(v.shape), v.dtype, node.device)
-            leaf.name = v._name
-            stand_in = Tensor(Storage(leaf), False)
-            fresh.append((leaf, stand_in))
+            stand_in = _stand_in(v)
+            if stand_in is not v:
+                fresh.append((stand_in._storage.node, stand_in))
             return stand_in
 
         stand_ins = [replaced(a) for a in args]
@@ -118,7 +115,7 @@ class _Variant:
         self.outputs = _tensors(result)
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
         self._gradients = Gradients(capture, function)
-        self._derives = getattr(function, "__name__", "the function") if capture.gradients else ""
+        self._derives = _title(function) if capture.gradients else ""
         self._forward = modes.grad and not (capture.gradients or capture.rates)
         self._tracked = self._forward and any(t.node().tracked for t in self.outputs)
         capture.gradients.clear()
@@ -324,6 +321,19 @@ def _lost(name: str, t: Tensor) -> TraceError:
     )
 
 
+def _stand_in(v: Any) -> Any:
+    """A tensor without values in place of one."""
+    if not isinstance(v, Tensor):
+        return v
+    leaf = Leaf(None, tuple(v.shape), v.dtype, v._now().device)
+    leaf.name = v._name
+    return Tensor(Storage(leaf), False)
+
+
+def _title(function: Any) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
 def _given(t: Tensor) -> Any:
     """The array of an argument."""
     node = t._storage.node
@@ -375,10 +385,18 @@ class CompiledStep:
         self.function = function
         self._variants: dict[Any, list[_Variant]] = {}
         self._last: _Variant | None = None
+        self._recorded: tuple[Any, Any] | None = None
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
+        if self._is_forward():
+            if self._recorded is None:
+                self._recorded = (
+                    tuple(map(_stand_in, args)),
+                    {k: _stand_in(v) for k, v in kwargs.items()},
+                )
+            return self.function(*args, **kwargs)
         last = self._last
         if last is not None and not kwargs and len(args) == len(last.kinds):
             for a, kind in zip(args, last.kinds):  # noqa: B905 - compared above
@@ -410,6 +428,24 @@ class CompiledStep:
             return self.function(*args, **kwargs)
         return variant.run(tensors)
 
+    def _is_forward(self) -> bool:
+        """Is it a module that has derivatives?  Its calls are recorded: none needs a program."""
+        owner = getattr(self.function, "__self__", self.function)
+        return (
+            modes.grad
+            and isinstance(owner, Module)
+            and any(p.requires_grad for p in owner.parameters())
+        )
+
+    def _ran_last(self) -> _Variant:
+        """The program that ran last; of recorded calls the one of their forward pass."""
+        if self._last is None and self._recorded is not None:
+            args, kwargs = self._recorded
+            self._last = _Variant(self.function, args, kwargs)
+        if self._last is None:
+            raise TraceError(f"{_title(self.function)} has not run yet: call it once")
+        return self._last
+
     def __getattr__(self, name: str) -> Any:
         if name == "function":
             raise AttributeError(name)
@@ -418,15 +454,11 @@ class CompiledStep:
     @property
     def source(self) -> str:
         """The JAX source that ran last."""
-        if self._last is None:
-            raise TraceError(f"{self.function.__name__} has not run yet: call it once")
-        return self._last.executable.source
+        return self._ran_last().executable.source
 
     def source_for(self, target: str) -> str:
         """The program that ran last for ``"jax"`` or ``"numpy"``."""
-        if self._last is None:
-            raise TraceError(f"{self.function.__name__} has not run yet: call it once")
-        return self._last.executable.source_for(target)
+        return self._ran_last().executable.source_for(target)
 
 
 def compile(target: Any = None, **options: Any) -> Any:
