@@ -303,7 +303,7 @@ def test_a_compiled_module_runs_its_forward_once_a_call():
     class Counting(nn.Linear):
         calls = 0
 
-        def forward(self, x: Any) -> Any:
+        def forward(self, x):
             self.calls += 1
             return super().forward(x)
 
