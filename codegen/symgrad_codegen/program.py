@@ -180,6 +180,9 @@ class Program:
     facts: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     _key: list[str] = field(default_factory=list[str], init=False, repr=False, compare=False)
+    _inner: list[tuple["Program", ...]] = field(
+        default_factory=list[tuple["Program", ...]], init=False, repr=False, compare=False
+    )
 
     @property
     def key(self) -> str:
@@ -229,8 +232,14 @@ def _nodes(program: Program) -> Iterator[Operand]:
         yield from instruction.nodes
 
 
-def functions(program: Program) -> list[Program]:
+def functions(program: Program) -> tuple[Program, ...]:
     """The programs used as values inside `program`, each once, those used by others first."""
+    if not program._inner:
+        program._inner.append(_functions(program))
+    return program._inner[0]
+
+
+def _functions(program: Program) -> tuple[Program, ...]:
     order: list[Program] = []
     done: set[int] = set()
     stack: list[tuple[Program, bool]] = [(program, False)]
@@ -245,7 +254,7 @@ def functions(program: Program) -> list[Program]:
         stack.append((current, True))
         inner = [(node.program, False) for node in _nodes(current) if isinstance(node, Function)]
         stack.extend(reversed(inner))
-    return order[:-1]
+    return tuple(order[:-1])
 
 
 def _validate(program: Program) -> None:

@@ -24,6 +24,7 @@ from symgrad_codegen.program import (
     Program,
     ProgramError,
     Size,
+    Template,
     Variable,
     functions,
     walk,
@@ -76,16 +77,19 @@ _STEP = "    "
 def is_wide(program: Program) -> bool:
     """Whether any value of the program has a 64-bit dtype (JAX has these only when told so)."""
     forms: set[str] = set()
+    templates: dict[int, Template] = {}
     for part in (*functions(program), program):
         variables = [*part.inputs, *part.outputs]
         for instruction in part.instructions:
             variables += instruction.targets
             for node in instruction.nodes:
                 if isinstance(node, Apply):
-                    forms.update(text for name, text in node.template.forms if name == "jax")
+                    templates[id(node.template)] = node.template
                 elif isinstance(node, Dtype):
                     forms.add(node.name)
-        forms.update(v.dtype for v in variables)
+        forms.update([v.dtype for v in variables])
+    for template in templates.values():
+        forms.update([text for name, text in template.forms if name == "jax"])
     return any(_WIDE.search(text) for text in forms)
 
 

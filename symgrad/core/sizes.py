@@ -165,7 +165,7 @@ class Monomial:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, Fraction, float))
+    return isinstance(value, (int, float, Fraction))
 
 
 def _letter_text(name: str, power: Exact) -> str:
@@ -178,7 +178,7 @@ def _letter_text(name: str, power: Exact) -> str:
 
 def whole(number: _N) -> _N | int:
     """The same number, as an ``int`` where it is an exact whole one."""
-    if isinstance(number, Fraction) and number.denominator == 1:
+    if type(number) is Fraction and number.denominator == 1:
         return number.numerator
     return number
 
@@ -369,6 +369,7 @@ def _opened(size: Monomial) -> list[Monomial]:
 _SIZE = re.compile(r"\s*([+-]?)\s*((?:\w+)(?:\s*[*]?\s*\w+)*)")
 
 
+@lru_cache(maxsize=4096)
 def parse_size(text: str) -> Size:
     """``n``, ``64``, ``2*n``, ``n-k+1`` as a size.
 

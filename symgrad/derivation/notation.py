@@ -399,7 +399,13 @@ def extent(form: Form) -> int:
 
 def unshadowed(form: Form, live: Sequence[Slot] = ()) -> Form:
     """The formula with another letter for every Σ over an index that is in use where it stands."""
-    return run(_unshadowed(form, frozenset(live), {}))
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        if part.kind == "total":
+            return run(_unshadowed(form, frozenset(live), {}))
+        stack += part.items
+    return form
 
 
 def _unshadowed(form: Form, live: frozenset[Slot], moved: Mapping[Slot, Slot]) -> Step:

@@ -241,9 +241,7 @@ def _trivial(e: Expr) -> bool:
     if e.op is SYMBOL or (relabelling(e) is not None and e.args[0].op is SYMBOL):
         return True
     term = single_term(e)
-    return (term is not None and term[1].op is SYMBOL) or (
-        not topological([e])[0].args and (len(e.args) == 0)
-    )
+    return not e.args or (term is not None and term[1].op is SYMBOL)
 
 
 __all__ = [

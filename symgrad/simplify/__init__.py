@@ -30,9 +30,11 @@ def simplify(roots: Sequence[Expr]) -> list[Expr]:
 
 def stabilised(roots: Sequence[Expr]) -> list[Expr]:
     """``roots`` as they are computed, jointly: without cancellation, overflow and 0 · ∞."""
-    found, steps = rewrite(roots, (*GROUPS, MACHINE))
-    for _ in range(PASSES):
+    groups = (*GROUPS, MACHINE)
+    settled = [set[Expr]() for _ in groups]
+    found = list(roots)
+    for _ in range(1 + PASSES):
+        found, steps = rewrite(found, groups, settled=settled)
         if not any(s.rule in _MACHINE for s in steps):
             break
-        found, steps = rewrite(found, (*GROUPS, MACHINE))
     return found

@@ -177,15 +177,18 @@ def rewrite(
     roots: Sequence[Expr],
     groups: Sequence[Sequence[Rule | Procedure]],
     moved: Callable[[Expr, Expr, dict[Expr, Expr]], None] | None = None,
+    settled: Sequence[set[Expr]] = (),
 ) -> tuple[list[Expr], list[Step]]:
     """``roots`` after one bottom-up pass per group, jointly; and the steps taken.
 
     A rule is tried again on what it produced until nothing fires.  ``moved`` hears every node that
-    was rebuilt: (old, new, table so far).
+    was rebuilt: (old, new, table so far).  ``settled``, for further passes: a set per group that
+    gets the expressions in which it has nothing to do.
     """
     steps: list[Step] = []
     current = list(roots)
-    for group in groups:
+    for k, group in enumerate(groups):
+        done = settled[k] if settled else set[Expr]()
         possible = _index(tuple(group)).possible
         table: dict[Expr, Expr] = {}  # what is another node now
 
@@ -209,7 +212,9 @@ def rewrite(
                     break
             return new
 
-        for node in topological(current):
+        for node in topological(current, done.__contains__):
+            if node in done:
+                continue
             new = node
             if not table.keys().isdisjoint(node.args):
                 args = tuple([table.get(a, a) for a in node.args])
@@ -220,10 +225,12 @@ def rewrite(
             if new.op is SCAN:
                 new = _within(new, group, steps)
             new = fired(new)
-            if new is not node:
-                table[node] = new
-                if moved is not None:
-                    moved(node, new, table)
+            if new is node:
+                done.add(node)
+                continue
+            table[node] = new
+            if moved is not None:
+                moved(node, new, table)
         current = [table.get(r, r) for r in current]
     return current, steps
 

@@ -320,7 +320,8 @@ def _squares(node: Expr) -> Expr | None:
             root = None if size is None or abs(a.number) != 1 else _root_of(-(b * size) / a)
             if root is not None and not a.powers:
                 rest = [t for i, t in enumerate(terms) if i not in (j, k)]
-                return linear([*rest, (a, product(u - root, u + root), ls)], node.shape, node.dtype)
+                gap = u - root if a.number > 0 else root - u
+                return linear([*rest, (ONE, product(gap, u + root), ls)], node.shape, node.dtype)
     return None
 
 
