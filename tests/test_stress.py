@@ -17,6 +17,7 @@ from symgrad_codegen import compile as codegen
 
 import symgrad as sg
 from symgrad import nn
+from symgrad.core.build import elementwise
 from symgrad.recording import execute, tracked
 from symgrad.recording.settle import DEEP
 
@@ -377,3 +378,16 @@ def test_a_model_is_read_while_it_is_trained():
                 assert np.isfinite(model(x).sum().item())
 
     together(work)
+
+
+def test_threads_that_build_the_same_expression_get_the_same_node():
+    for k in range(60):
+        x = sg.symbol("x", f"{k + 2}").expr()
+
+        def build(_: int, x: Any = x) -> Any:
+            e = x
+            for _ in range(20):
+                e = elementwise("tanh", e)
+            return e
+
+        assert len({id(e) for e in together(build)}) == 1

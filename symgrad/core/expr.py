@@ -136,7 +136,11 @@ def intern(
     node.sums = False
     reference = _Reference(node, _forget)
     reference.key = key
-    _TABLE[key] = reference
+    while (known := _TABLE.setdefault(key, reference)) is not reference:
+        found = known()  # another thread was first, or one that is gone is not yet forgotten
+        if found is not None:
+            return found
+        _forget(known)
     return node
 
 
