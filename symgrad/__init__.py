@@ -149,6 +149,7 @@ _LATER = {
     "optim": "symgrad.optim",
     "serialization": "symgrad.serialization",
     "signal": "symgrad.signal",
+    "strided": "symgrad.tensors.attributes:strided",
     "special": "symgrad.special",
     "utils": "symgrad.utils",
     "autocast": "symgrad.amp:autocast",

@@ -57,6 +57,7 @@ MODULES = {
     "torch.utils": "symgrad.utils",
     "torch.utils.data": "symgrad.utils.data",
     "torch.utils.data.dataloader": "symgrad.utils.data.loader",
+    "torch.utils.checkpoint": "symgrad.utils.checkpoint",
     "torch.utils.data.dataset": "symgrad.utils.data.dataset",
     "torch.utils.data.sampler": "symgrad.utils.data.sampler",
 }

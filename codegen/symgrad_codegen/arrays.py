@@ -154,6 +154,15 @@ def tree_unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
     return _tree.tree_unflatten(structure, leaves)
 
 
+def tree_ordered(tree: Any, made: Any) -> Any:
+    """A pytree with its dicts in the order of those of another."""
+    if isinstance(tree, dict) and type(made) is dict:
+        return {k: tree_ordered(v, made[k]) for k, v in tree.items()}
+    if type(tree) in (list, tuple):
+        return type(tree)([tree_ordered(*both) for both in zip(tree, made, strict=True)])
+    return made
+
+
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """The pytree of the function's values on the leaves."""
     return _tree.tree_map(function, tree, *rest)

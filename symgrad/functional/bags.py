@@ -105,7 +105,7 @@ def _cubic_shares(t: Expr) -> list[Expr]:
     return shares
 
 
-@public(method=False, grad_fn="GridSamplerBackward0", saves=(0, 1))
+@public(method=False, grad_fn="GridSampler2DBackward0", saves=(0, 1))
 def grid_sample(
     input: Expr,
     grid: Expr,

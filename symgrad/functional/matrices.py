@@ -20,7 +20,7 @@ def inverse(a: Expr) -> Expr:
     return matrix.inv(a)
 
 
-@public(saves=(0, "result"))
+@public(grad_fn="LinalgDetBackward0", saves=(0, "result"))
 def det(a: Expr) -> Expr:
     """det A."""
     return matrix.det(a)

@@ -171,7 +171,7 @@ def _nuclear(a: Expr, dim: Any, keepdim: bool) -> Expr:
     return insert_axes(found, sorted(axes)) if keepdim else found
 
 
-@public(saves=("result",), wide=True)
+@public(grad_fn="LinalgVectorNormBackward0", saves=("result",), wide=True)
 def norm(
     a: Expr, p: Any = 2, dim: Any = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Expr:

@@ -17,6 +17,7 @@ from symgrad.autodiff import pull_back
 from symgrad.core.expr import symbol
 from symgrad.evaluate import evaluate
 from symgrad.recording.execute import execute, held, value
+from symgrad.recording.grad_fn import title_of
 from symgrad.recording.record import Gradient, Leaf, Part, Record, build, modes
 from symgrad.recording.walk import walk
 
@@ -83,9 +84,7 @@ def _whole(node: Any, incoming: Array) -> Iterator[tuple[int, Any, Array]]:
 
 
 def _told(node: Any, place: int) -> str:
-    function = getattr(node, "function", None)
-    word = "GradBackward0" if function is None else function.grad_fn
-    told = f"Function '{word}' returned nan values in its {place}th output."
+    told = f"Function '{title_of(node)}' returned nan values in its {place}th output."
     if node.place is None:
         return (
             f"{told} No forward pass information available. Enable detect anomaly during forward "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -158,9 +159,23 @@ def accumulate(owner: Any, new: Any) -> None:
     if owner._hooks and owner.is_leaf:
         shown = owner.base.from_node(new)
         for hook in list(owner._hooks.values()):
-            changed = hook(shown)
+            changed = None if type(hook) is Afterwards else hook(shown)
             shown = changed if changed is not None else shown
         new = shown.node()
+    _add(owner, new)
+    for hook in list((owner._hooks or {}).values()):
+        if type(hook) is Afterwards:
+            hook.call(owner)
+
+
+@dataclass(frozen=True)
+class Afterwards:
+    """A hook of a leaf that is called when its ``.grad`` has the new gradient."""
+
+    call: Callable[[Any], Any]
+
+
+def _add(owner: Any, new: Any) -> None:
     old = owner.grad
     if old is None:
         owner._grad = owner.base.from_node(new)
@@ -180,9 +195,11 @@ def grad(
     grad_outputs: Any = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    only_inputs: bool = True,
     allow_unused: bool | None = None,
 ) -> tuple[Any, ...]:
     """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays."""
+    del only_inputs  # PyTorch takes no other, either
     outs, ins = _listed(outputs), _listed(inputs)
     seeds = _listed(grad_outputs) if grad_outputs is not None else [None] * len(outs)
     keep = bool(create_graph if retain_graph is None else retain_graph)
@@ -227,4 +244,4 @@ def _places(t: Any, nodes: Sequence[Any]) -> list[Any]:
 
 
 def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+    return [value] if hasattr(value, "node") or value is None else list(value)

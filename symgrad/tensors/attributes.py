@@ -9,6 +9,16 @@ from symgrad.errors import ShapeError
 from symgrad.tensors.storage import Size, device, strides_of
 
 
+class Layout:
+    """How the entries of a tensor lie in memory: here always ``strided``."""
+
+    def __repr__(self) -> str:
+        return "torch.strided"
+
+
+strided = Layout()
+
+
 class Attributes:
     """The descriptive part of Tensor; ``_now()`` is the node that it shows."""
 
@@ -85,6 +95,11 @@ class Attributes:
     def device(self) -> device:
         """Where it lives."""
         return device(self._now().device)
+
+    @property
+    def layout(self) -> Layout:
+        """How the entries lie in memory."""
+        return strided
 
     @property
     def ndim(self) -> int:

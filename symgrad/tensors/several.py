@@ -440,6 +440,13 @@ def is_nonzero(input: Tensor) -> bool:
     return bool(input)
 
 
+def where(condition: Tensor, input: Any = None, other: Any = None) -> Any:
+    """``input`` where the condition holds, else ``other``; alone: the places where it holds."""
+    if input is None and other is None:
+        return nonzero(condition, as_tuple=True)
+    return row("where", condition, input, other)
+
+
 def atleast_1d(input: Tensor) -> Tensor:
     """With at least one axis."""
     return input.reshape(1) if input.ndim == 0 else input
@@ -455,5 +462,5 @@ def install() -> dict[str, Callable[..., Any]]:
     for name, function in METHODS.items():
         setattr(Tensor, name, function)
     plain = (meshgrid, cartesian_prod, broadcast_tensors, is_floating_point, is_complex, numel, is_nonzero,
-             atleast_1d, atleast_2d)  # fmt: skip
+             where, atleast_1d, atleast_2d)  # fmt: skip
     return {**METHODS, **{f.__name__: f for f in plain}}

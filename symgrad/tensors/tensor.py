@@ -21,7 +21,7 @@ from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.effects import note_effect
 from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
-from symgrad.recording.gradients import backward
+from symgrad.recording.gradients import Afterwards, backward
 from symgrad.recording.record import Leaf, Record, leaf_like, modes, tracked_leaf
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensors import wording
@@ -292,6 +292,14 @@ class Tensor(Viewing):
         if not self.is_leaf:  # the graph keeps what it has to call, as PyTorch's does
             self._now().handle = lambda: self
         return handle
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> Any:
+        """Call ``hook(self)`` when backward has put the gradient of this leaf into ``.grad``."""
+        if not self.is_leaf:
+            raise RuntimeError(
+                "post accumulate grad hooks cannot be registered on non-leaf tensors"
+            )
+        return self.register_hook(Afterwards(hook))  # type: ignore[arg-type]
 
     # -------------------------------------------------------------- conversion
 

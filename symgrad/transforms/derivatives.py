@@ -153,8 +153,9 @@ class _Arguments:
         """One container per argument, out of one value per tensor."""
         made: list[Any] = []
         start = 0
-        for structure, count in zip(self.structures, self.counts, strict=True):
-            made.append(arrays.tree_unflatten(structure, leaves[start : start + count]))
+        for k, structure, count in zip(self.places, self.structures, self.counts, strict=True):
+            found = arrays.tree_unflatten(structure, leaves[start : start + count])
+            made.append(arrays.tree_ordered(self.args[k], found))
             start += count
         return made
 
@@ -266,7 +267,8 @@ def jvp(
     value, aux = _with_aux(run(given.level, func, given.copied(), {}), has_aux, "jvp")
     outputs, structure = tensors_of(value, "jvp: the value of f")
     made = [pushed(given.level, out, directions) for out in outputs]
-    result = (_left(given.level, value), arrays.tree_unflatten(structure, made))
+    tangent = arrays.tree_ordered(value, arrays.tree_unflatten(structure, made))
+    result = (_left(given.level, value), tangent)
     return (*result, _left(given.level, aux)) if has_aux else result
 
 
@@ -279,7 +281,7 @@ def linearize(func: Transformed, *primals: Any) -> tuple[Any, Transformed]:
     def along(*tangents: Any) -> Any:
         directions, _ = tensors_of(tangents, "linearize: tangents")
         made = [pushed(given.level, out, directions) for out in outputs]
-        return arrays.tree_unflatten(structure, made)
+        return arrays.tree_ordered(value, arrays.tree_unflatten(structure, made))
 
     return _left(given.level, value), along
 
@@ -353,7 +355,7 @@ def jacrev(
         value, aux = _with_aux(run(given.level, func, given.copied(), kwargs), has_aux, "jacrev")
         outputs, structure = tensors_of(value, "jacrev: the value of f")
         rows = [given.shaped(row) for row in jacobians(given.level, outputs)]
-        result = arrays.tree_unflatten(structure, rows)
+        result = arrays.tree_ordered(value, arrays.tree_unflatten(structure, rows))
         return (result, _left(given.level, aux)) if has_aux else result
 
     return wrapper

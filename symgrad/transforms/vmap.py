@@ -113,12 +113,13 @@ def vmap(
                 "vmap: Expected all tensors to have the same size in the mapped dimension, got "
                 f"sizes {sizes} for the mapped dimension"
             )
-        value = _run(func, arrays.tree_unflatten(structure, given), kwargs, randomness, stands)
+        inner = arrays.tree_ordered(args, arrays.tree_unflatten(structure, given))
+        value = _run(func, inner, kwargs, randomness, stands)
         outputs, out_structure = tensors_of(value, "vmap: the value of f")
         places = _spread(out_dims, value, "out_dims")
         made = _mapped(outputs, stands, [f.node() for f in fronts], sizes[0])
         moved = [_placed(t, dim) for t, dim in zip(made, places, strict=True)]
-        return arrays.tree_unflatten(out_structure, moved)
+        return arrays.tree_ordered(value, arrays.tree_unflatten(out_structure, moved))
 
     return wrapper
 

@@ -1,5 +1,5 @@
-"""PyTorch's ``torch.utils``: here, data sets and loaders."""
+"""PyTorch's ``torch.utils``: here, data sets and loaders, and checkpoints."""
 
-from symgrad.utils import data
+from symgrad.utils import checkpoint, data
 
-__all__ = ["data"]
+__all__ = ["checkpoint", "data"]
