@@ -55,6 +55,7 @@ from symgrad.random import (
     set_rng_state,
 )
 from symgrad.tensors import creation
+from symgrad.tensors.attributes import strided as strided
 from symgrad.tensors.creation import (
     arange,
     as_tensor,
@@ -149,7 +150,6 @@ _LATER = {
     "optim": "symgrad.optim",
     "serialization": "symgrad.serialization",
     "signal": "symgrad.signal",
-    "strided": "symgrad.tensors.attributes:strided",
     "special": "symgrad.special",
     "utils": "symgrad.utils",
     "autocast": "symgrad.amp:autocast",

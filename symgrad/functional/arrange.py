@@ -90,7 +90,7 @@ def unflatten(a: Expr, dim: int, sizes: Any) -> Expr:
     return structure.reshape(a, _unflatten(a.shape, dim, parts))
 
 
-@public()
+@public(grad_fn="PermuteBackward0")
 def movedim(a: Expr, source: Any, destination: Any) -> Expr:
     """Axes moved to other places."""
     given = (source,) if isinstance(source, int) else source
@@ -139,14 +139,14 @@ def stack(tensors: Sequence[Expr], dim: int = 0) -> Expr:
     return join.concatenate(parts, axis - len(first) - 1)
 
 
-@public()
+@public(grad_fn="CatBackward0")
 def hstack(tensors: Sequence[Expr]) -> Expr:
     """Along the second axis, or the first of vectors."""
     parts = [structure.reshape(t, (1,)) if t.ndim == 0 else t for t in tensors]
     return cat(parts, 0 if parts[0].ndim == 1 else 1)
 
 
-@public()
+@public(grad_fn="CatBackward0")
 def vstack(tensors: Sequence[Expr]) -> Expr:
     """As rows."""
     return cat([structure.reshape(t, (1, -1)) if t.ndim < 2 else t for t in tensors], 0)
@@ -170,7 +170,7 @@ def repeat(a: Expr, *sizes: Any) -> Expr:
     )
 
 
-@public()
+@public(grad_fn="RepeatBackward0")
 def tile(a: Expr, *dims: Any) -> Expr:
     """Copies along the last axes."""
     times = listed(dims)
@@ -205,7 +205,7 @@ def expand_as(a: Expr, other: Expr) -> Expr:
     return broadcast_to(a, other.shape)
 
 
-@public()
+@public(grad_fn="ViewBackward0")
 def view_as(a: Expr, other: Expr) -> Expr:
     """The numbers in the shape of another tensor."""
     return structure.reshape(a, other.shape)
@@ -319,7 +319,7 @@ def _one_size_per_letter(parts: Sequence[Expr], rows: Sequence[Sequence[int]]) -
                 )
 
 
-@public()
+@public(grad_fn="ViewBackward0")
 def einsum(equation: str, *operands: Any) -> Expr:
     """Σ of products by letters: ``"bij,bjk->bik"``."""
     parts = list(listed(operands))
@@ -369,7 +369,7 @@ def reduce_sum_keeping(a: Expr, axis: int) -> Expr:
     return insert_axes(reduce_sum(a, [axis]), [axis])
 
 
-@public(method=False, saves=("cross",))
+@public(grad_fn="ViewBackward0", method=False, saves=("cross",))
 def tensordot(a: Expr, b: Expr, dims: Any = 2, out: None = None) -> Expr:
     """Σ over the last ``dims`` axes of a and the first of b, or over two lists of axes."""
     del out
@@ -393,7 +393,7 @@ def tensordot(a: Expr, b: Expr, dims: Any = 2, out: None = None) -> Expr:
     return contract(promoted(a, b), rows, out_labels)
 
 
-@public()
+@public(grad_fn="UnsafeViewBackward0")
 def kron(a: Expr, b: Expr) -> Expr:
     """The Kronecker product of two matrices or vectors."""
     a, b = promoted(a, b)
@@ -406,7 +406,7 @@ def kron(a: Expr, b: Expr) -> Expr:
     return structure.reshape(made, shape)
 
 
-@public()
+@public(grad_fn="SubBackward0")
 def diff(
     a: Expr, n: int = 1, dim: int = -1, prepend: Expr | None = None, append: Expr | None = None
 ) -> Expr:

@@ -115,7 +115,7 @@ def binary_cross_entropy(
     return reduced(each if weight is None else product(each, weight), reduction)
 
 
-@public(saves=(0, 1), method=False, wide=True)
+@public(grad_fn="NllLossBackward0", saves=(0, 1), method=False, wide=True)
 def cross_entropy(
     a: Expr,
     target: Expr,
@@ -271,7 +271,7 @@ def one_hot(a: Expr, num_classes: int = -1) -> Expr:
     return onehot(a, num_classes, a.dtype)
 
 
-@public(method=False, saves=(0,), wide=True, real=True)
+@public(grad_fn="NativeLayerNormBackward0", method=False, saves=(0,), wide=True, real=True)
 def layer_norm(
     a: Expr,
     normalized_shape: Any,

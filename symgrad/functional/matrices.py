@@ -14,7 +14,7 @@ from symgrad.ops.index import onehot
 from symgrad.ops.sequence import argsort
 
 
-@public(saves=("result",))
+@public(grad_fn="LinalgInvExBackward0", saves=("result",))
 def inverse(a: Expr) -> Expr:
     """A⁻¹."""
     return matrix.inv(a)
@@ -26,7 +26,7 @@ def det(a: Expr) -> Expr:
     return matrix.det(a)
 
 
-@public(saves=(0,))
+@public(grad_fn="WhereBackward0", saves=(0,))
 def logdet(a: Expr) -> Expr:
     """log det A; NaN where det A is negative."""
     return matrix.logdet(a)

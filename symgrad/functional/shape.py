@@ -325,7 +325,7 @@ def promoted_matrices(a: Expr, b: Expr, what: str) -> tuple[Expr, Expr]:
     return a, b
 
 
-@public(saves=("cross",))
+@public(grad_fn="MulBackward0", saves=("cross",))
 def outer(a: Expr, b: Expr) -> Expr:
     """a bᵀ of two vectors."""
     for word, e in (("self", a), ("vec2", b)):

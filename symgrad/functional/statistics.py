@@ -118,7 +118,7 @@ def _between(entries: Expr, rank: Expr, interpolation: str) -> Expr:
     return low + product(high - low, share)
 
 
-@public()
+@public(grad_fn="SqueezeBackward4")
 def quantile(
     a: Expr, q: Any, dim: int | None = None, keepdim: bool = False, *, interpolation: str = "linear"
 ) -> Expr:

@@ -61,7 +61,7 @@ def public(
 
     def declare(build: Composition) -> Composition:
         word = name or build.__name__.rstrip("_")
-        title = grad_fn or "".join(p.capitalize() for p in word.split("_")) + "Backward0"
+        title = grad_fn or "".join(p.title() for p in word.split("_")) + "Backward0"
         if word in FUNCTIONS:
             raise ValueError(f"the public function {word!r} is declared twice")
         made = in_float32(build) if wide else build

@@ -78,24 +78,32 @@ class MultiheadAttention(Module):
     ) -> tuple[Tensor, Tensor | None]:
         """The attended values, and the weights ``(n, t, s)`` (averaged over heads) if asked for.
 
-        A boolean mask is True where a position may *not* be seen.  ``is_causal`` says that
+        Of single sequences ``(t, d)``, too, all without the axis of the batch.  A boolean mask is True where a position may *not* be seen.  ``is_causal`` says that
         ``attn_mask`` hides what comes later; the mask decides.
 
         **Raises:** RuntimeError for ``is_causal`` without a mask, AssertedError for another width.
         """
         check_hint(is_causal, attn_mask)
         check_width(query, self.embed_dim)
-        if not self.batch_first:
+        single = query.ndim == 2
+        if single:
+            query, key, value = (t.unsqueeze(0) for t in (query, key, value))
+            if key_padding_mask is not None:
+                key_padding_mask = key_padding_mask.unsqueeze(0)
+        elif not self.batch_first:
             query, key, value = (t.transpose(0, 1) for t in (query, key, value))
         q, k, v = self._heads(query, 0), self._heads(key, 1), self._heads(value, 2)
         joined, weights = attended(
             q, k, v, attn_mask, key_padding_mask, self.dropout, self.training
         )
         out = self.out_proj(joined)
-        out = out if self.batch_first else out.transpose(0, 1)
+        if single:
+            out, weights = out.squeeze(0), weights.squeeze(0)
+        elif not self.batch_first:
+            out = out.transpose(0, 1)
         if not need_weights:
             return out, None
-        return out, weights.mean(1) if average_attn_weights else weights
+        return out, weights.mean(-3) if average_attn_weights else weights
 
 
 def activation_of(activation: Any) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import operator
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
+from operator import attrgetter
 from typing import Any, Self
 
 from symgrad.nn.hooks import changes
@@ -227,14 +228,13 @@ def _member(value: Any) -> Any:
     return value
 
 
-def _described(key: Any, value: Any) -> str:
+def _described(key: Any, value: Any, word: Callable[[Tensor], Any]) -> str:
     if not isinstance(value, Tensor):
         return f"  ({key}): Object of type: {type(value).__name__}"
     kind = "Parameter" if isinstance(value, Parameter) else "Tensor"
     size = "x".join(str(int(s)) for s in value.shape)
     place = "" if str(value.device) == "cpu" else f" ({value.device})"
-    dtype = str(value.dtype).removeprefix("torch.")
-    return f"  ({key}): {kind} containing: [torch.{dtype} of size {size}{place}]"
+    return f"  ({key}): {kind} containing: [{word(value)} of size {size}{place}]"
 
 
 class ParameterList(Module):
@@ -277,9 +277,9 @@ class ParameterList(Module):
     def __iadd__(self, values: Iterable[Any]) -> ParameterList:
         return self.extend(values)
 
-    def __repr__(self) -> str:
-        lines = [_described(k, v) for k, v in enumerate(self)]
-        return f"{self._get_name()}(" + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
+    def extra_repr(self) -> str:
+        """What stands in the brackets: a line per parameter."""
+        return "\n".join(_described(k, v, attrgetter("dtype")) for k, v in enumerate(self))
 
 
 class ParameterDict(Module):
@@ -343,6 +343,6 @@ class ParameterDict(Module):
         for key, value in pairs:
             self[key] = value
 
-    def __repr__(self) -> str:
-        lines = [_described(k, v) for k, v in self.items()]
-        return f"{self._get_name()}(" + ("\n" + "\n".join(lines) + "\n)" if lines else ")")
+    def extra_repr(self) -> str:
+        """What stands in the brackets: a line per parameter."""
+        return "\n".join(_described(k, v, Tensor.type) for k, v in self.items())

@@ -22,7 +22,7 @@ class finfo:
         self.max = float(found.max)
         self.min = float(found.min)
         self.tiny = self.smallest_normal = float(found.tiny)
-        self.resolution = float(found.resolution)
+        self.resolution = 10.0 ** -int(found.precision)
         self.dtype = dtype.name
 
     def __repr__(self) -> str:

@@ -461,6 +461,7 @@ def install() -> dict[str, Callable[..., Any]]:
     """Give Tensor the methods; return the functions by name."""
     for name, function in METHODS.items():
         setattr(Tensor, name, function)
+    Tensor.where = lambda self, condition, other: row("where", condition, self, other)  # type: ignore[attr-defined]
     plain = (meshgrid, cartesian_prod, broadcast_tensors, is_floating_point, is_complex, numel, is_nonzero,
              where, atleast_1d, atleast_2d)  # fmt: skip
     return {**METHODS, **{f.__name__: f for f in plain}}
