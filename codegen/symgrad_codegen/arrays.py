@@ -4,7 +4,7 @@ Every conversion keeps 64-bit dtypes, by working inside the context that allows 
 these functions JAX's settings are as the user has them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import jax
@@ -157,9 +157,12 @@ def tree_unflatten(structure: Structure, leaves: Iterable[Any]) -> Any:
 def tree_ordered(tree: Any, made: Any) -> Any:
     """A pytree with its dicts in the order of those of another."""
     if isinstance(tree, dict) and type(made) is dict:
-        return {k: tree_ordered(v, made[k]) for k, v in tree.items()}
+        there, here = cast("dict[Any, Any]", tree), cast("dict[Any, Any]", made)
+        return {k: tree_ordered(v, here[k]) for k, v in there.items()}
     if type(tree) in (list, tuple):
-        return type(tree)([tree_ordered(*both) for both in zip(tree, made, strict=True)])
+        pairs = zip(cast("Sequence[Any]", tree), cast("Sequence[Any]", made), strict=True)
+        found = [tree_ordered(one, two) for one, two in pairs]
+        return found if type(tree) is list else tuple(found)
     return made
 
 

@@ -71,7 +71,7 @@ def _averaged(place: int, none: str) -> Callable[[Any], str]:
     return title
 
 
-PRODUCTS = {(2, 2): "Mm", (2, 1): "Mv", (1, 1): "Dot", (3, 3): "Bmm"}
+PRODUCTS: dict[tuple[int, ...], str] = {(2, 2): "Mm", (2, 1): "Mv", (1, 1): "Dot", (3, 3): "Bmm"}
 LAST = {"mean": "MeanBackward0", "sum": "SumBackward0", "batchmean": "DivBackward0"}
 BY_ARGUMENTS: dict[str, Callable[[Any], str]] = {
     "basic_index": _indexed, "squeeze": _squeezed, "clamp": _clamped, "matmul": _multiplied,
