@@ -26,6 +26,7 @@ from symgrad.core.build import (
     is_zero,
     linear,
     ones,
+    placed,
     scale,
     zeros,
 )
@@ -256,17 +257,11 @@ def _sum_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contribution]
     return found
 
 
-def _place(e: Expr, labels: Labels, node: Expr) -> Expr:
-    """An argument of a map at the map's own axes."""
-    rank = len(node.shape)
-    return contract([e], [labels], range(rank), dict(enumerate(node.shape)), e.dtype)
-
-
 def _partials(node: Expr) -> tuple[Expr | None, ...]:
     labels, _, statics = node.params
-    placed = [_place(a, ls, node) for a, ls in zip(node.args, labels, strict=True)]
+    args = [placed(a, ls, node.shape) for a, ls in zip(node.args, labels, strict=True)]
     assert node.op.derivative is not None
-    return node.op.derivative(*placed, node, *statics)
+    return node.op.derivative(*args, node, *statics)
 
 
 def _map_vjp(node: Expr, adjoint: Expr, active: set[Expr]) -> list[Contribution]:

@@ -100,7 +100,9 @@ def sample(shape: tuple[int, ...], domain: str, rng: np.random.Generator) -> Arr
 
 def _definite(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     a = rng.standard_normal(shape)
-    return a @ np.swapaxes(a, -1, -2) + np.eye(shape[-1])
+    turned = np.swapaxes(a, -1, -2)
+    # not symmetric, so that a transpose shows
+    return a @ turned + np.eye(shape[-1]) + (a - turned) / 2
 
 
 def dtype_of(domain: str) -> dtypes.DType:

@@ -6,6 +6,8 @@ in jnp by hand, or a reason in ``EXCLUDED``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import numpy as np
 
@@ -14,6 +16,7 @@ from symgrad.core.op import OPS
 from tests.random_maps import MAP_STEPS
 from tests.random_matrices import MATRIX_STEPS
 from tests.random_moves import MOVE_STEPS
+from tests.random_patterns import PATTERN_STEPS
 from tests.random_programs import Plan, Program, RefusedError
 from tests.random_scans import SCAN_STEPS
 from tests.random_windows import WINDOW_STEPS
@@ -42,8 +45,13 @@ STEPS: dict[str, Plan] = {
 NAMES = sorted(STEPS)
 
 
-def drawn(seed: int) -> Program:
-    """The program with this number: 3 to 20 steps."""
+def typed(seed: int) -> Program:
+    """The program with this number in which every other step is one that a rule rewrites."""
+    return drawn(seed, [*NAMES, *sorted(PATTERN_STEPS) * (len(NAMES) // len(PATTERN_STEPS))])
+
+
+def drawn(seed: int, names: Sequence[str] = NAMES) -> Program:
+    """The program with this number: 3 to 20 steps, of these."""
     rng = np.random.default_rng(seed)
 
     def choose(count: int) -> int:
@@ -53,9 +61,9 @@ def drawn(seed: int) -> Program:
     program.new(program.shape())
     for _ in range(3 + choose(18)):
         kept = list(program.nodes)
-        name = NAMES[choose(len(NAMES))]
+        name = names[choose(len(names))]
         try:
-            STEPS[name](program)
+            (STEPS.get(name) or PATTERN_STEPS[name])(program)
         except RefusedError:
             program.nodes = kept
     if not program.ends:

@@ -31,7 +31,7 @@ from symgrad.lower import lower
 from symgrad.ops.axis import along
 from symgrad.ops.scan import SCAN
 from tests.random_programs import DEPTH, disagreements, operations, posed, reference, smallest
-from tests.random_steps import EXCLUDED, drawn
+from tests.random_steps import EXCLUDED, drawn, typed
 
 CHUNKS = 8
 COUNT = int(os.environ.get("SYMGRAD_RANDOM_PROGRAMS", "400"))
@@ -96,6 +96,11 @@ def test_value_and_derivatives_are_those_of_jax(chunk):
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_the_generated_source_has_the_same_values(chunk):
     _for_each(chunk, COUNT // CHUNKS // 10, lambda program: _agrees(program, jitted=True))
+
+
+def test_what_people_type_and_rules_rewrite():
+    for number in range(COUNT // 40):
+        _agrees(typed(number))
 
 
 def test_every_operation_is_drawn():

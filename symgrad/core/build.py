@@ -68,7 +68,9 @@ __all__ = [
     "matmul",
     "one",
     "ones",
+    "operands",
     "permute",
+    "placed",
     "power",
     "product",
     "reduce_sum",
@@ -189,6 +191,17 @@ def aligned(e: Expr, shape: Shape) -> Labels:
     """Labels of ``e`` broadcast to ``shape``."""
     offset = len(shape) - len(e.shape)
     return tuple(-1 if s == 1 else offset + k for k, s in enumerate(e.shape))
+
+
+def operands(node: Expr) -> tuple[Expr, ...]:
+    """The arguments of a map; one that does not stand at its own axes of the result is moved there."""
+    rows = zip(node.args, node.params[0], strict=True)
+    return tuple(e if ls == aligned(e, node.shape) else placed(e, ls, node.shape) for e, ls in rows)
+
+
+def placed(e: Expr, labels: Labels, shape: Shape) -> Expr:
+    """``e`` at these axes of a shape, repeated along the others."""
+    return contract([e], [labels], range(len(shape)), dict(enumerate(shape)), e.dtype)
 
 
 def elementwise(op: Op | str, *args: Expr, statics: tuple[Any, ...] = ()) -> Expr:

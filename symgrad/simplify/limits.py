@@ -17,6 +17,7 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    operands,
     product,
     unsqueeze,
     zeros,
@@ -41,14 +42,14 @@ def _nought(e: Expr) -> Expr:
 
 def _chosen_of_two(e: Expr) -> tuple[bool, Expr, Expr] | None:
     """where(x > y, x, y), a bound among them, as (is it the larger one?, x, y)."""
-    condition, first, second = e.args
+    condition, first, second = operands(e)
     if condition.op.name not in ("gt", "ge", "lt", "le") or first.shape != e.shape:
         return None
     larger = condition.op.name in ("gt", "ge")
     bound = second.args[0] if second.op.name == "detach" else second
     if bound.op.name in ("maximum", "minimum"):
-        _, bound = bound.args
-    left, right = condition.args
+        _, bound = operands(bound)
+    left, right = operands(condition)
     same = bound is right or constant_value(bound) == constant_value(right) != None  # noqa: E711
     return (larger, first, bound) if left is first and same else None
 
@@ -60,7 +61,7 @@ def _larger_of(e: Expr) -> tuple[int, Expr, Expr] | None:
     if e.op.name == "where":
         found = _chosen_of_two(e)
     elif e.op.name in ("maximum", "minimum"):
-        found = e.op.name == "maximum", *e.args
+        found = e.op.name == "maximum", *operands(e)
     else:
         return None
     if found is None:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable
 from fractions import Fraction
 from functools import reduce
+from itertools import permutations
 
 from symgrad.core import dtypes
 from symgrad.core.build import (
@@ -24,6 +25,8 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    operands,
+    placed,
     power,
     product,
     reduce_sum,
@@ -205,11 +208,11 @@ def inverse_sinh(node: Expr) -> Expr | None:
         or any(not c.is_one for c, _, _ in terms_of(inside))
     ):
         return None
-    for x, h in (inside.args, inside.args[::-1]):
-        if h.op.name == "hypot" and x in h.args and x.shape == h.shape:
-            one = h.args[1 - h.args.index(x)]
-            if constant_value(one) == 1:
-                return elementwise("asinh", x)
+    whole = [placed(e, ls, inside.shape) for _, e, ls in terms_of(inside)]
+    for x, h in permutations(whole):
+        sides = operands(h) if h.op.name == "hypot" else ()
+        if x in sides and constant_value(sides[1 - sides.index(x)]) == 1:
+            return elementwise("asinh", x)
     return None
 
 

@@ -17,6 +17,7 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    placed,
     power,
     product,
     reduce_sum,
@@ -24,7 +25,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, symbol
-from symgrad.core.sizes import letter
+from symgrad.core.sizes import letter, monomial, size_product
 from symgrad.ops.axis import along
 from symgrad.simplify.engine import Procedure, sample
 from symgrad.simplify.sums import gap_of
@@ -52,10 +53,15 @@ def open_factors(node: Expr, depth: int = 1) -> list[Factor]:
 
 
 def with_factors(node: Expr, factors: list[Factor]) -> Expr:
-    """The product with other factors, summed over the same labels."""
+    """The product with other factors, summed over the same labels; one that none carries counts."""
     sizes = dict(enumerate(node.shape))
-    return contract([a for a, _ in factors], [ls for _, ls in factors], range(node.ndim), sizes,
-                    node.dtype)  # fmt: skip
+    found = contract([a for a, _ in factors], [ls for _, ls in factors], range(node.ndim), sizes,
+                     node.dtype)  # fmt: skip
+    carried = {x for _, ls in factors for x in ls}
+    summed = {x: size for a, ls in zip(node.args, node.params[0], strict=True)
+              for x, size in zip(ls, a.shape, strict=True) if x >= node.ndim}  # fmt: skip
+    count = size_product([size for x, size in summed.items() if x not in carried])
+    return found if count == 1 else scale(monomial(count), found)
 
 
 Pair = Callable[[Expr, Expr], Expr | None]
@@ -161,7 +167,8 @@ def over_their_sum(node: Expr) -> Expr | None:
             if p != -1 or ls != other or base.op is not SUM or base.shape != a.shape:
                 continue
             natural = tuple(range(base.ndim))
-            rows = [(c, _divided(e, a)) for c, e, _ in terms_of(base)]
+            rows = [(c, _divided(e, a) if place in ((), _natural(base)) else None)
+                    for c, e, place in terms_of(base)]  # fmt: skip
             parts = [(c, e, natural if e.ndim else ()) for c, e in rows
                      if e is not None and c.number > 0]  # fmt: skip
             if len(parts) != len(rows):
@@ -309,7 +316,7 @@ def _squared(e: Expr) -> bool:
 
 
 def _base(e: Expr) -> Expr:
-    x = e.args[0]
+    x = placed(e.args[0], e.params[0][0], e.shape)
     return x if len(e.args) == 2 else x * x
 
 

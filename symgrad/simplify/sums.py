@@ -24,6 +24,7 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    operands,
     power,
     product,
     reduce_sum,
@@ -379,7 +380,7 @@ def _beside_length(node: Expr) -> Expr | None:
         if h.op.name != "hypot":
             continue
         for k, (front, e, place) in enumerate(terms):
-            for a, b in permutations(h.args):
+            for a, b in permutations(operands(h)):
                 number = constant_value(e)
                 same = e is a if number is None else constant_value(a) == number * front / -c
                 if j == k or not same or (number is None and (front != -c or place != ls)):
