@@ -120,15 +120,17 @@ class Place:
         return self.row
 
 
-SWEEP = {"contraction": "_contraction_vjp", "sum_of_terms": "_sum_vjp", "atan2": "_map_vjp",
-         "where": "cluster_vjp"}  # fmt: skip
-"""What the sweep does itself, by a row that it does it for."""
+SWEEP = {
+    "contraction": "_contraction_vjp", "sum_of_terms": "_sum_vjp", "atan2": "_map_vjp",
+    "where": "cluster_vjp", "cast": "_cast_part",
+}  # fmt: skip
+"""What the sweep does itself, by a row that it does it for; the partial of a cast is not asked for."""
 DERIVATIVES = [
-    Place(OPS[name], "derivative" if OPS[name].derivative else "vjp", name)
-    for name in DIFFERENTIATED
-    if OPS[name].derivative or OPS[name].vjp
-] + [Place(autodiff, function, row) for row, function in SWEEP.items()] + [
-    Place(scanning, "adjoint", "scan")
+    *(Place(OPS[name], "derivative" if OPS[name].derivative else "vjp", name)
+      for name in DIFFERENTIATED
+      if name != "cast" and (OPS[name].derivative or OPS[name].vjp)),
+    *(Place(autodiff, function, row) for row, function in SWEEP.items()),
+    Place(scanning, "adjoint", "scan"),
 ]  # fmt: skip
 RULES = [Place(r, "right" if isinstance(r, Rule) else "step", r.name) for r in ALL_RULES]
 
@@ -258,7 +260,7 @@ class Witness:
                 found = [np.asarray(v) for v in self.answer(k)]
         except Exception:  # noqa: BLE001 - of a mistake that was planted
             return True
-        return not all(map(_agree, found, known, strict=True))
+        return not all(_agree(a, b) for a, b in zip(found, known, strict=True))
 
 
 def _agree(found: Any, known: Any) -> bool:

@@ -32,6 +32,7 @@ from symgrad.core.build import (
     squeeze,
     unsqueeze,
 )
+from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import monomial, size_product
 from symgrad.errors import ShapeError
@@ -170,10 +171,21 @@ def _of_integers(op: Op, function: Callable[..., Any], limits: Sequence[int]) ->
     return plan
 
 
-def _power(program: Program) -> None:
-    p = program.pick([Fraction(*x) for x in ((1, 2), (-1, 1), (-1, 2), (-2, 1), (5, 2), (-3, 1))])
-    k = program.within(program.operand(), "positive")
-    program.emit(f"power {p}", lambda x: x**p, lambda x: x ** float(p), k)
+POWERS = ("power", "flat_power", "zero_power")
+"""Powers that differ at 0 alone."""
+
+
+def _power(name: str) -> Plan:
+    def plan(program: Program) -> None:
+        p = Fraction(*program.pick(((1, 2), (-1, 1), (-1, 2), (-2, 1), (5, 2), (-3, 1))))
+        k = program.within(program.operand(), "positive")
+
+        def build(x: Expr) -> Expr:
+            return x**p if name == "power" else elementwise(name, x, statics=(p,))
+
+        program.emit(f"{name} {p}", build, lambda x: x ** float(p), k)
+
+    return plan
 
 
 def _polygamma(program: Program) -> None:
@@ -431,9 +443,9 @@ MAP_STEPS: dict[str, Plan] = {
     **{
         name: _map(op)
         for name, op in OPS.items()
-        if op.family == "map" and name not in ("power", "polygamma", "cast")
+        if op.family == "map" and name not in (*POWERS, "polygamma", "cast")
     },
-    "power": _power,
+    **{name: _power(name) for name in POWERS},
     "polygamma": _polygamma,
     "cast": _cast,
     "logistic forms": _logistic,

@@ -22,6 +22,8 @@ from tests.test_ops import check_gradients
 from tests.test_rules import SIZES, feeds_of, sides_of
 
 ALL = os.environ.get("SYMGRAD_PLANTED", "") == "all"
+SAME = {("cholesky", "transpose"), ("eigh", "transpose")}
+"""No mistakes: the argument is made symmetric, so that its gradient is read symmetrically."""
 WITNESS_COUNT = 4
 """How many of the questions that use a place are asked."""
 
@@ -51,7 +53,7 @@ def _seen(place: Place) -> bool:
 
 
 @pytest.mark.parametrize(
-    "place", DERIVATIVES if ALL else [*DERIVATIVES[::8], *DERIVATIVES[-5:]], ids=str
+    "place", DERIVATIVES if ALL else [*DERIVATIVES[::8], *DERIVATIVES[-6:]], ids=str
 )
 def test_the_row_of_an_operation_sees_a_wrong_derivative(place):
     assert _missed(place) == []
@@ -69,7 +71,7 @@ def _missed(place: Place) -> list[str]:
     for fault in FAULTS:
         with planted(place, fault) as changes:
             seen = _seen(place)
-        if changes and not seen:
+        if changes and not seen and (place.row, fault) not in SAME:
             missed.append(fault)
     assert not _seen(place)
     return missed
@@ -78,7 +80,8 @@ def _missed(place: Place) -> list[str]:
 @functools.cache
 def _users(witness: Witness) -> dict[Place, list[int]]:
     count = witness.count()
-    return users([*DERIVATIVES, *RULES], range(count if ALL else min(count, 60)), witness.answer)
+    asked = range(0, count, 1 if ALL else max(count // 40, 1))
+    return users([*DERIVATIVES, *RULES], asked, witness.answer)
 
 
 def _verdict(witness: Witness, place: Place, fault: str) -> str:

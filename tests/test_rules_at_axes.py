@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def _drawn(rng: np.random.Generator) -> tuple[str, Expr]:
     """One text over parts that may differ from place to place, perhaps within something."""
     text = TEXTS[rng.integers(len(TEXTS))]
     usual = {w: found[rng.integers(len(found))] for w, found in PARTS.items()}
-    scope = dict(SYMBOLIC)
+    scope: dict[str, Any] = dict(SYMBOLIC)
 
     def part(match: re.Match[str]) -> str:
         found = PARTS[match[0]]

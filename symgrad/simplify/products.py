@@ -60,7 +60,7 @@ def with_factors(node: Expr, factors: list[Factor]) -> Expr:
     carried = {x for _, ls in factors for x in ls}
     summed = {x: size for a, ls in zip(node.args, node.params[0], strict=True)
               for x, size in zip(ls, a.shape, strict=True) if x >= node.ndim}  # fmt: skip
-    count = size_product([size for x, size in summed.items() if x not in carried])
+    count = size_product(tuple(size for x, size in summed.items() if x not in carried))
     return found if count == 1 else scale(monomial(count), found)
 
 
