@@ -33,6 +33,24 @@ Cost = tuple[int, Counts, Counts, int]
 NOTHING: Cost = (0, (), (), 0)
 
 
+class Name:
+    """A value by the parts that it is made of, which tell it apart; hashed once, as they nest."""
+
+    __slots__ = ("_hash", "parts")
+
+    def __init__(self, *parts: Any) -> None:
+        self.parts = parts
+        self._hash = hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Name) and self._hash == other._hash and self.parts == other.parts
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Factor:
     """A factor of a product: its axes carry labels; ``under`` the fraction bar or above.
@@ -44,10 +62,10 @@ class Factor:
 
     value: Operand = field(compare=False)
     labels: tuple[int, ...]
-    name: Any
+    name: Name
     under: bool = False
     cost: Cost = NOTHING
-    made: Mapping[Any, tuple[int, Counts]] = field(default_factory=dict[Any, Any], compare=False)
+    made: Mapping[Name, tuple[int, Counts]] = field(default_factory=dict[Name, Any], compare=False)
     symmetric: bool = False
     lead: tuple[int, ...] = ()
 
@@ -62,12 +80,13 @@ def exponent(number: str) -> Template:
 class Orders:
     """What one text has met so far: products to use again, and the work they took."""
 
-    names: dict[Any, None] = field(default_factory=dict[Any, None])
+    names: dict[Name, None] = field(default_factory=dict[Name, None])
     symmetric: Callable[[Expr], bool] = lambda _: False
     late: bool = False  # of orders that cost the same, the last one found
     settings: Sequence[Mapping[str, int]] = ({},)
     work: Counts = ()
     widest: Counts = ()
+    known: dict[Size, Counts] = field(default_factory=dict[Size, Counts])  # at these settings
 
     def met(self, factor: Factor) -> None:
         """Remember a product that will be written."""
@@ -79,10 +98,13 @@ class Orders:
         """A size at every setting."""
         if isinstance(size, int):
             return (max(size, 1),) * len(self.settings)
-        return tuple(
-            max(int(size.value({x: s.get(x, EXTENT) for x in size.letters})), 1)
-            for s in self.settings
-        )
+        found = self.known.get(size)
+        if found is None:
+            found = self.known[size] = tuple(
+                max(int(size.value({x: s.get(x, EXTENT) for x in size.letters})), 1)
+                for s in self.settings
+            )
+        return found
 
     def entries(self, sizes: Iterable[Size]) -> Counts:
         """Entries of a tensor at every setting."""
@@ -112,7 +134,7 @@ def within(a: Counts, b: Counts) -> bool:
 
 
 def _volume(extents: Sequence[Counts], settings: int) -> Counts:
-    return tuple(prod(e[k] for e in extents) for k in range(settings))
+    return tuple(map(prod, zip(*extents, strict=True))) if extents else (1,) * settings
 
 
 def network(
@@ -170,7 +192,7 @@ def _whole(
     """All factors met; what no other factor carries is summed."""
     first = Search(frozenset(out), extents, (), orders.late, len(orders.settings))
     fresh = first.whole(factors)
-    used = {part for name in orders.names for part in name[:2]}
+    used = {part for name in orders.names for part in name.parts[:2]}
     if not any(f.name in used for f in factors):
         return fresh
     again = replace(first, names=orders.names, known={}).whole(factors)
@@ -184,7 +206,7 @@ class Search:
 
     out: frozenset[int]
     extents: Mapping[int, Counts]
-    names: Collection[Any]
+    names: Collection[Name]
     late: bool
     settings: int
     known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
@@ -222,8 +244,9 @@ class Search:
         """All factors met in the best order: operations, multiplications, then left to right."""
         if len(factors) == 1:
             return factors[0]
-        if factors in self.known:
-            return self.known[factors]
+        known = self.known.get(factors)
+        if known is not None:
+            return known
         found: tuple[tuple[int, ...], Factor] | None = None
         choices: list[tuple[Factor, ...]] = []
         for j in range(len(factors)):
@@ -262,19 +285,16 @@ class Search:
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = second.made != {} and len(second.labels) > 1
-        name = (a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
+        name = Name(a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):
             work = added(work, work)
         if name in self.names:
             ops, work = 0, (0,) * self.settings
         made = {**a.made, **b.made, name: (ops, work)}
-        total: Counts = ()
-        for _, each in made.values():
-            total = added(total, each)
         cost: Cost = (
-            sum(row[0] for row in made.values()),
-            total,
+            sum([row[0] for row in made.values()]),
+            added(*[row[1] for row in made.values()]),
             largest(largest(a.cost[2], b.cost[2]), self.volume(labels)),
             a.cost[3] + b.cost[3] + inside,
         )
@@ -283,11 +303,12 @@ class Search:
     def turned(self, f: Factor) -> Factor:
         """1 / f as a factor of its own."""
         size = self.volume(f.labels)
-        made = {**f.made, ("1/", f.name): (1, size)}
+        name = Name("1/", f.name)
+        made = {**f.made, name: (1, size)}
         ops, work, widest, turns = f.cost
         cost = (ops + 1, added(work, size), largest(widest, size), turns)
         value = Apply(OVER, (Literal(1), f.value))
-        return Factor(value, f.labels, ("1/", f.name), False, cost, made)
+        return Factor(value, f.labels, name, False, cost, made)
 
 
 def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[int, ...], int]:

@@ -39,7 +39,7 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.kronecker import identity_pairs, kronecker
-from symgrad.lower.network import MATMUL, Factor, added, exponent, network, within
+from symgrad.lower.network import MATMUL, Factor, Name, added, exponent, network, within
 from symgrad.lower.terms import common_content
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         if any(x >= 0 for x in labels):
             value, kept = plain(value, a.shape, labels)
             equal = p == 1 and state.orders.symmetric(base)
-            factors += [Factor(value, tuple(kept), (base, p), p < 0, symmetric=equal)] * times
+            factors += [Factor(value, tuple(kept), Name(base, p), p < 0, symmetric=equal)] * times
         else:
             if labels:
                 value, _ = plain(value, a.shape, labels)
