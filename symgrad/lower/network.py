@@ -195,7 +195,7 @@ def _whole(
     used = {part for name in orders.names for part in name.parts[:2]}
     if not any(f.name in used for f in factors):
         return fresh
-    again = replace(first, names=orders.names, known={}).whole(factors)
+    again = replace(first, names=orders.names, known={}, pairs={}).whole(factors)
     shorter = again.cost[0] < fresh.cost[0] or orders.late
     return again if shorter and within(again.cost[1], fresh.cost[1]) else fresh
 
@@ -210,6 +210,9 @@ class Search:
     late: bool
     settings: int
     known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
+    pairs: dict[Any, tuple[Factor, Factor, Factor]] = field(
+        default_factory=dict[Any, Any]
+    )  # by identity
 
     def volume(self, labels: Iterable[int]) -> Counts:
         """Entries over labels."""
@@ -271,6 +274,13 @@ class Search:
 
     def meet(self, a: Factor, b: Factor, needed: set[int]) -> Factor:
         """Two factors multiplied, and summed over the labels that nothing else carries."""
+        key = id(a), id(b), frozenset([x for x in (*a.labels, *b.labels) if x in needed])
+        found = self.pairs.get(key)
+        if found is None:
+            found = self.pairs[key] = self._met(a, b, needed), a, b
+        return found[0]
+
+    def _met(self, a: Factor, b: Factor, needed: set[int]) -> Factor:
         if a.under and not b.under:
             a, b = b, a
         every = _joined(a.labels, b.labels)
