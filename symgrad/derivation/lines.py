@@ -15,6 +15,7 @@ from itertools import count
 from symgrad.autodiff import depending, pull_back
 from symgrad.core.build import (
     ONE,
+    SUM,
     add,
     is_zero,
     linear,
@@ -76,6 +77,17 @@ def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
     for x in layers.values() if called else ():
         found[x.top] = "N"
     return called
+
+
+def _deviation(node: Expr) -> bool:
+    """1 ⊘ √(v + ε) of a variance that is given."""
+    if node.op.name != "power" or node.params[2][0] != Fraction(-1, 2) or not node.ndim:
+        return False
+    parts = node.args[0].args
+    return node.args[0].op is SUM and len(parts) == 2 and (
+        sorted((e.op is SYMBOL and e.ndim > 0, not e.ndim) for e in parts)
+        == [(False, True), (True, False)]
+    )  # fmt: skip
 
 
 def derive_lines(
@@ -160,6 +172,9 @@ class _Builder:
             word = table.get(node)
             if node in layers:
                 self.layer(layers[node], opened)
+            elif _deviation(node):
+                s = self.note("s", power(self._over_names(node.args[0]), Fraction(1, 2)), FORWARD)
+                self.moved[node] = power(s, -1)
             elif word is not None and node not in roots:
                 self._define(node, word)
         for word, (_, e) in zip(finals, self.outputs, strict=True):
