@@ -243,9 +243,10 @@ ROWS: dict[str, Row] = {
         name: unary(name)
         for name in ("exp", "expm1", "sigmoid", "softplus", "sin", "cos", "atan", "sinh", "cosh",
                      "tanh", "asinh", "erf", "erfc", "relu", "log_ndtr", "i0", "i0e", "i1", "i1e",
-                     "log_cosh")
+                     "log_cosh", "mills", "sine_ratio", "sine_ratio_slope", "expm1_ratio",
+                     "expm1_ratio_slope")
     },
-    **{name: unary(name, "positive") for name in ("log1mexp", "length", "inverse_length")},
+    **{name: unary(name, "positive") for name in ("log1mexp", "length", "inverse_length", "log1p_ratio", "log1p_ratio_slope")},
     **{
         name: unary(name, "positive", "both orders", Fraction(2, 7))
         for name in ("flat_power", "zero_power")

@@ -133,7 +133,7 @@ elementwise_row(
     python="arcsinh", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
-    "acosh", call("jnp.arccosh"), lambda x, y: ((x * x - 1) ** Fraction(-1, 2),), text="arcosh",
+    "acosh", form("(lambda x: jnp.log1p((x - 1) + jnp.sqrt(x - 1) * jnp.sqrt(x + 1)))({0})", "np.arccosh({0})"), lambda x, y: ((x * x - 1) ** Fraction(-1, 2),), text="arcosh",
     python="arccosh", domain="above one", traits=("complex",),
 )  # fmt: skip
 elementwise_row(
@@ -195,14 +195,6 @@ elementwise_row(
     _polygamma_template,
     lambda x, y, n: (apply("polygamma", x, statics=(n + 1,)),),
     text="ψ", latex=r"\psi", domain="positive",
-)  # fmt: skip
-elementwise_row(
-    "log_ndtr",
-    call("jax.scipy.special.log_ndtr", "special.log_ndtr"),
-    lambda x, y: (
-        scale(1 / math.sqrt(2 * math.pi), apply("exp", scale(Fraction(-1, 2), x * x) - y)),
-    ),
-    text="log Φ", latex=r"\log\Phi",
 )  # fmt: skip
 
 

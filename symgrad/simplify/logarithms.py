@@ -38,7 +38,7 @@ from symgrad.core.sizes import Monomial, letter
 from symgrad.ops.axis import along, expanded
 from symgrad.simplify.algebra import network_of
 from symgrad.simplify.engine import Procedure, sample
-from symgrad.simplify.sums import cancels, open_terms
+from symgrad.simplify.sums import cancels, gap_of, open_terms
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh", "erfc"})
 Part = tuple[Expr, Labels]
@@ -138,6 +138,10 @@ def _log_of_rest(
         above = [x for x, p in unknown if p == 1]
         below = [x for x, p in unknown if p == -1]
         if above and below and above[0][1] == below[0][1] == natural:
+            whole = constant_value(gap_of(above[0][0], -below[0][0]))
+            if whole is not None and not whole.powers and whole.number > 0:
+                part = scale(whole**-1, gap_of(above[0][0], below[0][0]))
+                return 2 * elementwise("atanh", part)
             gap = cancels(above[0][0], below[0][0])
             if gap is not None:
                 return elementwise("log1p", product(gap, power(below[0][0], -1)))
@@ -214,6 +218,24 @@ def inverse_sinh(node: Expr) -> Expr | None:
         if x in sides and constant_value(sides[1 - sides.index(x)]) == 1:
             return elementwise("asinh", x)
     return None
+
+
+def inverse_cosh(node: Expr) -> Expr | None:
+    """log(x + √(x² − 1)) = arcosh(x)."""
+    inside = node.args[0]
+    if len(inside.args) != 2 or any(not c.is_one for c, _, _ in terms_of(inside)):
+        return None
+    for x, h in (inside.args, inside.args[::-1]):
+        if h.op.name != "power" or h.params[2][0] != Fraction(1, 2) or x.shape != h.shape:
+            continue
+        if h.args[0] in (product(x - 1, x + 1), x * x - 1):
+            return elementwise("acosh", x)
+    return None
+
+
+def _cosh_example() -> tuple[Expr, Expr]:
+    x = sample("x")
+    return elementwise("log", x + power(x * x - 1, Fraction(1, 2))), elementwise("acosh", x)
 
 
 def _added(u: Expr, v: Expr) -> Expr:
@@ -294,6 +316,8 @@ LOGARITHMS: tuple[Procedure, ...] = (
     Procedure("inverse of sinh", inverse_sinh, lambda: (
         elementwise("log", sample("x") + elementwise("hypot", sample("x"), constant(1, dtypes.float64))),
         elementwise("asinh", sample("x"))), heads=("log",), needs=("hypot",)),
+    Procedure("inverse of cosh", inverse_cosh, _cosh_example, domain="above one", heads=("log",),
+              needs=("power",)),
     Procedure("log of a sum of exponentials", log_of_sum, _sum_example, edges=(-1e4, 1e4),
               states="finite where exp overflows", heads=("log",)),
     Procedure("log of a weighted sum of exponentials", shifted, _shift_example, edges=(-1e4, 1e4),

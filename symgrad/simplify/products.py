@@ -25,7 +25,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, symbol
-from symgrad.core.sizes import letter, monomial, size_product
+from symgrad.core.sizes import Monomial, letter, monomial, size_product
 from symgrad.ops.axis import along
 from symgrad.simplify.engine import Procedure, sample
 from symgrad.simplify.sums import gap_of
@@ -128,6 +128,31 @@ def _powers(a: Expr, b: Expr) -> Expr | None:
     return power(x, p + q) if p + q else constant(1, x.dtype, x.shape)
 
 
+RATIOS = {"sin": "sine_ratio", "expm1": "expm1_ratio", "log1p": "log1p_ratio"}
+"""f → f(x)/x, whose slope does not cancel near 0."""
+
+
+def _times(u: Expr, x: Expr) -> Monomial | None:
+    """c of u = c x."""
+    c, u = (terms_of(u)[0][0], u.args[0]) if u.op is SUM and len(u.args) == 1 else (ONE, u)
+    d, x = (terms_of(x)[0][0], x.args[0]) if x.op is SUM and len(x.args) == 1 else (ONE, x)
+    return c / d if u is x else None
+
+
+def _ratio(a: Expr, b: Expr) -> Expr | None:
+    """f(c x) / x as c times the ratio of f."""
+    x, p = _power_of(b)
+    if x.op is CONTRACTION and not x.sums and len(x.args) == 2 and x.args[0] is x.args[1]:
+        x, p = x.args[0], 2 * p
+    if a.op.name not in RATIOS or p > -1 or p != int(p):
+        return None
+    c = _times(a.args[0], x)
+    if c is None:
+        return None
+    made = elementwise(RATIOS[a.op.name], a.args[0])
+    return scale(c, product(made, power(x, p + 1)) if p != -1 else made)
+
+
 def _lengths(a: Expr, b: Expr) -> Expr | None:
     """√s √s = s."""
     return a.args[0] if a is b and a.op.name == "length" else None
@@ -215,7 +240,7 @@ def weighted_mean(node: Expr) -> Expr | None:
 
 
 def power_of_scaled(node: Expr) -> Expr | None:
-    """(c f)ᵖ = cᵖ fᵖ for a positive number c; √f to a power as one power, behind ``detach`` too."""
+    """(c f)ᵖ = cᵖ fᵖ for a number c, positive or p whole; √f to a power as one power, behind ``detach`` too."""
     base, p = node.args[0], node.params[2][0]
     if base.op.name == "detach":
         return elementwise("detach", power(base.args[0], p))
@@ -227,7 +252,11 @@ def power_of_scaled(node: Expr) -> Expr | None:
     if base.op is not SUM or len(base.args) != 1 or base.args[0].ndim != base.ndim:
         return None
     c, e, ls = terms_of(base)[0]
-    if c.number <= 0 or ls != tuple(-1 if s == 1 else k for k, s in enumerate(base.shape)):
+    if (
+        c.number == 0
+        or (c.number < 0 and p != int(p))
+        or ls != tuple(-1 if s == 1 else k for k, s in enumerate(base.shape))
+    ):
         return None
     return scale(c**p, power(e, p)) if isinstance(p, Fraction) else None
 
@@ -373,6 +402,9 @@ _PAIRS: tuple[tuple[str, Pair, str, Callable[[], tuple[Expr, Expr]]], ...] = (
     ("powers of one base", _powers, "power", _example(
         lambda x, y: power(1 + x * x, -1), lambda x, y: power(1 + x * x, Fraction(1, 2)),
         lambda x, y: power(1 + x * x, Fraction(-1, 2)))),
+    ("quotient at 0", _ratio, "power", _example(
+        lambda x, y: elementwise("sin", 2 * x), lambda x, y: power(x, -1),
+        lambda x, y: 2 * elementwise("sine_ratio", 2 * x))),
     ("square of a length", _lengths, "length", _example(
         lambda x, y: elementwise("length", y * y), lambda x, y: elementwise("length", y * y), lambda x, y: y * y)),
     ("expm1(u) σ(−u)", _logistic_slope, "expm1", _example(
