@@ -138,10 +138,9 @@ def _log_of_rest(
         above = [x for x, p in unknown if p == 1]
         below = [x for x, p in unknown if p == -1]
         if above and below and above[0][1] == below[0][1] == natural:
-            whole = constant_value(gap_of(above[0][0], -below[0][0]))
-            if whole is not None and not whole.powers and whole.number > 0:
-                part = scale(whole**-1, gap_of(above[0][0], below[0][0]))
-                return 2 * elementwise("atanh", part)
+            made = _artanh(above[0][0], below[0][0])
+            if made is not None:
+                return made
             gap = cancels(above[0][0], below[0][0])
             if gap is not None:
                 return elementwise("log1p", product(gap, power(below[0][0], -1)))
@@ -153,6 +152,20 @@ def _log_of_rest(
     return _with_constant(
         [*rows, (ONE, elementwise("log", scale(front, whole)), natural)], ONE, node
     )
+
+
+def _artanh(u: Expr, v: Expr) -> Expr | None:
+    """log((c + w) / (c − w)) = 2 artanh(w / c) for a positive number c."""
+    if u.op is not SUM or v.op is not SUM or u.shape != v.shape:
+        return None
+    whole, gap = gap_of(u, scale(-1, v)), gap_of(u, v)
+    size = constant_value(whole)
+    if size is None or size.powers or size.number <= 0:
+        return None
+    parts = gap.args if gap.op is SUM else (gap,)
+    if any(constant_value(e) is not None for e in parts):  # then w is not what was typed
+        return None
+    return 2 * elementwise("atanh", scale(size**-1, gap))
 
 
 def _with_constant(rows: list[Term], front: Monomial, node: Expr) -> Expr:
@@ -223,7 +236,9 @@ def inverse_sinh(node: Expr) -> Expr | None:
 def inverse_cosh(node: Expr) -> Expr | None:
     """log(x + √(x² − 1)) = arcosh(x)."""
     inside = node.args[0]
-    if len(inside.args) != 2 or any(not c.is_one for c, _, _ in terms_of(inside)):
+    if inside.op is not SUM or len(inside.args) != 2:
+        return None
+    if any(not c.is_one for c, _, _ in terms_of(inside)):
         return None
     for x, h in (inside.args, inside.args[::-1]):
         if h.op.name != "power" or h.params[2][0] != Fraction(1, 2) or x.shape != h.shape:
