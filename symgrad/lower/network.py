@@ -202,7 +202,10 @@ def _whole(
 
 @dataclass(slots=True)
 class Search:
-    """The orders of one product; ``names`` are products that cost nothing, as they are there."""
+    """The orders of one product; ``names`` are products that cost nothing, as they are there.
+
+    ``pairs`` holds what two factors make, by their identities, and the factors.
+    """
 
     out: frozenset[int]
     extents: Mapping[int, Counts]
@@ -210,9 +213,7 @@ class Search:
     late: bool
     settings: int
     known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
-    pairs: dict[Any, tuple[Factor, Factor, Factor]] = field(
-        default_factory=dict[Any, Any]
-    )  # by identity
+    pairs: dict[Any, tuple[Factor, Factor, Factor]] = field(default_factory=dict[Any, Any])
 
     def volume(self, labels: Iterable[int]) -> Counts:
         """Entries over labels."""
