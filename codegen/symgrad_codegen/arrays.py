@@ -159,11 +159,11 @@ def tree_ordered(tree: Any, made: Any) -> Any:
     if isinstance(tree, dict) and type(made) is dict:
         there, here = cast("dict[Any, Any]", tree), cast("dict[Any, Any]", made)
         return {k: tree_ordered(v, here[k]) for k, v in there.items()}
-    if type(tree) in (list, tuple):
-        pairs = zip(cast("Sequence[Any]", tree), cast("Sequence[Any]", made), strict=True)
-        found = [tree_ordered(one, two) for one, two in pairs]
-        return found if type(tree) is list else tuple(found)
-    return made
+    whole = cast("Sequence[Any]", tree)
+    if type(whole) not in (list, tuple):
+        return made
+    found = [tree_ordered(*both) for both in zip(whole, made, strict=True)]
+    return tuple(found) if isinstance(whole, tuple) else found
 
 
 def tree_map(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
