@@ -70,7 +70,7 @@ def contenders(row: Row, arrays: Arrays, dtype: str) -> dict[str, Callable[[], A
     calls = {"expert": jax.jit(row.expert), "ours": ours}
     if row.plain is not None:
         calls = {"plain": jax.jit(row.plain), **calls}
-    return {name: _waiting(f.lower(*values).compile(), values) for name, f in calls.items()}
+    return {name: _waiting(f, values) for name, f in calls.items()}
 
 
 def _waiting(f: Callable[..., Any], values: list[Any]) -> Callable[[], Any]:

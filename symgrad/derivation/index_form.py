@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling
+from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, contract, relabelling
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.entries import ENTRIES, OUTSIDE, called, whole
-from symgrad.derivation.matrix_form import Recogniser, flatten, map_form, sum_form
+from symgrad.derivation.factored import SOLVES, flatten
+from symgrad.derivation.matrix_form import Recogniser, map_form, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
@@ -44,8 +45,11 @@ class Indexer:
             for c, a, ls in ordered_terms(e, self.written):
                 rows.append((c, (yield self._best(a, tuple(_at(at, x) for x in ls)))))
             return sum_form(rows)
+        if e.op.name in SOLVES and e.ndim == 2 and e.shape[1] == 1:
+            e, at = contract([e], [[0, -1]], [0], {0: e.shape[0]}, e.dtype), at[:1]
         if e.op is CONTRACTION:
-            if at and e.sums and not any(a.op.name == "onehot" for a in e.args):
+            opens = e.sums or any(a.op.name in SOLVES for a in e.args)
+            if at and opens and not any(a.op.name == "onehot" for a in e.args):
                 made = self.recogniser.form(e)
                 if made is not None and made.kind in ("product", "scale"):
                     return Form("index", (made, *at))

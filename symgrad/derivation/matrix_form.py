@@ -11,10 +11,18 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, terms_of
-from symgrad.core.expr import SYMBOL, Expr, Labels
+from symgrad.core.build import (
+    CONTRACTION,
+    DELTA,
+    SUM,
+    constant_value,
+    elementwise,
+    terms_of,
+)
+from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.entries import called
+from symgrad.derivation.factored import SOLVES, flatten, inverted
 from symgrad.derivation.notation import (
     Form,
     Slot,
@@ -28,10 +36,12 @@ from symgrad.derivation.notation import (
     transposed,
 )
 from symgrad.derivation.opaque import opaque_call, opaque_form
-from symgrad.derivation.order import Written, bare, ordered_terms, weight
+from symgrad.derivation.order import Written, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
 from symgrad.lower.kronecker import identity_pairs, kronecker
+from symgrad.ops.matrix import det
+from symgrad.ops.outputs import PROJECT
 from symgrad.ops.structure import reshape
 
 
@@ -92,6 +102,10 @@ class Recogniser:
             return (yield self._contraction(e))
         if e.op is DELTA:
             return Form("identity", (), e.params[0])
+        if e.op is PROJECT and e.args[0].op.name == "slogdet":
+            whole = det(e.args[0].args[0])
+            size = elementwise("log", elementwise("abs", whole))
+            return (yield self._form(size if e.params[0] else elementwise("sign", whole)))
         if e.op.family == "map":
             return (yield self._map(e))
         if e.op.family == "axis" and e.params[0] == -1 and len(e.args) == 1:
@@ -108,14 +122,11 @@ class Recogniser:
                     return None
                 parts.append(inner)
             if e.op.name == "inv":
-                return Form("inverse", (parts[0],))
-            if e.op.name == "solve":
-                return product([Form("inverse", (parts[0],)), parts[1]])
-            if e.op.name == "triangular_solve":
-                lower = bool(e.params[0])
-                word = "tril" if lower else "triu"
-                read = parts[0] if triangular(e.args[0], lower) else call(word, parts[0])
-                return product([Form("inverse", (read,)), parts[1]])
+                turned = parts[0].kind == "transpose"
+                inverse = Form("inverse", parts[0].items if turned else (parts[0],))
+                return transposed(inverse) if turned else inverse
+            if e.op.name in SOLVES:
+                return product([(yield self._form(inverted(e))), parts[1]])
             return called(e, parts)
         if e.op.name == "onehot" and len(e.shape) == 2:
             inner = yield self._form(e.args[0])
@@ -263,13 +274,6 @@ class Recogniser:
         return scaled(coefficient, body)
 
 
-def triangular(e: Expr, lower: bool) -> bool:
-    """Is the matrix zero above (below) its diagonal, by the operation that made it?"""
-    if relabelling(e) == (1, 0):
-        e, lower = e.args[0], not lower
-    return e.op.name in (("cholesky", "tril") if lower else ("triu",))
-
-
 def hadamard(forms: list[Form], typed: bool) -> Form:
     """⊙ of forms: as typed, or products, names, calls, sums in this order."""
     if not forms:
@@ -290,55 +294,6 @@ class _Hadamard:
 
     def __call__(self, forms: list[Form]) -> Form:
         return hadamard(forms, self.typed)
-
-
-def flatten(
-    e: Expr,
-    written: Written,
-    named: Callable[[Expr], Form | None],
-    keep_totals: bool = False,
-) -> tuple[list[tuple[Expr, Labels]], Monomial, bool]:
-    """The factors of a product with all unnamed inner products opened; was their order written?
-
-    ``keep_totals`` leaves a plain sum over an axis as the factor it is.
-    """
-    typed = False
-    fresh = 10_000
-    result: list[tuple[Expr, Labels]] = []
-    coefficient = ONE
-    stack: list[tuple[Expr, tuple[int, ...]]] = [(e, tuple(range(len(e.shape))))]
-    while stack:
-        node, place = stack.pop()
-        total = keep_totals and node.op is CONTRACTION and node.sums and len(node.args) == 1
-        if node is not e and (total or named(node) is not None):
-            result.append((node, place))
-            continue
-        if node.op is SUM and len(node.args) == 1 and node is not e:
-            c, ls = node.params[0][0]
-            coefficient = coefficient * c
-            stack.append((node.args[0], tuple(place[x] if x >= 0 else -1 for x in ls)))
-            continue
-        if node.op is not CONTRACTION or not node.args:
-            if not (node.op is CONTRACTION and not node.args):
-                result.append((node, place))
-            continue
-        table = dict(enumerate(place))
-        children: list[tuple[Expr, tuple[int, ...]]] = []
-        for a, ls in zip(node.args, node.params[0], strict=True):
-            moved: list[int] = []
-            for x in ls:
-                if x >= 0 and x not in table:
-                    table[x] = fresh
-                    fresh += 1
-                moved.append(table[x] if x >= 0 else -1)
-            children.append((a, tuple(moved)))
-        position = written.positions(node)
-        if position is not None:
-            order = {bare(a): k for a, k in position.items()}
-            typed = True
-            children.sort(key=lambda pair: order.get(bare(pair[0]), len(order)))
-        stack.extend(reversed(children))
-    return result, coefficient, typed
 
 
 def reduce_graph(
@@ -438,6 +393,8 @@ def reduce_graph(
     elif len(edges) == 1 and not left_over:
         edge = edges[0]
         body = [edge.form if edge.start == 0 else transposed(edge.form)]
+    elif len(edges) == 1 and edges[0].form.kind == "identity":
+        body = [call("diag", _had([*weights.get(0, []), *weights.get(1, [])]))]
     elif not edges and left_over == {0, 1}:
         body = [product([_had(weights[0]), transposed(_had(weights[1]))])]
     else:

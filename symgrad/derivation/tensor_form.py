@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symgrad.core.build import CONTRACTION, SUM, constant_value, relabelling
+from symgrad.core.build import CONTRACTION, SUM, constant_value, contract
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Shape, monomial
 from symgrad.derivation.entries import absolute, called, whole
+from symgrad.derivation.factored import SOLVES, inverted
 from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
 from symgrad.derivation.powers import powered
@@ -100,12 +101,12 @@ def picked_form(form: FormOf, e: Expr, labels: Labels) -> Step:
         if all(p is None or x < 0 for p, x in zip(parts, labels, strict=True)):
             base = e.args[0]
             start = [0 if p is None else p[0] for p in parts]
-    if e.op.name == "solve" and e.ndim == 2 and labels[1] < 0:
-        column = relabelling(e.args[1])
-        if column is not None and e.args[1].args[0].ndim == 1:
-            left, right = (yield form(e.args[0])), (yield form(e.args[1].args[0]))
-            if left is not None and right is not None:
-                return product([Form("inverse", (left,)), right])
+    if e.op.name in SOLVES and e.ndim == 2 and labels[1] < 0:
+        b = e.args[1]
+        left = yield form(inverted(e))
+        right = yield form(contract([b], [[0, -1]], [0], {0: b.shape[0]}, b.dtype))
+        if left is not None and right is not None:
+            return product([left, right])
     inner = yield form(base)
     if inner is None or inner.kind != "name":
         return None

@@ -29,6 +29,7 @@ from symgrad.ops.matrix import (
     identity,
     linalg,
     several,
+    solved,
     square,
     times,
 )
@@ -121,7 +122,7 @@ def _qr_vjp(node: Expr, adjoints: tuple[Expr | None, ...]) -> Several:
     right = matmul(q, mirrored)
     if gq is not None:
         right = gq + right
-    back = apply(OPS["triangular_solve"], (r, adjoint(right)), (False,))
+    back = solved("triangular_solve", r, adjoint(right), False)
     return (adjoint(back),)
 
 

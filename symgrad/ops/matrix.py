@@ -15,17 +15,21 @@ from fractions import Fraction
 from typing import Any
 
 from symgrad.core.build import (
+    ONE,
+    SUM,
     broadcast_shapes,
     broadcast_to,
     cast,
     contract,
     delta,
     elementwise,
+    linear,
     matmul,
     permute,
     product,
     reduce_sum,
     scale,
+    terms_of,
     unsqueeze,
 )
 from symgrad.core.dtypes import DType, real_of
@@ -139,9 +143,10 @@ def _row(
     text: str = "",
     latex: str = "",
     traits: frozenset[str] = HOLOMORPHIC,
+    build: Callable[[tuple[Expr, ...], tuple[Any, ...]], Expr] | None = None,
 ) -> Op:
     return Op(name, "matrix", infer=infer, vjp=vjp, template=template, text=text or name,
-              latex=latex, python=text or name, traits=traits,
+              latex=latex, python=text or name, traits=traits, build=build,
               domain="positive definite")  # fmt: skip
 
 
@@ -179,18 +184,28 @@ def _solve_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     return (*broadcast_shapes([a.shape[:-2], b.shape[:-2]]), *b.shape[-2:]), a.dtype
 
 
+def solved(name: str, a: Expr, b: Expr, *params: bool) -> Expr:
+    """The node of a solve: a number in front of ``b`` goes in front of it."""
+    if b.op is not SUM or len(b.args) > 1:
+        return apply(OPS[name], (a, b), params)
+    ((number, e, labels),) = terms_of(b)
+    bare = linear([(ONE, e, labels)], b.shape, b.dtype)
+    return scale(number, apply(OPS[name], (a, bare), params))
+
+
 def _solve_vjp(node: Expr, g: Expr) -> Several:
     """B̄ = A⁻ᵀ Ḡ,  Ā = −B̄ Xᵀ."""
     a, b = node.args
     extra = g.ndim - node.ndim
-    back = apply(OPS["solve"], (transposed(a), g))
+    back = solved("solve", transposed(a), g)
     return (
         _fold(scale(-1, matmul(back, transposed(node))), extra, a),
         _fold(back, extra, b),
     )
 
 
-_row("solve", _solve_infer, _solve_vjp, linalg("solve", 2))
+_row("solve", _solve_infer, _solve_vjp, linalg("solve", 2),
+     build=lambda args, params: solved("solve", args[0], args[1], *params))  # fmt: skip
 
 
 def _right_side(a: Expr, b: Expr, what: str) -> None:
@@ -215,11 +230,11 @@ def solve(a: Expr, b: Expr) -> Expr:
     if b.ndim == 1 or (b.ndim == a.ndim - 1 and b.shape == a.shape[:-1]):
         column = unsqueeze(b, [b.ndim])
         _right_side(a, column, "linalg.solve")
-        x = apply(OPS["solve"], (a, column))
+        x = solved("solve", a, column)
         return contract([x], [[*range(x.ndim - 1), -1]], range(x.ndim - 1),
                         dict(enumerate(x.shape[:-1])), x.dtype)  # fmt: skip
     _right_side(a, b, "linalg.solve")
-    return apply(OPS["solve"], (a, b))
+    return solved("solve", a, b)
 
 
 def _triangular_template(node: Expr) -> Template:
@@ -234,12 +249,13 @@ def _triangular_vjp(node: Expr, g: Expr) -> Several:
     a, b = node.args
     (lower,) = node.params
     extra = g.ndim - node.ndim
-    back = apply(OPS["triangular_solve"], (transposed(a), g), (not lower,))
+    back = solved("triangular_solve", transposed(a), g, not lower)
     full = scale(-1, matmul(back, transposed(node)))
     return _fold(tril(full) if lower else triu(full), extra, a), _fold(back, extra, b)
 
 
-_row("triangular_solve", _solve_infer, _triangular_vjp, _triangular_template)
+_row("triangular_solve", _solve_infer, _triangular_vjp, _triangular_template,
+     build=lambda args, params: solved("triangular_solve", args[0], args[1], *params))  # fmt: skip
 
 
 def triangular_solve(a: Expr, b: Expr, lower: bool = True, unit: bool = False) -> Expr:
@@ -251,7 +267,7 @@ def triangular_solve(a: Expr, b: Expr, lower: bool = True, unit: bool = False) -
     _right_side(a, b, "linalg.solve_triangular")
     if unit:
         a = (tril(a, -1) if lower else triu(a, 1)) + identity(a)
-    return apply(OPS["triangular_solve"], (a, b), (lower,))
+    return solved("triangular_solve", a, b, lower)
 
 
 # ------------------------------------------------------------------ determinants
@@ -322,8 +338,8 @@ def _cholesky_vjp(node: Expr, g: Expr) -> Several:
     up = adjoint(node)
     p = matmul(up, g)
     p = tril(p, -1) + scale(Fraction(1, 2), tril(triu(p)))
-    left = apply(OPS["triangular_solve"], (up, p + adjoint(p)), (False,))
-    both = adjoint(apply(OPS["triangular_solve"], (up, adjoint(left)), (False,)))
+    left = solved("triangular_solve", up, p + adjoint(p), False)
+    both = adjoint(solved("triangular_solve", up, adjoint(left), False))
     return (scale(Fraction(1, 2), both),)
 
 
@@ -344,5 +360,6 @@ def cholesky(a: Expr) -> Expr:
 
 __all__ = [
     "adjoint", "cholesky", "det", "diagonal", "floating", "identity", "inv", "linalg", "logdet",
-    "same_matrix", "several", "slogdet", "solve", "square", "times", "transposed", "triangular_solve",
+    "same_matrix", "several", "slogdet", "solve", "solved", "square", "times", "transposed",
+    "triangular_solve",
 ]  # fmt: skip

@@ -24,7 +24,6 @@ from symgrad.derivation.order import Written
 from symgrad.errors import UnboundError
 from symgrad.evaluate import evaluate
 from symgrad.functional.ranges import RANGES, asked, outside, refusal
-from symgrad.lower import lower
 from symgrad.ops.scan import SCAN, steps_of
 from symgrad.recording.expand import Expansion
 from symgrad.recording.pattern import LEAF, Pattern, collect, signature
@@ -32,6 +31,7 @@ from symgrad.recording.pieces import Place, is_small, joined, picker, places, un
 from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
 from symgrad.recording.replay import ELSEWHERE, placed, written_out
 from symgrad.simplify import stabilised
+from symgrad.structured.programs import lowered
 
 COLD_NODES = 200
 """A graph with derivatives up to this size met for the first time is evaluated with NumPy."""
@@ -147,12 +147,15 @@ class Plan:
         """The compiled program, with these inputs donated."""
         found = self.executables.get(donate)
         if found is None:
-            order = written_order(self.outputs, Written())
-            names = assign(kinds(order, self.outputs), NameTable(), {})
             hints = [(f"out{k}", e) for k, e in enumerate(self.outputs)]
-            program = lower("graph", self.inputs, hints, names=names)
+            program = lowered("graph", self.inputs, hints, _names)
             found = self.executables[donate] = compiled(program, donate, title=self.title)
         return found
+
+
+def _names(outputs: Sequence[Expr]) -> dict[Expr, str]:
+    """Names of values, as a derivation gives them."""
+    return assign(kinds(written_order(outputs, Written()), outputs), NameTable(), {})
 
 
 class Choice:

@@ -8,7 +8,7 @@ from typing import Any
 from symgrad.autodiff import pull_back
 from symgrad.core.build import DELTA, add, constant_value, elementwise, ones, zeros
 from symgrad.core.equal import united
-from symgrad.core.expr import Expr, symbol
+from symgrad.core.expr import SYMBOL, Expr, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
 from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build
@@ -65,7 +65,7 @@ class Expansion:
         return self.exprs[id(node.operands[0])][node.index]
 
     def _is_input(self, e: Expr) -> bool:
-        return not e.args and e not in self.barriers
+        return e.op is SYMBOL and e not in self.barriers
 
     def _operand(self, node: Record, operand: Any) -> Expr:
         """An untracked operand of a tracked record is a constant for derivatives."""

@@ -20,8 +20,8 @@ from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import topological, users
 from symgrad.lower.pairs import extent_of, extents_of, in_pairs, numbered, path_of
 
-LESS = 0.5
-"""A form is taken if it needs less than this share of the work."""
+LESS = 0.6
+"""A form is taken if it needs less than this share of the work: of two equal products it saves one."""
 WIDEST = 8
 """Factors up to which a product is opened."""
 MOST = 8
@@ -53,6 +53,55 @@ class Form:
     products: list[tuple[Monomial, Product]]
 
 
+class Whole:
+    """The expressions of which a factor, or a term, has all axes, and of that one again.
+
+    A product with such an expression is no less work where it is opened: what it is a product of
+    has as many entries.  A sum with a thin product is none of them: ``(A + U V) B`` may save U V.
+    A symbol in ``lines`` is what stands there.
+    """
+
+    def __init__(
+        self, lines: Mapping[Expr, Expr] | None = None, sizes: Mapping[str, int] | None = None
+    ) -> None:
+        self.lines = lines or {}
+        self.sizes = sizes or {}
+        self.known: dict[Expr, bool] = {}
+
+    def __contains__(self, e: Expr) -> bool:
+        stack = [e]
+        while stack:
+            top = stack[-1]
+            parts = self.parts(top)
+            unknown = [a for a in parts or () if a not in self.known]
+            if top not in self.known and unknown:
+                stack += unknown
+                continue
+            self.known[top] = parts is None or any(self.known[a] for a in parts)
+            stack.pop()
+        return self.known[e]
+
+    def parts(self, e: Expr) -> list[Expr] | None:
+        """The factors or terms that have all its axes; None for what is neither product nor sum."""
+        if e in self.lines:
+            return [self.lines[e]]
+        if e.op.family == "matrix":
+            return []
+        if e.op not in (CONTRACTION, SUM) or not e.args:
+            return None
+        every = {*range(e.ndim)}
+        if e.op is SUM:
+            if any(a.op is CONTRACTION and _thin(a, self.sizes) for a in e.args):
+                return []
+            return [a for _, a, ls in terms_of(e) if every <= {*ls}]
+        rows = zip(e.args, e.params[0], strict=True)
+        return [a for a, ls in rows if a.op is not DELTA and every <= {*ls}]
+
+    def opens(self, e: Expr) -> bool:
+        """May a product be less work over what its factors are made of?"""
+        return e.op is CONTRACTION and _loses(e) and not all(a in self for a in e.args)
+
+
 @dataclass(slots=True)
 class Cheaper:
     """One pass over the graph below some roots; ``sizes`` gives letters a value."""
@@ -60,9 +109,13 @@ class Cheaper:
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     uses: dict[Expr, int] = field(default_factory=dict[Expr, int])
     sums: set[Expr] = field(default_factory=set[Expr])  # made by distributing
+    whole: Whole = field(init=False)
 
-    def of(self, roots: Sequence[Expr]) -> list[Expr]:
-        """``roots`` with products opened where that is less work, jointly."""
+    def __post_init__(self) -> None:
+        self.whole = Whole(sizes=self.sizes)
+
+    def of(self, roots: Sequence[Expr]) -> dict[Expr, Expr]:
+        """What the nodes under ``roots`` become, with products opened where that is less work."""
         order = topological(roots)
         counts = users(order)
         new: dict[Expr, Expr] = {}
@@ -71,7 +124,7 @@ class Cheaper:
             same = all(a is b for a, b in zip(args, node.args, strict=True))
             made = new[node] = self.node(node if same else node.func(*args))
             self.uses[made] = self.uses.get(made, 0) + max(counts[node], 1)
-        return [new[r] for r in roots]
+        return new
 
     def node(self, e: Expr) -> Expr:
         """A product in its cheapest form, the terms of opened sums side by side."""
@@ -79,7 +132,7 @@ class Cheaper:
             return self.flat(e)
         if e.op.name == "detach":  # nothing is differentiated any more
             return e.args[0]
-        if e.op is not CONTRACTION or not any(a.op in (CONTRACTION, SUM) for a in e.args):
+        if not self.whole.opens(e):
             return e
         factors = list(zip(e.args, e.params[0], strict=True))
         start = Product(factors, tuple(range(e.ndim)), extents_of(e), e.dtype)
@@ -114,7 +167,8 @@ class Cheaper:
             e, ls = queue.pop()
             room = len(queue) + len(q.factors) + len(e.args) <= WIDEST
             uses = self.uses.get(e, 1)
-            if e.op is not CONTRACTION or not e.args or not room or (uses > 1 and not shared):
+            held = e.op is not CONTRACTION or not e.args or e in self.whole
+            if held or not room or (uses > 1 and not shared):
                 q.factors.append((e, ls))
                 continue
             saved += self.work(e) / uses
@@ -134,7 +188,7 @@ class Cheaper:
 
     def distributes(self, q: Product, e: Expr) -> bool:
         """Is it a sum of terms that are simpler than itself, of which the product has one?"""
-        if e.op is not SUM or not 2 <= len(e.args) <= MOST:
+        if e.op is not SUM or not 2 <= len(e.args) <= MOST or e in self.whole:
             return False
         if sum(f is e for f, _ in q.factors) > 1:
             return False
@@ -248,17 +302,27 @@ def _renamed(p: Product) -> Product:
     return p
 
 
+def _loses(e: Expr) -> bool:
+    """Is something in a product summed, or needed on a diagonal only?  Else every entry is needed."""
+    labels = e.params[0]
+    return bool(e.sums) or any(
+        a.op is DELTA or len({*ls} - {-1}) < a.ndim - ls.count(-1)
+        for a, ls in zip(e.args, labels, strict=True)
+    )
+
+
 def _thin(e: Expr, sizes: Mapping[str, int]) -> bool:
     """Has a product a δ, or fewer entries in its factors than in itself?"""
     if any(a.op is DELTA for a in e.args):
         return True
     total = prod(extent_of(s, sizes) for s in e.shape)
-    return sum(prod(extent_of(s, sizes) for s in a.shape) for a in e.args) < LESS * total
+    return sum(prod(extent_of(s, sizes) for s in a.shape) for a in e.args) < total / 2
 
 
 def cheaper(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
     """``roots`` with products opened into one another where that is much less work, jointly."""
-    return Cheaper(dict(sizes or {})).of(roots)
+    new = Cheaper(dict(sizes or {})).of(roots)
+    return [new[r] for r in roots]
 
 
 __all__ = ["cheaper"]

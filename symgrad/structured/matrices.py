@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from math import prod
 
 from symgrad.core.build import CONTRACTION, SUM, constant, contract, permute, unsqueeze
-from symgrad.core.expr import SYMBOL, Expr, Labels, apply
-from symgrad.core.op import OPS
+from symgrad.core.expr import SYMBOL, Expr, Labels
 from symgrad.core.traverse import topological, transform, users
 from symgrad.lower.pairs import extent_of, extents_of
-from symgrad.ops.matrix import transposed
+from symgrad.ops.matrix import solved, transposed
 from symgrad.ops.outputs import PROJECT
 from symgrad.ops.structure import reshape
 from symgrad.structured.groups import system_of
@@ -34,16 +33,15 @@ class ByStructure:
     plans: dict[Expr, Plan | None] = field(default_factory=dict[Expr, "Plan | None"])
     thin: set[Expr] = field(default_factory=set[Expr])
 
-    def of(self, roots: Sequence[Expr]) -> list[Expr]:
-        """``roots`` with their systems solved by structure, jointly."""
+    def of(self, roots: Sequence[Expr]) -> dict[Expr, Expr]:
+        """What the nodes under ``roots`` become, with systems solved by structure, jointly."""
         order = topological(roots)
         if not any(e.op.family == "matrix" for e in order):
-            return list(roots)
+            return {e: e for e in order}
         self.thin = self._thin(order) - {e.args[0] for e in roots if e.op.name == "inv"}
-        new = transform(roots, self.product)
-        roots = [new[r] for r in roots]
-        new = transform(roots, self.node)
-        return [new[r] for r in roots]
+        solved = transform(roots, self.product)
+        new = transform([solved[r] for r in roots], self.node)
+        return {e: new[x] for e, x in solved.items() if x in new}
 
     # ------------------------------------------------------------------ inverses in products
 
@@ -104,10 +102,10 @@ class ByStructure:
         order = [at, *(axis for axis in range(b.ndim) if axis != at)]
         moved = permute(b, order)
         flat = reshape(moved, (b.shape[at], -1 if b.ndim > 1 else 1))
-        solved = reshape(apply(OPS["solve"], (matrix, flat)), moved.shape)
+        found = reshape(solved("solve", matrix, flat), moved.shape)
         row = (y, *(labels[j][axis] for axis in order[1:]))
         rest = [i for i in range(len(e.args)) if i not in (j, k)]
-        args = [*(e.args[i] for i in rest), solved]
+        args = [*(e.args[i] for i in rest), found]
         rows = [*(labels[i] for i in rest), row]
         return contract(args, rows, range(e.ndim), dict(enumerate(e.shape)), e.dtype)
 
@@ -123,11 +121,13 @@ class ByStructure:
     def plan(self, matrix: Expr) -> Plan | None:
         """How a matrix is solved, if there is a better way than LU that is safe for certain."""
         if matrix not in self.plans:
-            self.plans[matrix] = self._planned(matrix)
+            turned = permute(matrix, (1, 0)) if matrix.ndim == 2 else matrix
+            known = turned in self.plans and self._symmetric(turned)
+            self.plans[matrix] = self.plans[turned] if known else self._planned(matrix)
         return self.plans[matrix]
 
     def _planned(self, matrix: Expr) -> Plan | None:
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.is_complex:
             return None
         if matrix.op not in (CONTRACTION, SUM, SYMBOL):
             return None
@@ -193,7 +193,8 @@ def _squared(e: Expr) -> Expr:
 
 def by_structure(roots: Sequence[Expr], sizes: Mapping[str, int] | None = None) -> list[Expr]:
     """``roots`` with systems, inverses and determinants by the structure of their matrices."""
-    return ByStructure(dict(sizes or {})).of(roots)
+    new = ByStructure(dict(sizes or {})).of(roots)
+    return [new[r] for r in roots]
 
 
 __all__ = ["by_structure"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 
-from symgrad.core.build import ONE, linear, permute, zeros
+from symgrad.core.build import ONE, contract, delta, linear, permute, product, zeros
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Shape, Size, shape_text, size_product
 from symgrad.errors import ShapeError
@@ -113,6 +113,47 @@ class LinearMap:
             return made
         swept = self._sweeps[0](v)
         return swept if work_of(swept) < work_of(made) else made
+
+    def after(self, first: LinearMap) -> LinearMap:
+        """``E F``: this map of what ``first`` gives."""
+        if first.out_shape != self.in_shape:
+            raise ShapeError(
+                f"the columns {shape_text(self.in_shape)} do not fit the rows "
+                f"{shape_text(first.out_shape)}"
+            )
+        columns = [self.outputs + k for k in range(first.rank - first.outputs)]
+        middle = [self.outputs + len(columns) + k for k in range(first.outputs)]
+        labels = [[*self.rows, *middle], [*middle, *columns]]
+        sizes = dict(enumerate((*self.out_shape, *first.in_shape)))
+        factors = [self.expr, first.expr]
+        whole = contract(factors, labels, range(len(sizes)), sizes, self.expr.dtype)
+        values = {*self.values, *first.values}
+        there, back = self.T, first.T
+
+        def forth(v: Expr) -> Expr:
+            return self.matvec(first.matvec(v))
+
+        def transposed(v: Expr) -> Expr:
+            return back.matvec(there.matvec(v))
+
+        return LinearMap(whole, self.outputs, values, sweeps=(forth, transposed))
+
+    def shifted(self, number: Expr) -> LinearMap:
+        """``E + number I``."""
+        self._square("shifted")
+        half = self.outputs
+        eyes = [delta(s, self.expr.dtype) for s in self.out_shape]
+        pairs = [(k, half + k) for k in range(half)]
+        sizes = dict(enumerate(self.expr.shape))
+        unit = contract([*eyes, number], [*pairs, ()], range(self.rank), sizes, self.expr.dtype)
+        sweeps = None
+        if self._sweeps is not None:
+            forth, back = self._sweeps
+            sweeps = (
+                lambda v: forth(v) + product(number, v),
+                lambda v: back(v) + product(number, v),
+            )
+        return LinearMap(self.expr + unit, half, self.values, sweeps=sweeps)
 
     def rmatvec(self, v: Expr) -> Expr:
         """``Eᵀ v``: the shape of what was differentiated for."""

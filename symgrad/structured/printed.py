@@ -12,6 +12,7 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
+from symgrad.errors import NotationError
 from symgrad.structured.form import structure_form
 from symgrad.structured.operator import LinearMap
 
@@ -32,13 +33,28 @@ class Printed(Formula):
         self.inputs = list(inputs)
         self.label = label
         self.written = written
-        self.names = _names(m, function, inputs, written, chosen)
-        form, at, self.by_rows = structure_form(m, written, self._named)
-        super().__init__(m.expr, lambda: (form, at), where=self._definitions(form))
+        self.names, table = _names(m, function, inputs, written, chosen)
+        form, at, self.by_rows, where = self._settled(m, table)
+        super().__init__(m.expr, lambda: (form, at), where=where)
+
+    def _settled(
+        self, m: LinearMap, table: NameTable
+    ) -> tuple[Form, tuple[Form, ...], bool, tuple[tuple[Form, Form], ...]]:
+        """The form and the definitions of its names; what has no form but by a name gets one."""
+        while True:
+            try:
+                form, at, by_rows = structure_form(m, self.written, self._named)
+                return form, at, by_rows, self._definitions(form)
+            except NotationError as error:
+                parts = [e for e in error.parts if e not in self.names]
+                if not parts:
+                    raise
+                first = {e: table.free(e.ndim) for e in parts}
+                self.names = {**first, **self.names}
 
     def _named(self, e: Expr) -> Form | None:
         word = name_of(e) if e.op is SYMBOL else self.names.get(e)
-        return None if word is None else notation.name(word)
+        return None if word is None else notation.name(word, not e.shape)
 
     def _definitions(self, form: Form) -> tuple[tuple[Form, Form], ...]:
         """Definitions of the names in a form, what they are made of first."""
@@ -97,7 +113,7 @@ def _names(
     inputs: Sequence[Expr],
     written: Written,
     chosen: Mapping[Expr, str],
-) -> dict[Expr, str]:
+) -> tuple[dict[Expr, str], NameTable]:
     """Names by the rule of derivations for the values that function and map are made of."""
     order = written_order([function, m.expr], written)
     table = NameTable({name_of(x) for x in inputs})
@@ -112,4 +128,4 @@ def _names(
     }
     if not function.shape:
         found.pop(function, None)
-    return assign({**found, **made}, table, dict(chosen))
+    return assign({**found, **made}, table, dict(chosen)), table

@@ -33,7 +33,7 @@ from symgrad.ops.structure import reshape
 from symgrad.structured.groups import Group, entries, system_of
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.products import product_of
-from symgrad.structured.systems import Woodbury, log_of
+from symgrad.structured.systems import Dense, Woodbury, log_of
 from symgrad.structured.terms import Factor, Term
 
 
@@ -58,7 +58,7 @@ class Plan:
         return b if self.front is None else product(b, power(self.front, -1))
 
     def inverse(self) -> Expr | None:
-        """The inverse of a map over one axis, where it is a diagonal and few columns."""
+        """The inverse of a map over one axis, where that is no LU."""
         if self.map.outputs != 1 or len(self.groups) > 1:
             return None
         if not self.groups:
@@ -69,9 +69,12 @@ class Plan:
             found = diagonal(power(group.diagonal(group.batch), -1))
         else:
             system = system_of(group)
-            if not isinstance(system, Woodbury):
+            if isinstance(system, Woodbury):
+                found = system.inverse()
+            elif isinstance(system, Dense) and system.positive:
+                found = system.solve(delta(group.size, self.map.expr.dtype))
+            else:
                 return None
-            found = system.inverse()
         return found if self.front is None else product(power(self.front, -1), found)
 
     def text(self) -> str:

@@ -21,11 +21,11 @@ from symgrad.core.build import (
     scale,
     unsqueeze,
 )
-from symgrad.core.expr import Expr, apply
-from symgrad.core.op import OPS
+from symgrad.core.expr import Expr
 from symgrad.core.sizes import size_product
 from symgrad.ops.banded import tridiagonal_solve
-from symgrad.ops.matrix import cholesky, diagonal, identity, slogdet, transposed
+from symgrad.ops.matrix import cholesky, diagonal, identity, slogdet, solved, transposed
+from symgrad.ops.structure import reshape
 from symgrad.structured.signs import sign_of
 
 Log = tuple[Expr, "Expr | None"]
@@ -48,10 +48,10 @@ class Dense:
     def solve(self, b: Expr) -> Expr:
         """x with matrix x = b."""
         if not self.positive:
-            return apply(OPS["solve"], (self.matrix, b))
+            return solved("solve", self.matrix, b)
         lower = cholesky(self.matrix)
-        half = apply(OPS["triangular_solve"], (lower, b), (True,))
-        return apply(OPS["triangular_solve"], (transposed(lower), half), (False,))
+        half = solved("triangular_solve", lower, b, True)
+        return solved("triangular_solve", transposed(lower), half, False)
 
     def log(self) -> Log:
         """Over all of the batch."""
@@ -91,14 +91,21 @@ class Woodbury:
 
     def solve(self, b: Expr) -> Expr:
         """x with (diag(d) + left right) x = b."""
-        inverse = unsqueeze(power(self.d, -1), [self.d.ndim])
+        if b.ndim == 2 and b.shape[1] == 1:
+            alone = reshape(b, b.shape[:1])
+            return reshape(self._solve(alone, power(self.d, -1)), b.shape)
+        return self._solve(b, unsqueeze(power(self.d, -1), [self.d.ndim]))
+
+    def _solve(self, b: Expr, inverse: Expr) -> Expr:
         start = product(inverse, b)
         middle = matmul(self.right, start)
         inner = self._inner()
         if self.left.shape[-1] == 1:
-            small = product(middle, power(inner.matrix, -1))
+            factor = power(inner.matrix, -1)
+            small = product(middle, factor if b.ndim > 1 else reshape(factor, (1,)))
         else:
-            small = inner.solve(middle)
+            column = middle if b.ndim > 1 else unsqueeze(middle, [1])
+            small = reshape(inner.solve(column), middle.shape)
         return start - product(inverse, matmul(self.left, small))
 
     def inverse(self) -> Expr:

@@ -167,7 +167,9 @@ def eye(
 ) -> Tensor:
     """The identity matrix."""
     kind = dtype_of(dtype)
-    if isinstance(n, Monomial) and m in (None, n):
+    here = device is None or device_name(device) == "cpu"
+    if m in (None, n) and (isinstance(n, Monomial) or (here and not requires_grad)):
+        n = n if isinstance(n, Monomial) else size_of(n, "n")
         return Tensor.from_node(note(_EYE, (n, kind, ()), ()))
     n, m = size_of(n, "n"), None if m is None else size_of(m, "m")
     return _made(np.eye(n, m, dtype=kind.numpy), kind, device, requires_grad)

@@ -24,15 +24,14 @@ from symgrad.derivation.naming import written_order
 from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
-from symgrad.derivation.source import program_of
 from symgrad.derivation.tidy import replaced
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
+from symgrad.recording.walk import walk
 from symgrad.simplify import GROUPS, rewrite, stabilised
-from symgrad.simplify.cheaper import cheaper
-from symgrad.structured.matrices import by_structure
+from symgrad.structured.programs import program_of
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
@@ -179,16 +178,23 @@ def parse_formula(
 
 
 class Compiled:
-    """Tensors compiled together: call it with one array per symbol, by name or in order."""
+    """Tensors compiled together: call it with one array per symbol, by name or in order.
+
+    A tensor that has a value has it here too, if it is not given another.
+    """
 
     def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> None:
         written = Written()
         with listening(written.note):
-            exprs = [expanded(t.node(), rewritten=stabilised)[0] for t in outputs]
-        exprs = cheaper(by_structure(stabilised(exprs)))
+            opened = [expanded(t.node(), rewritten=stabilised) for t in outputs]
+        exprs = [e for e, *_ in opened]
+        exprs = stabilised(exprs)
         found = leaves(exprs)
         found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found
+        tables = [table for *_, table in opened]
+        ends = [n for n in walk([t.node() for t in outputs], lambda n: False) if type(n) is Leaf]
+        self._held = {x[id(n)]: n for x in tables for n in ends if id(n) in x}
         labels = [(f"out{k}", e) for k, e in enumerate(exprs)]
         lines = derive_lines(labels, [], self.inputs, written, gradients_of=None)
         results = [(name_of(s), s) for s in lines.outputs]
@@ -207,9 +213,13 @@ class Compiled:
         """Call it."""
         given = list(args)
         for leaf in self.inputs[len(args) :]:
-            if name_of(leaf) not in kwargs:
+            node = self._held.get(leaf)
+            if name_of(leaf) in kwargs:
+                given.append(kwargs[name_of(leaf)])
+            elif node is not None and (node.value is not None or node.source is not None):
+                given.append(Tensor.from_node(node))
+            else:
                 raise TypeError(f"the value of {name_of(leaf)} is missing")
-            given.append(kwargs[name_of(leaf)])
         values = [v.array() if isinstance(v, Tensor) else v for v in given]
         for leaf, value in zip(self.inputs, values, strict=True):
             if len(getattr(value, "shape", ())) != leaf.ndim:

@@ -28,11 +28,11 @@ from symgrad.derivation.derive import Derivation
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.order import Written
-from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.derivation.tidy import Lines
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.record import modes
 from symgrad.simplify import GROUPS, rewrite
+from symgrad.structured.programs import gradient_symbols, program_of
 from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.signature import Signature, call

@@ -22,10 +22,10 @@ from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import substitute
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.notation import Printer, slots_of
-from symgrad.derivation.source import gradient_symbols, program_of
 from symgrad.derivation.tidy import Lines
 from symgrad.errors import DeviceError
 from symgrad.lower import Line
+from symgrad.structured.programs import gradient_symbols, program_of
 from symgrad.tracing.signature import call, plain
 
 COUNT = "step"

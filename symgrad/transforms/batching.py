@@ -109,7 +109,7 @@ def _solve(node: Expr, args: Sequence[Part], size: Size) -> Expr:
     for (e, inside), old in zip(args, node.args, strict=True):
         missing = (1,) * (rank - old.ndim)
         made.append(reshape(e, (size, *missing, *old.shape)) if inside else e)
-    return apply(node.op, tuple(made), node.params)
+    return node.func(*made)
 
 
 def _spread(index: Expr, before: Sequence[Any], after: Sequence[Any]) -> Expr:

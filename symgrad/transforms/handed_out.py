@@ -15,12 +15,10 @@ from symgrad_codegen.lazy import lazy
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import leaves
 from symgrad.derivation.lines import derive_lines
-from symgrad.derivation.source import program_of
 from symgrad.evaluate import bind_sizes, concrete
 from symgrad.simplify import simplify
-from symgrad.simplify.cheaper import cheaper
-from symgrad.structured.matrices import by_structure
 from symgrad.structured.operator import LinearMap
+from symgrad.structured.programs import program_of
 from symgrad.tensors.tensor import Tensor
 
 scipy_linalg = lazy("scipy.sparse.linalg")
@@ -49,7 +47,7 @@ class Bound:
     def function(self, ask: Callable[[Expr], Expr], shape: Sequence[Any]) -> Callable[[Any], Any]:
         """``v ↦ ask(v)`` on arrays, compiled once."""
         v = symbol("v", tuple(shape), self.map.expr.dtype, number=-5)
-        (e,) = cheaper(by_structure(simplify([ask(v)])))
+        (e,) = simplify([ask(v)])
         inputs = [*self.symbols, v]
         lines = derive_lines([("out", e)], [], inputs, gradients_of=None)
         program = program_of("asked", lines, inputs, [("out", lines.outputs[0])])

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from symgrad.autodiff import gradient, pull_back
-from symgrad.core.build import listening
+from symgrad.core.build import constant, listening
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.derivation.order import Written
@@ -131,7 +132,29 @@ class Operator:
         t, x = self._operand(v)
         return self.scope.tensor("rmatvec", self.map.rmatvec(x), {x: t.node()})
 
-    __matmul__ = matvec
+    def __matmul__(self, v: Any) -> Any:
+        """This map applied to a tensor, or after another map: ``J.T @ J`` of Gauss and Newton.
+
+        ShapeError where the axes do not fit; TypeError for maps of different calls.
+        """
+        if not isinstance(v, Operator):
+            return self.matvec(v)
+        if v.scope is not self.scope:
+            raise TypeError("a product of maps is one of maps from the same call, as J.T @ J")
+        return Operator(self.map.after(v.map), self.scope, f"{self.label} {v.label}")
+
+    def shifted(self, number: Any) -> Operator:
+        """This map plus ``number`` (one, or a scalar tensor) times the identity: damping, a ridge."""
+        scope, dtype = self.scope, self.map.expr.dtype
+        if not isinstance(number, Tensor):
+            return Operator(self.map.shifted(constant(number, dtype)), scope, self.label)
+        x = next((x for x, n in scope.nodes.items() if n is number.node()), None)
+        if x is None:
+            leaf = getattr(number.node(), "symbol", None)
+            x = leaf if leaf is not None else symbol(number._name or "λ", (), dtype, number=-6)
+            scope = copy(scope)
+            scope.nodes = {**scope.nodes, x: number.node()}
+        return Operator(self.map.shifted(x), scope, self.label)
 
     def diag(self) -> Tensor:
         """The diagonal, in the shape of what was differentiated for."""

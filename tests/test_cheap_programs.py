@@ -1,0 +1,223 @@
+"""Every way to run a function takes the cheap form: compiled, in training steps, in recorded loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad.recording import execute
+from symgrad.structured import programs
+
+N, D, K = 40, 6, 3
+SHAPES = {"P": (N, K), "d": (N,), "y": (N,), "A": (N, N), "B": (N, N), "X": (N, D)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss of P and data; what its source has, and what it has not."""
+
+    loss: Callable[..., Any]
+    arguments: str
+    has: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    step: str = "P"
+
+
+def _few(xp: Any, P: Any, d: Any) -> Any:
+    return xp.diag(d) + P @ P.T
+
+
+def _apart(P: Any) -> Any:
+    return P[:, None, :] - P[None, :, :]
+
+
+def _covariance(xp: Any, P: Any, d: Any) -> Any:
+    return xp.exp(-0.5 * (_apart(P) ** 2).sum(-1)) + xp.diag(d)
+
+
+WHOLE = f"float64 ({N}, {N})"
+CASES = {
+    "Woodbury and Sylvester": Case(
+        lambda xp, P, d, y: y @ xp.linalg.solve(_few(xp, P, d), y)
+        + xp.linalg.slogdet(_few(xp, P, d))[1],
+        "Pdy", ("cholesky", f"eye({K}"), ("slogdet", "inv(", f"eye({N}"),
+    ),
+    "Cholesky of a covariance": Case(
+        lambda xp, P, d, y: 0.5 * y @ xp.linalg.inv(_covariance(xp, P, d)) @ y
+        + 0.5 * xp.linalg.slogdet(_covariance(xp, P, d))[1],
+        "Pdy", ("cholesky",), ("slogdet",),
+    ),
+    "a chain from the right": Case(
+        lambda xp, P, y, A, B: ((A @ B @ P[:, 0] - y) ** 2).sum(), "PyAB", (), ("(A @ B", "A @ B @ ")
+    ),
+    "the trace of a product": Case(
+        lambda xp, P, A, B: xp.trace(A @ B) * (P**2).sum(), "PAB", (), ("A @ B", "B @ A")
+    ),
+    "all differences": Case(lambda xp, P: (_apart(P) ** 2).sum(), "P", (f"{4 * N} * ",), ()),
+    "few columns times a matrix": Case(
+        lambda xp, P, A, X: (((A + P @ P.T) @ X[:, :1]) ** 2).sum(), "PAX", (), ("P @ P.T",)
+    ),
+}  # fmt: skip
+
+
+def _arrays(case: Case) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    found = {}
+    for name in case.arguments:
+        drawn = rng.standard_normal(SHAPES[name])
+        found[name] = np.abs(drawn) + 0.5 if name == "d" else drawn
+    return found
+
+
+def _reference(case: Case) -> tuple[Any, Any]:
+    with jax.enable_x64(True):
+        values = {k: jnp.asarray(v) for k, v in _arrays(case).items()}
+        value, gradient = jax.value_and_grad(
+            lambda P: case.loss(jnp, **{**values, "P": P})
+        )(values["P"])  # fmt: skip
+    return np.asarray(value), np.asarray(gradient)
+
+
+def _traced(case: Case) -> Any:
+    names = ", ".join(case.arguments)
+    specs = {
+        k: sg.spec(SHAPES[k], sg.float64, *(["positive"] if k == "d" else []))
+        for k in case.arguments
+    }
+    return sg.trace(
+        eval(f"lambda {names}: loss(sg, {names})", {"loss": case.loss, "sg": sg}), **specs
+    )
+
+
+def _check(case: Case, source: str) -> None:
+    code = "\n".join(line.partition("#")[0] for line in source.splitlines())
+    for word in case.has:
+        assert word in code, source
+    for word in case.without:
+        assert word not in code, source
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_traced_function(name: str) -> None:
+    case = CASES[name]
+    f = _traced(case)
+    value, gradient = _reference(case)
+    arrays = _arrays(case)
+    np.testing.assert_allclose(f.compile()(**arrays), value, rtol=1e-9)
+    both = f.compile(gradients=True)
+    _check(case, both.source)
+    found, gradients = both(**arrays)
+    np.testing.assert_allclose(found, value, rtol=1e-9)
+    first = gradients[0] if len(arrays) > 1 else gradients
+    np.testing.assert_allclose(first, gradient, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_training_step(name: str) -> None:
+    case = CASES[name]
+    f = _traced(case)
+    step = f.training_step(sg.optim.SGD, lr=0.1)
+    _check(case, step.source)
+    value, gradient = _reference(case)
+    arrays = _arrays(case)
+    params, state = step.init(arrays["P"])
+    rest = [v for k, v in arrays.items() if k != "P"]
+    params, state, found = step(params, state, *rest)
+    np.testing.assert_allclose(found, value, rtol=1e-9)
+    np.testing.assert_allclose(params, arrays["P"] - 0.1 * gradient, rtol=1e-8, atol=1e-8)
+
+
+def _tensors(case: Case) -> tuple[Any, dict[str, Any]]:
+    arrays = _arrays(case)
+    P = sg.name(sg.nn.Parameter(sg.tensor(arrays.pop("P"), dtype=sg.float64)), "P")
+    return P, {k: sg.name(sg.tensor(v, dtype=sg.float64), k) for k, v in arrays.items()}
+
+
+@pytest.mark.parametrize("name", [k for k in CASES if "d" not in CASES[k].arguments])
+def test_a_compiled_step(name: str) -> None:
+    case = CASES[name]
+    P, rest = _tensors(case)
+    optimizer = sg.optim.SGD([P], lr=0.1)
+
+    @sg.compile
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = case.loss(sg, P=P, **rest)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    value, gradient = _reference(case)
+    np.testing.assert_allclose(step().item(), value, rtol=1e-9)
+    _check(case, step.source)
+    arrays = _arrays(case)
+    np.testing.assert_allclose(P.detach().numpy(), arrays["P"] - 0.1 * gradient, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", [k for k in CASES if "d" not in CASES[k].arguments])
+def test_a_recorded_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = CASES[name]
+    P, rest = _tensors(case)
+    sources: list[str] = []
+
+    def compiled(*args: Any, **options: Any) -> Any:
+        made = execute_compiled(*args, **options)
+        sources.append(made.source)
+        return made
+
+    execute_compiled = execute.compiled
+    monkeypatch.setattr(execute, "compiled", compiled)
+    optimizer = sg.optim.SGD([P], lr=1e-3)
+    for _ in range(4):
+        optimizer.zero_grad()
+        loss = case.loss(sg, P=P, **rest)
+        loss.backward()
+        optimizer.step()
+        loss.item()
+    assert sources
+    for source in sources:
+        _check(Case(case.loss, case.arguments, (), case.without), source)
+    assert all(any(word in source for source in sources) for word in case.has)
+
+
+# ------------------------------------------------------------------ where nothing applies
+
+
+def _perceptron(params: Any, x: Any, y: Any) -> Any:
+    hidden = sg.tanh(x @ params["W"] + params["b"])
+    return sg.nn.functional.cross_entropy(hidden @ params["V"] + params["c"], y)
+
+
+def test_the_program_of_a_perceptron_is_the_same_without_the_rewrites(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shapes = {"W": "20,8", "b": "8", "V": "8,4", "c": "4"}
+    f = sg.trace(
+        _perceptron, params={k: sg.spec(v) for k, v in shapes.items()}, x="16,20",
+        y=sg.spec("16", sg.int64),
+    )  # fmt: skip
+    with_rewrites = f.program(gradients=True)
+    monkeypatch.setattr(programs, "_cheaper", lambda lines, asked: lines)
+    assert f.program(gradients=True) == with_rewrites
+
+
+def test_lines_that_are_not_computed_are_said_where_they_would_be_used() -> None:
+    """δR and R are never made; their formulas stand before the line that follows from them."""
+    source = _traced(CASES["Woodbury and Sylvester"]).compile(gradients=True).source
+    assert "R = diag(d) + P Pᵀ; " in source
+    assert WHOLE not in source
+
+
+def test_letters_have_no_size_and_degrees_decide() -> None:
+    def loss(X: Any) -> Any:
+        return ((X[:, None, :] - X[None, :, :]) ** 2).sum()
+
+    source = sg.trace(loss, X="n,d").compile(gradients=True).source
+    assert "4 * n * X" in source
