@@ -2,8 +2,9 @@
 
 The text is read as a graph (equal parts computed once, in order of first need) over the shapes of
 its names.  Counted are floating-point operations, and at each moment the numbers that are alive.
-Views cost nothing; inputs are not counted as memory; an elementwise operation writes into an
-operand of its size that nothing else reads, as NumPy and XLA do.
+Views cost nothing; inputs are not counted as memory, nor are single numbers, which registers hold;
+an elementwise operation writes into an operand of its size that nothing else reads, as NumPy and
+XLA do.  A mean takes one division for each entry of the result more than a sum.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ class Work:
         while stack:
             k = stack.pop()
             found.append(k)
-            if k in self.made and not self.made[k][1]:
+            if k in self.made and self.made[k][0] and not self.made[k][1]:
                 stack += self.reads.get(k, ())
         return found
 
@@ -111,7 +112,7 @@ class Work:
             self.inplace.add(key)
         shape, flops, owned = self._rule(node, below)
         self.flops += flops
-        self.made[key] = shape, owned
+        self.made[key] = shape, owned if shape else 0
         self.reads[key] = below
         self.order.append(key)
         return key
@@ -258,4 +259,5 @@ class Work:
             shape = tuple(
                 1 if k in gone else s for k, s in enumerate(first) if keep or k not in gone
             )
-        return shape, REDUCE[word] * prod(first), prod(shape)
+        divisions = prod(shape) if word == "mean" else 0
+        return shape, REDUCE[word] * prod(first) + divisions, prod(shape)

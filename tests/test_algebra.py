@@ -16,6 +16,7 @@ r = sg.symbol("r", "", f64, "positive")
 A, B, C = (sg.symbol(w, "n,n", f64) for w in "ABC")
 S = sg.symbol("S", "n,n", f64, "symmetric")
 p = sg.symbol("p", "n", f64, "prob")
+q = sg.symbol("q", "n", f64, "sign")
 X = sg.symbol("X", "n,m", f64)
 n = x.shape[0]
 inv, det = sg.linalg.inv, sg.linalg.det
@@ -65,10 +66,32 @@ WRITTEN = [
     (lambda: jacobian(lambda at: A @ at @ C, B), "kron(A, C.T)"),
     (lambda: jacobian(inv, A), "-kron(inv(A), inv(A).T)"),
     (lambda: jacobian(lambda at: at, A), "eye(n**2)"),
+    (lambda: sg.grad((sg.relu(x) ** 2).sum(), x), "2 * relu(x)"),
+    (lambda: q**2 * x + q**3 * y, "q * y + x"),
+    (lambda: (sg.exp(x) - sg.exp(-x)) / (sg.exp(x) + sg.exp(-x)), "tanh(x)"),
+    (lambda: (x - sg.mean(x)).sum() * y + z, "z"),
+    (lambda: (X - X.mean(0)).sum(0).sum() * y + z, "z"),
+    (lambda: sg.diag(x) + B.T - B.T, "diag(x)"),
 ]
 
 FORMED = {
-    "open one sum": (lambda: (x - sg.mean(x)) - sg.mean(x - sg.mean(x)), "x - mean(x)"),
+    "open one sum": (lambda: A @ (x + y) - A @ x, "A @ y"),
+    "take all common factors out": (lambda: x * s / r - y * s / r, "s / r * (x - y)"),
+    "choice by a sign": (
+        lambda: sg.grad((z * sg.maximum(x, y)).sum(), x),
+        "0.5 * (sign(x - y) + 1) * z",
+    ),
+    "logistic function of both signs": (
+        lambda: sg.grad((sg.clamp(x, min=0) + sg.log(1 + sg.exp(-sg.abs(x)))).sum(), x),
+        "sigmoid(x)",
+    ),
+    "slope of the logistic function without a sign": (
+        lambda: sg.sigmoid(q * x) * (1 - sg.sigmoid(q * x)),
+        "sigmoid(x) * (1 - sigmoid(x))",
+    ),
+    "over one denominator": (lambda: 1 - x**2 / (x**2 + r), None),
+    "divisor into a bracket": (lambda: x / (r * (x**2 / r + 1)), None),
+    "root of a product": (lambda: ((x @ x) * (y @ y)) ** 1.5 / (y @ y) * z, None),
     "take a common factor out": (lambda: A @ x * s + A @ y * s, "s * (A @ (x + y))"),
     "open all sums, then factor": (
         lambda: (x + y) * (x - y) + y * (x + y) - x * y,
@@ -108,7 +131,7 @@ def test_normal_form(value, text):
     values = {w: rng.normal(size=4) for w in "xyz"} | {w: rng.normal(size=(4, 4)) for w in "ABC"}
     values |= {"s": np.array(1.7), "t": np.array(-0.6), "r": np.array(0.8)}
     values |= {"S": values["A"] + values["A"].T, "p": np.array([0.1, 0.2, 0.3, 0.4])}
-    values |= {"X": rng.normal(size=(4, 3))}
+    values |= {"X": rng.normal(size=(4, 3)), "q": np.array([1.0, -1.0, -1.0, 1.0])}
     letters = {"n": 4, "m": 3}
     inputs = [sg.tensor(v, dtype=f64, requires_grad=True) for v in values.values()]
     scope = dict(zip(values, inputs, strict=True)) | {"n": 4}

@@ -61,6 +61,7 @@ FLOORS: dict[str, float] = {
     "symgrad.transforms.vmap": 7.06,
     "symgrad.transforms.operators": 7.35,
     "symgrad.transforms.stationary": 7.36,
+    "symgrad.transforms.orders": 7.36,
     "symgrad.transforms.cost": 7.37,
     "symgrad.transforms.handed_out": 7.3,
     "symgrad.tensors.tensor": 7,

@@ -2,7 +2,8 @@
 
 The length is that of the printed text read as a graph: one for each operation, each
 sub-expression once.  A form is taken where it makes the whole shorter, or as short with less work,
-and neither its work nor its largest value greater, whether the sizes are equal, tall or wide.
+and neither its work nor its largest value greater, whether the sizes are equal, tall or wide;
+or with as much work and less that is alive at once.
 """
 
 from __future__ import annotations
@@ -31,8 +32,12 @@ NODES = 300
 """Graphs up to this size are searched; larger ones get their normal form only."""
 TRIALS = 250
 """Forms tried in one search."""
+DETOURS = 3
+"""Forms no shorter than the best one that are tried as a way to a shorter one."""
 ALONE = 12
 """Products that are tried as the one to use again."""
+SLACK = 1.04
+"""How much more work a shorter text may take at one setting of the letters."""
 FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
 
 
@@ -48,27 +53,27 @@ def concise(e: Expr) -> Expr:
         return best
     orders = Orders(symmetric=normal.symmetry.holds, settings=settings_of(_letters(e)))
     price = length(best, orders)
-    tried = {best}
-    while True:
-        leaner: tuple[Expr, Length] | None = None  # as short, with less work
-        for other in _forms(best):
+    seen = {best: price}
+    expanded, queue, detours = set[Expr](), [best], DETOURS
+    while queue:
+        expanded.add(queue[0])
+        for other in _forms(queue.pop()):
             candidate = normal.of([other])[0]
-            if candidate in tried:
+            if candidate in seen:
                 continue
-            if len(tried) > TRIALS:
+            if len(seen) > TRIALS:
                 return best
-            tried.add(candidate)
-            found = length(candidate, orders)
-            if not _better(found, price):
-                continue
-            if found[0] < price[0]:
-                best, price = candidate, found
-                break
-            leaner = leaner or (candidate, found)
-        else:
-            if leaner is None:
-                return best
-            best, price = leaner
+            seen[candidate] = length(candidate, orders, price[0] + 1)
+        better = [x for x, found in seen.items() if _better(found, price)]
+        if better:
+            best = min(better, key=lambda x: (seen[x][0], sum(seen[x][1])))
+            price, queue, detours = seen[best], [best], DETOURS
+        elif detours:
+            detours -= 1
+            queue = [x for x, found in seen.items() if found[0] <= price[0] and x not in expanded][
+                :1
+            ]
+    return best
 
 
 def _letters(e: Expr) -> list[str]:
@@ -76,9 +81,12 @@ def _letters(e: Expr) -> list[str]:
 
 
 def _better(new: Length, old: Length) -> bool:
-    if new[0] > old[0] or not (within(new[1], old[1]) and within(new[2], old[2])):
+    slack = tuple(int(SLACK * w) for w in old[1]) if new[0] < old[0] else old[1]
+    if new[0] > old[0] or not (within(new[1], slack) and within(new[2], old[2])):
         return False
-    return new[0] < old[0] or new[1] != old[1]
+    if new[0] < old[0] or new[1] != old[1]:
+        return True
+    return within(new[3], old[3]) and new[3] != old[3]
 
 
 def _forms(root: Expr) -> Iterator[Expr]:
@@ -99,23 +107,26 @@ def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     if len(topological([e])) > NODES:
         return root
     best, price = root, _measured(e, root, state)
-    names = list(state.orders.names)
-    for known in [[], names, *([name] for name in names[:ALONE])]:
+    names = dict(state.orders.names)
+    alone = [{name: frozenset({None})} for name in list(names)[:ALONE]]
+    for known in [{}, names, *alone]:
         for late in (False, True):
-            other, tried = reading(e, values, replace(plain, names=dict.fromkeys(known), late=late))
+            other, tried = reading(e, values, replace(plain, names=dict(known), late=late))
             found = _measured(e, other, tried)
             if found[0] < price[0] or (not known and _better(found, price)):
                 best, price = other, found
     return best
 
 
-Length = tuple[int, Counts, Counts]
+Length = tuple[int, Counts, Counts, Counts]
 
 
-def length(e: Expr, orders: Orders | None = None) -> Length:
-    """Operations in the text of an expression, equal parts once; its work; its largest value.
+def length(e: Expr, orders: Orders | None = None, near: int = 10**9) -> Length:
+    """Operations in the text of an expression, equal parts once; its work; its largest value; what
+    is alive at once.
 
-    ``orders`` has the settings of the letters, and which matrices are symmetric.
+    ``orders`` has the settings of the letters, and which matrices are symmetric; a text with more
+    than ``near`` operations is not tried with products used again before they stand.
     """
     values: dict[Expr, Operand] = {
         leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(leaves([e]))
@@ -123,8 +134,14 @@ def length(e: Expr, orders: Orders | None = None) -> Length:
     try:
         root, state = reading(e, values, replace(orders or Orders(), names={}))
     except SymgradError:
-        return 10**9, (), ()
-    return _measured(e, root, state)
+        return 10**9, (), (), ()
+    found = _measured(e, root, state)
+    if state.orders.names and found[0] <= near:  # an order may use what stands further on
+        root, state = reading(
+            e, values, replace(orders or Orders(), names=dict(state.orders.names))
+        )
+        found = min(found[0], _measured(e, root, state)[0]), *found[1:]
+    return found
 
 
 def _measured(e: Expr, root: Operand, state: Lowering) -> Length:
@@ -156,10 +173,10 @@ def _measured(e: Expr, root: Operand, state: Lowering) -> Length:
         if node.op is SYMBOL:
             widest = largest(widest, size)
         elif node.args and node.op is not CONTRACTION:
-            times = _WORK.get(node.op.family, 1) * (len(node.args) if node.op is SUM else 1)
+            times = len(node.args) - 1 if node.op is SUM else _WORK.get(node.op.family, 1)
             work = added(work, tuple(times * s for s in size))
             widest = largest(widest, size)
-    return operations, work, widest
+    return operations, work, widest, orders.alive.of(e)
 
 
 @lru_cache(maxsize=4096)

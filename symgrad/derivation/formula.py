@@ -131,7 +131,21 @@ def form_of(
     ``entries`` asks for index form whatever else there is.
     """
     written = written or Written()
-    recogniser = Recogniser(named, written)
+    try:
+        return _form_of(e, written, named, entries, Recogniser(named, written))
+    except NotationError:
+        if entries:
+            raise
+        return _form_of(e, written, named, entries, Recogniser(named, written, diagonals=True))
+
+
+def _form_of(
+    e: Expr,
+    written: Written,
+    named: Callable[[Expr], Form | None],
+    entries: bool,
+    recogniser: Recogniser,
+) -> tuple[Form, tuple[Form, ...]]:
     whole = None if entries and e.shape else recogniser.form(e)
     if whole is not None:
         return notation.unshadowed(whole), ()

@@ -68,10 +68,14 @@ class Edge:
 
 @dataclass(slots=True)
 class Recogniser:
-    """Matrix forms under given names; ``None`` where only index form can say it."""
+    """Matrix forms under given names; ``None`` where only index form can say it.
+
+    ``diagonals``: also ``diag(v) A`` and ``diag(A B)``, which read better entry by entry.
+    """
 
     named: Callable[[Expr], Form | None]
     written: Written
+    diagonals: bool = False
     memo: dict[Expr, Form | None] = field(default_factory=dict)
 
     def form(self, e: Expr) -> Form | None:
@@ -236,9 +240,8 @@ class Recogniser:
             elif len(ls) == 1:
                 (under if inverse else weights).setdefault(ls[0], []).append(inner)
             elif ls[0] == ls[1]:
-                if inverse:
-                    return None
-                weights.setdefault(ls[0], []).append(Form("diagonal", (inner,), "diag"))
+                diagonal = Form("diagonal", (inner,), "diag")
+                (under if inverse else weights).setdefault(ls[0], []).append(diagonal)
             elif inverse:
                 matrices_below.append((ls[0], ls[1], inner))
             else:
@@ -255,7 +258,7 @@ class Recogniser:
             )
             edges = [x for x in edges if x not in match]
             edges.append(Edge(start, end, Form("quotient", (top, inner), True)))
-        body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed))
+        body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed), self.diagonals)
         if body is None:
             return None
         if not typed:
@@ -302,6 +305,7 @@ def reduce_graph(
     weights: dict[int, list[Form]],
     extents: dict[int, Size],
     _had: Callable[[list[Form]], Form],
+    diagonals: bool = False,
 ) -> Form | None:
     """Series-parallel reduction to one matrix, vector or scalar; None if it does not reduce."""
     scalars: list[Form] = []
@@ -368,14 +372,18 @@ def reduce_graph(
                 weights.setdefault(edge.other(label), []).append(total)
             elif len(touching) == 2:
                 left, right = touching
-                if left.other(label) == right.other(label):
-                    return None
                 if left.other(label) > right.other(label):
                     left, right = right, left
+                low, high = left.other(label), right.other(label)
+                if low == high and not diagonals:
+                    return None
                 middle = [call("diag", _had(here))] if here else []
                 form = product([left.towards(label), *middle, right.away(label)])
                 edges = [x for x in edges if x is not left and x is not right]
-                edges.append(Edge(left.other(label), right.other(label), form))
+                if low == high:
+                    weights.setdefault(low, []).append(Form("diagonal", (form,), "diag"))
+                else:
+                    edges.append(Edge(low, high, form))
             else:
                 return None
             weights.pop(label, None)
@@ -391,10 +399,13 @@ def reduce_graph(
             return None
         body = [_had(weights[0])]
     elif len(edges) == 1 and not left_over:
-        edge = edges[0]
-        body = [edge.form if edge.start == 0 else transposed(edge.form)]
+        body = [edges[0].away(0)]
     elif len(edges) == 1 and edges[0].form.kind == "identity":
         body = [call("diag", _had([*weights.get(0, []), *weights.get(1, [])]))]
+    elif len(edges) == 1 and diagonals and {edges[0].start, edges[0].end} == {0, 1}:
+        at = ([call("diag", _had(weights[k]))] if k in left_over else [] for k in (0, 1))
+        rows, columns = at
+        body = [product([*rows, edges[0].away(0), *columns])]
     elif not edges and left_over == {0, 1}:
         body = [product([_had(weights[0]), transposed(_had(weights[1]))])]
     else:

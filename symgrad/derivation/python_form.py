@@ -75,6 +75,7 @@ def _plain(template: Template) -> Template:
     text = re.sub(r"\.astype\(np\.(?:float|complex)\d+\)", "", text)
     text = re.sub(r"\b(ones|zeros)\(\((.*?),?\), dtype=np\.\w+\)", r"\1(\2)", text)
     text = re.sub(r"(?:np\.asarray\((\{0\}), dtype=np\.\w+\)|, dtype=np\.\w+(?=\)))", r"\1", text)
+    text = "diag({0})" if text == "diagonal({0})" else text  # of a matrix, as ``np.diag`` is
     return Template((("numpy", text),), template.precedence, template.holes)
 
 

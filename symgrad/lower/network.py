@@ -17,14 +17,13 @@ from symgrad_codegen.program import POWER, PRODUCT, Apply, Literal, Operand, Tem
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import OVER, TIMES, aligned, permuted
+from symgrad.lower.alive import Alive, Counts
 
 MATMUL = infix("@", PRODUCT)
 EXTENT = 64
 """Extent assumed for a size letter when orders of a product are compared."""
 SPAN = 32
 """How many times larger than that one letter is at a tall or wide setting."""
-Counts = tuple[int, ...]
-"""A number for each setting of the letters."""
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
 
@@ -78,19 +77,31 @@ def exponent(number: str) -> Template:
 
 @dataclass(slots=True)
 class Orders:
-    """What one text has met so far: products to use again, and the work they took."""
+    """What one text has met so far: products to use again, and the work they took.
 
-    names: dict[Name, None] = field(default_factory=dict[Name, None])
+    ``names`` holds for each product the nodes that have it; one node uses those of others.
+    """
+
+    names: dict[Name, frozenset[Expr | None]] = field(
+        default_factory=dict[Name, frozenset[Expr | None]]
+    )
+    node: Expr | None = None  # whose product is written
     symmetric: Callable[[Expr], bool] = lambda _: False
     late: bool = False  # of orders that cost the same, the last one found
     settings: Sequence[Mapping[str, int]] = ({},)
     work: Counts = ()
     widest: Counts = ()
     known: dict[Size, Counts] = field(default_factory=dict[Size, Counts])  # at these settings
+    alive: Alive = field(default_factory=Alive)
+
+    def __post_init__(self) -> None:
+        """Values alive are counted at the same settings."""
+        self.alive.entries = self.entries
 
     def met(self, factor: Factor) -> None:
         """Remember a product that will be written."""
-        self.names.update(dict.fromkeys(factor.made))
+        for name in factor.made:
+            self.names[name] = self.names.get(name, frozenset()) | {self.node}
         self.work = added(self.work, factor.cost[1])
         self.widest = largest(self.widest, factor.cost[2])
 
@@ -192,10 +203,11 @@ def _whole(
     """All factors met; what no other factor carries is summed."""
     first = Search(frozenset(out), extents, (), orders.late, len(orders.settings))
     fresh = first.whole(factors)
-    used = {part for name in orders.names for part in name.parts[:2]}
+    names = {name for name, nodes in orders.names.items() if nodes != {orders.node}}
+    used = {part for name in names for part in name.parts[:2]}
     if not any(f.name in used for f in factors):
         return fresh
-    again = replace(first, names=orders.names, known={}, pairs={}).whole(factors)
+    again = replace(first, names=names, known={}, pairs={}).whole(factors)
     shorter = again.cost[0] < fresh.cost[0] or orders.late
     return again if shorter and within(again.cost[1], fresh.cost[1]) else fresh
 

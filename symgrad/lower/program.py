@@ -274,6 +274,7 @@ def reading(
     root = inlined([e])[e]
     order = topological([root], state.values.__contains__)
     state.uses = users(order)
+    state.rooted = {e.args[0] for e in order if e.op.name == "power" and e.params[2][0] % 1 == 0.5}
     for node in order:
         if node not in state.values:
             value = lower_node(state, node)

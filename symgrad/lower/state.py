@@ -31,6 +31,7 @@ class Lowering:
     count: int = 0
     readable: bool = False
     orders: Orders = field(default_factory=Orders)
+    rooted: set[Expr] = field(default_factory=set)  # of which a root is written too
 
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""

@@ -98,7 +98,10 @@ def written_power(state: Lowering, node: Expr) -> Operand:
 
 
 def written_product(state: Lowering, node: Expr) -> Operand:
-    """The operand of a contraction."""
+    """The operand of a contraction; ``norm(x) ** 2`` where ``norm(x)`` is written too."""
+    x = squares(node)
+    if x is not None and node in state.rooted:
+        return _power(Apply(text("norm({0})"), (state.value(x),)), Fraction(2))
     return product_and_scale(state, node, ONE)[0]
 
 
@@ -143,11 +146,12 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         factors = [replace(f, labels=tuple(_first(x, eyes) for x in f.labels)) for f in factors]
     body: Factor | None = None
     if factors:
+        state.orders.node = node
         numbers, body, c = network(factors, out, sizes, c, state.orders)
         over += numbers
     if body is not None:
         entries = state.orders.entries(sizes[x] for x in body.labels)
-        state.orders.work = added(state.orders.work, *[entries] * (bool(over) + bool(under)))
+        state.orders.work = added(state.orders.work, *[entries] * bool(over or under))
     if state.uses.get(node, 0) <= 1:
         if not c.is_one and (over or under):
             over, under, c = _absorbed(c, over, under)
@@ -290,9 +294,12 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     alone = len(terms) == 1 and terms[0][2] == tuple(range(rank))
     if alone and terms[0][1].op is CONTRACTION and _plain_number(terms[0][0]):
         value, rest = _term(state, terms[0][1], terms[0][0])
+        _count_scaling(state, terms[0][1], terms[0][0])
         return scale_written(rest, value)
     common = common_content([c for c, _, _ in terms])
     rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
+    first = {e: tuple(-x for x in state.orders.alive.beyond(e)) for _, e, _ in terms}
+    terms.sort(key=lambda t: first[t[1]])
     for coefficient, e, labels in terms:
         c = coefficient / common
         negative = c.number < 0
@@ -301,6 +308,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
             rows.append((negative, True, coefficient_operand(-c if negative else c), False, labels))
             continue
         value, rest = _term(state, e, -c if negative else c)
+        _count_scaling(state, e, -c if negative else c)
         if rest.is_one and _is_flag(e):
             value = Apply(TIMES, (Literal(1), value))
         value = aligned(value, e.shape, labels, rank)
@@ -319,7 +327,15 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     constant = all(row[1] for row in rows)
     if (missing or not full) and not (constant and not node.shape):
         total = with_shape(total, node)
+    if not common.is_one:
+        state.orders.work = added(state.orders.work, state.orders.entries(node.shape))
     return scale_written(common, total)
+
+
+def _count_scaling(state: Lowering, e: Expr, c: Monomial) -> None:
+    """The work of ``c e``: none where a number of the product takes the coefficient."""
+    if not c.is_one and not (e.op is CONTRACTION and () in e.params[0]):
+        state.orders.work = added(state.orders.work, state.orders.entries(e.shape))
 
 
 def _is_flag(e: Expr) -> bool:
@@ -349,8 +365,13 @@ def _negated(value: Operand) -> Operand:
 
 
 def _term(state: Lowering, e: Expr, c: Monomial) -> tuple[Operand, Monomial]:
-    if e.op is CONTRACTION and not c.is_one and e.args:
+    """A term, and what is left of its coefficient where a mean or a number of its product takes it."""
+    if e.op is CONTRACTION and not c.is_one and e.args and (
+        c.powers or _plain_number(c) or any(all(x < 0 or x >= e.ndim for x in ls) for ls in e.params[0])
+    ):  # fmt: skip
+        before = state.orders.work  # that of the product is counted
         value, rest = product_and_scale(state, e, c)
+        state.orders.work = before
         if rest != c:
             return value, rest
     return state.value(e), c

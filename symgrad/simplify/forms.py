@@ -6,7 +6,8 @@ equal expressions.  All are identities of real numbers; sums are reordered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,8 +24,17 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import Expr, Labels
-from symgrad.core.sizes import Monomial, Size
-from symgrad.simplify.algebra import Exponent, Network, network_of, product_of
+from symgrad.core.sizes import Monomial
+from symgrad.simplify.fractions import (
+    choice_by_sign,
+    divisor_inside,
+    logistic_choice,
+    over_one,
+    root_of_a_product,
+    sign_out,
+)
+from symgrad.simplify.networks import Exponent, Network, network_of, product_of
+from symgrad.simplify.opening import Terms, networks, opened, summed
 
 MOST = 24
 """Terms up to which a product of sums is opened."""
@@ -38,70 +48,7 @@ class FormRule:
     of: Callable[[Expr], Iterator[Expr]]
 
 
-Terms = list[Network]
-
-
-def _networks(e: Expr) -> Terms:
-    """The terms of a sum as networks over its axes; anything else is one term."""
-    if e.op is not SUM or len(e.args) < 2:
-        return [network_of(e)]
-    rank = len(e.shape)
-    found: Terms = []
-    for c, a, labels in terms_of(e):
-        inner = network_of(a)
-        found.append(_placed(inner, labels, rank, c, dict(enumerate(e.shape))))
-    return found
-
-
-def _placed(
-    net: Network, labels: Labels, rank: int, c: Monomial, sizes: dict[int, Size]
-) -> Network:
-    """A network with its axes at ``labels`` of a result of ``rank`` axes."""
-    table = dict(enumerate(labels))
-    made = Network(net.coefficient * c, [], dict(sizes), rank)
-    start = max([rank - 1, *sizes]) + 1
-    for x in sorted(net.sizes):
-        if x >= net.rank:
-            table[x] = start
-            made.sizes[start] = net.sizes[x]
-            start += 1
-    for e, p, ls in net.factors:
-        made.factors.append((e, p, tuple(table[x] if x >= 0 else -1 for x in ls)))
-    return made
-
-
-def _summed(terms: Sequence[Network], e: Expr) -> Expr:
-    natural = tuple(range(len(e.shape)))
-    parts = [(ONE, product_of(t, e.shape, e.dtype), natural) for t in terms]
-    return linear(parts, e.shape, e.dtype)
-
-
 # ------------------------------------------------------------------ opening
-
-
-def _opened(net: Network, k: int) -> Terms:
-    """A product with one of its sums multiplied out."""
-    e, p, place = net.factors[k]
-    rest = net.factors[:k] + net.factors[k + 1 :]
-    if p != 1:
-        rest = [*rest, (e, p - 1, place)]
-    found: Terms = []
-    for c, a, labels in terms_of(e):
-        at = tuple(place[x] if x >= 0 else -1 for x in labels)
-        made = Network(net.coefficient * c, list(rest), dict(net.sizes), net.rank)
-        inner = network_of(a)
-        table = dict(enumerate(at))
-        start = made.fresh()
-        for x in sorted(inner.sizes):
-            if x >= inner.rank:
-                table[x] = start
-                made.sizes[start] = inner.sizes[x]
-                start += 1
-        made.coefficient = made.coefficient * inner.coefficient
-        for f, q, ls in inner.factors:
-            made.factors.append((f, q, tuple(table[x] if x >= 0 else -1 for x in ls)))
-        found.append(made)
-    return found
 
 
 def _sum_at(net: Network) -> int | None:
@@ -117,20 +64,24 @@ def opened_once(e: Expr) -> Iterator[Expr]:
         net = network_of(e)
         for k, (a, p, _) in enumerate(net.factors):
             if a.op is SUM and len(a.args) > 1 and p == 1:
-                yield _summed(_opened(net, k), e)
+                parts = opened(net, k)
+                yield summed(parts, e)
+                yield from _all_shared(parts, e)
     if e.op is SUM and len(e.args) > 1:
-        terms = _networks(e)
+        terms = networks(e)
         for j, net in enumerate(terms):
             for k, (a, p, _) in enumerate(net.factors):
                 if a.op is SUM and len(a.args) > 1 and p == 1:
-                    yield _summed([*terms[:j], *_opened(net, k), *terms[j + 1 :]], e)
+                    parts = [*terms[:j], *opened(net, k), *terms[j + 1 :]]
+                    yield summed(parts, e)
+                    yield from _all_shared(parts, e)
 
 
 def opened_all(e: Expr) -> Iterator[Expr]:
     """Every product of sums multiplied out; and with its common factors taken out again."""
     if e.op is not CONTRACTION and not (e.op is SUM and len(e.args) > 1):
         return
-    queue, done = _networks(e), list[Network]()
+    queue, done = networks(e), list[Network]()
     before = len(queue)
     while queue:
         net = queue.pop()
@@ -138,13 +89,14 @@ def opened_all(e: Expr) -> Iterator[Expr]:
         if k is None:
             done.append(net)
         else:
-            queue += _opened(net, k)
+            queue += opened(net, k)
         if len(queue) + len(done) > MOST:
             return
     if len(done) > before:
-        whole = _summed(done, e)
+        whole = summed(done, e)
         yield whole
         yield from factored_all(whole)
+        yield from _all_shared(done, e)
 
 
 # ------------------------------------------------------------------ factoring
@@ -172,7 +124,7 @@ def factored(e: Expr) -> Iterator[Expr]:
     """A b + A c = A (b + c), for each factor that several terms share."""
     if e.op is not SUM or len(e.args) < 2:
         return
-    terms = _networks(e)
+    terms = networks(e)
     for base, p, roles, members in sorted(
         _shared(terms), key=lambda row: (-len(row[3]), -len(row[0].shape))
     ):
@@ -225,6 +177,10 @@ def _taken_out(
     kept = sorted(carried)
     if len(kept) > max(2, rank):
         return None
+    if len(kept) == 2:
+        turns = [row for net in inside for _, _, row in net.factors if {*row} == {*kept}]
+        if sum(row == tuple(kept) for row in turns) * 2 < len(turns):
+            kept.reverse()  # most matrices stand in the bracket as they are
     place = {x: i for i, x in enumerate(kept)}
     shape = tuple(inside[0].sizes[x] for x in kept)
     for net in inside:
@@ -245,7 +201,43 @@ def _taken_out(
         outer.sizes[rank + i] = base.shape[j]
     outer.factors = [(base, p, row), (total, Fraction(1), tuple(kept))]
     others = [net for k, net in enumerate(terms) if k not in members]
-    return _summed([*others, outer], e)
+    return summed([*others, outer], e)
+
+
+def all_shared(e: Expr) -> Iterator[Expr]:
+    """c a / s + c b / s = (c / s) (a + b), and √n a + b / √n = √n (a + b / n)."""
+    if e.op is SUM and len(e.args) > 1:
+        yield from _all_shared(networks(e), e)
+
+
+def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
+    """Everything that all terms have at axes of the result, in front of them."""
+    rows: list[dict[tuple[Expr, Labels], Exponent]] = []
+    for net in terms:
+        row: dict[tuple[Expr, Labels], Exponent] = {}
+        for base, p, ls in net.factors:
+            row[base, ls] = row.get((base, ls), Fraction(0)) + p
+        rows.append(row)
+    front: dict[tuple[Expr, Labels], Exponent] = {}
+    for key, p in rows[0].items():
+        powers = [row.get(key, Fraction(0)) for row in rows]
+        if all(x < e.ndim for x in key[1]) and (min(powers) > 0 or max(powers) < 0):
+            front[key] = min(powers) if p > 0 else max(powers)
+    counted = Counter(net.coefficient.powers for net in terms)
+    shared = Monomial(Fraction(1), max(counted, key=lambda c: (counted[c], not c)))
+    if len(terms) < 2 or not (front or shared.powers):
+        return
+    inside: Terms = []
+    for net, row in zip(terms, rows, strict=True):
+        left = [(b, p - front.get((b, ls), Fraction(0)), ls) for (b, ls), p in row.items()]
+        kept = [f for f in left if f[1]]
+        inside.append(Network(net.coefficient / shared, kept, dict(net.sizes), net.rank))
+    natural = tuple(range(e.ndim))
+    whole = Network(
+        shared, [(b, p, ls) for (b, ls), p in front.items()], dict(enumerate(e.shape)), e.ndim
+    )
+    whole.factors.append((summed(inside, e), Fraction(1), natural))
+    yield product_of(whole, e.shape, e.dtype)
 
 
 def factored_all(e: Expr) -> Iterator[Expr]:
@@ -318,7 +310,7 @@ def one_choice(e: Expr) -> Iterator[Expr]:
         return
     natural = tuple(range(len(e.shape)))
     choices: dict[Expr, list[int]] = {}
-    terms = _networks(e)
+    terms = networks(e)
     for k, net in enumerate(terms):
         for a, p, ls in net.factors:
             if a.op.name == "where" and p == 1 and ls == natural and a.params[0][0] == natural:
@@ -342,13 +334,13 @@ def one_choice(e: Expr) -> Iterator[Expr]:
                         made.factors.append((a, p, ls))
                 if not made.coefficient.is_zero and not _zero_in(made):
                     parts.append(made)
-            sides.append(_summed(parts, e))
+            sides.append(summed(parts, e))
         chosen = elementwise("where", condition, *sides)
         others = [net for k, net in enumerate(terms) if k not in members]
         whole = Network(
             ONE, [(chosen, Fraction(1), natural)], dict(enumerate(e.shape)), len(natural)
         )
-        yield _summed([*others, whole], e)
+        yield summed([*others, whole], e)
 
 
 # ------------------------------------------------------------------ matrices
@@ -383,11 +375,18 @@ def square_factors(e: Expr) -> Iterator[Expr]:
 FORMS: tuple[FormRule, ...] = (
     FormRule("open one sum", opened_once),
     FormRule("take a common factor out", factored),
+    FormRule("take all common factors out", all_shared),
     FormRule("open all sums, then factor", opened_all),
     FormRule("sign into a difference", sign_inside),
     FormRule("logistic function of the other sign", logistic),
     FormRule("logistic slope of the other sign", logistic_turned),
     FormRule("one choice", one_choice),
+    FormRule("choice by a sign", choice_by_sign),
+    FormRule("logistic function of both signs", logistic_choice),
+    FormRule("slope of the logistic function without a sign", sign_out),
+    FormRule("over one denominator", over_one),
+    FormRule("divisor into a bracket", divisor_inside),
+    FormRule("root of a product", root_of_a_product),
     FormRule("determinant and inverse of a product", square_factors),
 )
 

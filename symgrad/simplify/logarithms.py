@@ -36,8 +36,8 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, symbol
 from symgrad.core.sizes import Monomial, letter
 from symgrad.ops.axis import along, expanded
-from symgrad.simplify.algebra import network_of
 from symgrad.simplify.engine import Procedure, sample
+from symgrad.simplify.networks import network_of
 from symgrad.simplify.sums import cancels, gap_of, open_terms
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh", "erfc"})

@@ -29,6 +29,7 @@ from symgrad.tensors.wording import name_of, user_frame, user_line, variables
 from symgrad.tracing.left import Gradients, gradient_of
 
 symbolic = lazy("symgrad.tracing.symbolic")
+counting = lazy("symgrad.transforms.cost")
 ALONE = next(map(sys.getrefcount, [object()])) + 1
 """What a leaf that only its storage and one list hold counts under ``map(sys.getrefcount, …)``."""
 VARIANTS = 64
@@ -450,6 +451,13 @@ class CompiledStep:
         if name == "function":
             raise AttributeError(name)
         return getattr(self.function, name)
+
+    @property
+    def cost(self) -> Any:
+        """Operations, bytes and memory of what ran last, as ``sg.cost`` counts them."""
+        if self._last is None:
+            raise TraceError(f"{self.function.__name__} has not run yet: call it once")
+        return counting.computed(self._last._plan.outputs)
 
     @property
     def source(self) -> str:

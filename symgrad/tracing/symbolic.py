@@ -37,6 +37,7 @@ from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
 
 _second = lazy("symgrad.structured.second")
+counting = lazy("symgrad.transforms.cost")
 _order = count(1)
 _declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
 
@@ -188,7 +189,7 @@ class Compiled:
         with listening(written.note):
             opened = [expanded(t.node(), rewritten=stabilised) for t in outputs]
         exprs = [e for e, *_ in opened]
-        exprs = stabilised(exprs)
+        exprs = self._exprs = stabilised(exprs)
         found = leaves(exprs)
         found.sort(key=_rank)
         self.inputs = [t.expr() for t in inputs] if inputs is not None else found
@@ -199,6 +200,11 @@ class Compiled:
         lines = derive_lines(labels, [], self.inputs, written, gradients_of=None)
         results = [(name_of(s), s) for s in lines.outputs]
         self.executable: Executable = compiled(program_of("compiled", lines, self.inputs, results))
+
+    @property
+    def cost(self) -> Any:
+        """Operations, bytes and memory of the program in size letters, and the orders compared."""
+        return counting.counted(self._exprs)
 
     @property
     def source(self) -> str:

@@ -39,6 +39,7 @@ from symgrad.tracing.signature import Signature, call
 from symgrad.tracing.training import TrainingStep, training_step
 
 _operators = lazy("symgrad.transforms.operators")
+counting = lazy("symgrad.transforms.cost")
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +337,12 @@ class CompiledFunction:
         of_pytrees.__name__ = traced.name
         key = signature.key, tuple((a, tuple(row)) for a, row in rows), gradients
         self._call = executable.over(of_pytrees, key)
+
+    @property
+    def cost(self) -> Any:
+        """Operations, bytes and memory in size letters, of the value or of value and gradients."""
+        traced = self.traced
+        return counting.with_gradients(traced.expr, traced.parameters if self.gradients else [])
 
     @property
     def source(self) -> str:

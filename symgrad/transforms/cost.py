@@ -1,7 +1,8 @@
 """``sg.cost``: operations and bytes of a formula, its gradient and its Hessian, in size letters.
 
-What is counted is the expression after simplification, node by node as programs compute it, without
-the fusion of elementwise operations that XLA does: bytes are an upper bound.
+What is counted is the expression after simplification and in the order of products that programs
+take, node by node, without the fusion of elementwise operations that XLA does: bytes are an upper
+bound.
 """
 
 from __future__ import annotations
@@ -13,22 +14,28 @@ from typing import Any
 
 from symgrad_codegen.lazy import lazy
 
-from symgrad.autodiff import gradient
-from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, inlined, relabelling
-from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.autodiff import gradient, pull_back
+from symgrad.core.build import (
+    CONTRACTION,
+    DELTA,
+    SUM,
+    constant_value,
+    inlined,
+    relabelling,
+)
+from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import Size, size_product
 from symgrad.core.traverse import topological
 from symgrad.errors import NotationError
 from symgrad.foreign.chains import letter_symbol, number_of
 from symgrad.simplify import simplify
+from symgrad.simplify.cheaper import cheaper
 from symgrad.structured.derive import hessian
 from symgrad.tensors.tensor import Tensor
 from symgrad.transforms.operators import Scope
+from symgrad.transforms.orders import TYPICAL, Orders, orders_of
 
 sympy = lazy("sympy")
-
-TYPICAL = 64
-"""What a letter counts as where moments are compared for the largest memory."""
 
 
 def _cubic(share: tuple[int, int]) -> Callable[[Expr], Any]:
@@ -63,12 +70,14 @@ _MOVES = frozenset({"reshape", "slice", "place", "concatenate", "flip", "take", 
 class Count:
     """``flops``, ``traffic`` (bytes read and written) and ``peak`` (bytes alive at once) in letters.
 
-    ``peak`` is that of the moment which is largest where every letter is 64.
+    ``peak`` is that of the moment which is largest where every letter is 64.  ``orders``: for each
+    product of three and more factors the orders that there are, and the one that is taken.
     """
 
     flops: Any
     traffic: Any
     peak: Any
+    orders: tuple[Orders, ...] = ()
 
     def at(self, **sizes: int) -> tuple[float, float, float]:
         """The three numbers for sizes of the letters."""
@@ -77,7 +86,8 @@ class Count:
         return flops, traffic, peak
 
     def __str__(self) -> str:
-        return f"{self.flops} operations, {self.traffic} bytes moved, {self.peak} bytes at most"
+        said = f"{self.flops} operations, {self.traffic} bytes moved, {self.peak} bytes at most"
+        return "\n".join([said, *map(str, self.orders)])
 
 
 @dataclass(frozen=True)
@@ -121,18 +131,38 @@ def cost(value: Tensor, wrt: Any = None) -> Cost:
     blocks = hessian(scope.expr, scope.wanted)
     dense = [m.dense() for row in blocks for m in row]
     entries = sympy.Add(*(number_of(size_product(e.shape)) for e in dense))
+    both, products = counted([scope.expr, *slopes]), counted(_products(slopes, scope.wanted))
     names = ", ".join(name_of(x) for x in scope.wanted)
     warning = (
-        f"warning   the dense Hessian has {entries} entries, quadratic in {names}; "
-        "sg.hessian(…).matvec and .solve make none of them"
+        f"warning   the dense Hessian has {entries} entries, quadratic in {names}: "
+        f"sg.hvp(value, {names}, v) is a product with it in {products.flops} operations, "
+        "sg.hessian(…) an object with .matvec and .solve; neither makes the entries"
     )
-    return Cost(whole, counted([scope.expr, *slopes]), counted(dense), (warning,))
+    return Cost(whole, both, counted(dense), (warning,))
+
+
+def _products(slopes: Sequence[Expr], wanted: Sequence[Expr]) -> list[Expr]:
+    """Products of the Hessian of all variables with a direction, as ``hvp`` makes them."""
+    seeds: dict[Expr, Expr] = {}
+    for k, g in enumerate(slopes):
+        direction = symbol("v", g.shape, g.dtype, number=-1 - k)
+        seeds[g] = seeds[g] + direction if g in seeds else direction
+    return [g for g in pull_back(seeds, wanted) if g is not None]
 
 
 def counted(roots: Sequence[Expr]) -> Count:
-    """The count of several expressions that are computed together."""
+    """The count of several expressions that are compiled together."""
     bodies = inlined(roots)
-    roots = simplify([bodies[r] for r in roots])
+    return computed(cheaper(simplify([bodies[r] for r in roots])))
+
+
+def with_gradients(value: Expr, wanted: Sequence[Expr]) -> Count:
+    """The count of a value and its gradients as one program computes them."""
+    return counted([value, *(gradient(value, list(wanted)) if wanted else [])])
+
+
+def computed(roots: Sequence[Expr]) -> Count:
+    """The count of several expressions that are computed together as they are."""
     order = topological(roots)
     made = [e for e in order if e.op is not SYMBOL and not _free(e)]
     read = {e: tuple(dict.fromkeys(x for a in e.args if not _free(x := _held(a)))) for e in made}
@@ -152,7 +182,8 @@ def counted(roots: Sequence[Expr]) -> Count:
             left[x] -= 1
             if not left[x] and x.op is not SYMBOL:
                 alive -= _bytes(x)
-    return Count(*(sympy.expand(e) for e in (flops, traffic, peak)))
+    flops, traffic, peak = (sympy.expand(e) for e in (flops, traffic, peak))
+    return Count(flops, traffic, peak, orders_of(roots))
 
 
 def _free(e: Expr) -> bool:
@@ -211,4 +242,4 @@ def _product(node: Expr) -> Any:
     return every * (max(len(real) - 1, 0) + summed)
 
 
-__all__ = ["Cost", "Count", "cost", "counted"]
+__all__ = ["Cost", "Count", "computed", "cost", "counted", "with_gradients"]

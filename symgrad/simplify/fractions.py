@@ -1,0 +1,198 @@
+"""Forms of fractions and choices: over one denominator, a divisor into a bracket, a choice by a sign."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+from symgrad.core.build import CONTRACTION, ONE, SUM, Term, contract, elementwise, linear, terms_of
+from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
+from symgrad.simplify.laws import flat_sum, is_step
+from symgrad.simplify.networks import Network, network_of, product_of
+from symgrad.simplify.opening import Terms, networks, opened, summed
+
+ORDERED = {"gt": 1, "ge": 1, "lt": -1, "le": -1}
+
+
+def over_one(e: Expr) -> Iterator[Expr]:
+    """a + b / s = (a s + b) / s for a sum s, multiplied out: 1 − r / (r + c) = c / (r + c)."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    terms = networks(e)
+    divisors = {(f, ls): None for net in terms for f, p, ls in net.factors
+                if f.op is SUM and len(f.args) > 1 and p == -1 and all(x < e.ndim for x in ls)}  # fmt: skip
+    for s, ls in divisors:
+        above: Terms = []
+        for net in terms:
+            rest = [f for f in net.factors if f[:2] != (s, Fraction(-1)) or f[2] != ls]
+            made = Network(net.coefficient, rest, dict(net.sizes), net.rank)
+            if len(rest) < len(net.factors):
+                above.append(made)
+            else:
+                rest.append((s, Fraction(1), ls))
+                above += opened(made, len(rest) - 1)
+        whole = Network(ONE, [(s, Fraction(-1), ls)], dict(enumerate(e.shape)), e.ndim)
+        whole.factors.append((summed(above, e), Fraction(1), tuple(range(e.ndim))))
+        yield product_of(whole, e.shape, e.dtype)
+
+
+def divisor_inside(e: Expr) -> Iterator[Expr]:
+    """1 / (a (b / a + c)) = 1 / (b + a c), where a term of the bracket is divided by a."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    for k, (s, p, place) in enumerate(net.factors):
+        if s.op is not SUM or len(s.args) < 2 or not p < 0:
+            continue
+        inside = networks(s)
+        for j, (a, q, at) in enumerate(net.factors):
+            if j == k or q > p or not {*at} <= {*place}:
+                continue
+            row = tuple(place.index(x) for x in at)
+            if not any(f is a and r < 0 and ls == row for t in inside for f, r, ls in t.factors):
+                continue
+            for t in inside:
+                t.factors.append((a, Fraction(1), row))
+            made = Network(net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+            made.factors[k] = (summed(inside, s), p, place)
+            made.factors[j] = (a, q - p, at)
+            made.factors = [f for f in made.factors if f[1]]
+            yield product_of(made, e.shape, e.dtype)
+            break
+
+
+def root_of_a_product(e: Expr) -> Iterator[Expr]:
+    """(a b)^(3/2) = a b √(a b), 1 / (a b) = 1 / a · 1 / b: the whole part of a power is opened."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    for k, (a, p, place) in enumerate(net.factors):
+        whole = Fraction(int(p))
+        parts = _apart(a) if whole and p != 1 else []
+        if len(parts) > 1:
+            made = Network(net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+            made.factors[k] = (a, p - whole, place)
+            made.factors += [(f, whole, tuple(place[x] if x >= 0 else -1 for x in ls))
+                             for f, ls in parts]  # fmt: skip
+            made.factors = [f for f in made.factors if f[1]]
+            yield product_of(made, e.shape, e.dtype)
+
+
+def _apart(e: Expr) -> list[tuple[Expr, Labels]]:
+    """The parts of a product that share no summed label, at their labels."""
+    if e.op is not CONTRACTION:
+        return []
+    groups: list[tuple[set[int], list[tuple[Expr, Labels]]]] = []
+    for row in zip(e.args, e.params[0], strict=True):
+        bound = {x for x in row[1] if x >= e.ndim}
+        met = [g for g in groups if g[0] & bound]
+        groups = [g for g in groups if g not in met]
+        groups.append((bound.union(*(g[0] for g in met)), [r for g in met for r in g[1]] + [row]))
+    found: list[tuple[Expr, Labels]] = []
+    for bound, rows in groups:
+        out = tuple(sorted({x for _, ls in rows for x in ls if x >= 0} - bound))
+        made = contract([a for a, _ in rows], [ls for _, ls in rows], out, dtype=e.dtype)
+        found.append((made, out))
+    return found
+
+
+def _flat(e: Expr) -> Expr:
+    """A sum with the sums among its terms opened."""
+    rows: list[Term] = []
+    for c, a, ls in terms_of(e):
+        inner = terms_of(a) if a.op is SUM and a.args else [(ONE, a, tuple(range(a.ndim)))]
+        rows += [(c * d, b, tuple(ls[x] if x >= 0 else -1 for x in at)) for d, b, at in inner]
+    return linear(rows, e.shape, e.dtype)
+
+
+def choice_by_sign(e: Expr) -> Iterator[Expr]:
+    """a 1[x > y] + ½ (a + b) 1[x = y] + b 1[x < y] = ½ (a + b) + ½ (a − b) sign(x − y)."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    natural = tuple(range(e.ndim))
+    sides: dict[tuple[Expr, ...], dict[int, Terms]] = {}
+    rest: list[Network] = []
+    for net in networks(_flat(e)):
+        found = [k for k, (f, p, ls) in enumerate(net.factors) if p == 1 and ls == natural
+                 and f.op.name == "cast" and f.args[0].op.name in ("gt", "lt", "eq")]  # fmt: skip
+        if len(found) != 1:
+            rest.append(net)
+            continue
+        test = net.factors[found[0]][0].args[0]
+        if any(a.shape != e.shape for a in test.args):
+            return
+        side = ORDERED.get(test.op.name, 0)
+        pair = test.args
+        if pair[::-1] in sides:
+            side, pair = -side, pair[::-1]
+        left = [f for k, f in enumerate(net.factors) if k not in found]
+        kept = Network(net.coefficient, left, dict(net.sizes), net.rank)
+        sides.setdefault(pair, {}).setdefault(side, []).append(kept)
+    if len(sides) != 1:
+        return
+    ((x, y), chosen), *_ = sides.items()
+    a, middle, b = (summed(chosen.get(k, []), e) for k in (1, 0, -1))
+    half = Fraction(1, 2)
+    if flat_sum([(half, a), (half, b)]) is not flat_sum([(1, middle)]):
+        return
+    sign = elementwise("sign", flat_sum([(1, x), (-1, y)]))
+    gap = flat_sum([(half, a), (-half, b)])
+    turned = Network(ONE, [(gap, Fraction(1), natural), (sign, Fraction(1), natural)],
+                     dict(enumerate(e.shape)), e.ndim)  # fmt: skip
+    yield flat_sum([(1, summed([*rest, turned], e)), (1, middle)])
+
+
+def logistic_choice(e: Expr) -> Iterator[Expr]:
+    """1[x ≥ 0] − sign(x) σ(−|x|) = σ(x), at 0 the slope of the smooth function that it is of."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    whole = _flat(e)
+    terms = terms_of(whole) if whole.op is SUM else []
+    for j, (c, a, at) in enumerate(terms):
+        net = network_of(a)
+        if len(net.factors) != 2 or net.coefficient != 1:
+            continue
+        by_name = {
+            f.op.name: f for f, p, ls in net.factors if p == 1 and ls == tuple(range(a.ndim))
+        }
+        if {*by_name} != {"sign", "sigmoid"}:
+            continue
+        x = by_name["sign"].args[0]
+        if by_name["sigmoid"].args[0] is not -elementwise("abs", x):
+            continue
+        for k, (d, b, other) in enumerate(terms):
+            if d == -c and other == at and is_step(b, x):
+                kept = [t for i, t in enumerate(terms) if i not in (j, k)]
+                yield linear([*kept, (d, elementwise("sigmoid", x), at)], e.shape, e.dtype)
+
+
+def sign_out(e: Expr) -> Iterator[Expr]:
+    """σ(y u) (1 − σ(y u)) = σ(u) (1 − σ(u)) for a declared sign y: the slope is even."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    for a, p, place in net.factors:
+        if a.op.name != "sigmoid":
+            continue
+        inner = network_of(a.args[0])
+        kept = [f for f in inner.factors if f[0].op is not SYMBOL or "sign" not in facts_of(f[0])]
+        if len(kept) == len(inner.factors) or not kept:
+            continue
+        bare = Network(inner.coefficient, kept, inner.sizes, inner.rank)
+        even = elementwise("sigmoid", product_of(bare, a.shape, a.dtype))
+        table = {a: even, 1 - a: 1 - even}
+        if not any(f is not a and f in table and (q, ls) == (p, place) for f, q, ls in net.factors):
+            continue
+        made = Network(net.coefficient, [(table.get(f, f), q, ls) for f, q, ls in net.factors],
+                       dict(net.sizes), net.rank)  # fmt: skip
+        yield product_of(made, e.shape, e.dtype)
+
+
+__all__ = [
+    "choice_by_sign",
+    "divisor_inside",
+    "logistic_choice",
+    "over_one",
+    "root_of_a_product",
+    "sign_out",
+]

@@ -1,0 +1,246 @@
+"""Laws of products in normal form, each a row of :data:`LAWS`: what cancels, and what facts decide.
+
+What may change a value is said in the row's ``states``; these forms are read and not run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from symgrad.core.build import (
+    DELTA,
+    ONE,
+    SUM,
+    constant_value,
+    contract,
+    elementwise,
+    linear,
+    terms_of,
+)
+from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
+from symgrad.core.sizes import Monomial
+from symgrad.simplify.networks import Exponent, Network
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A rule of the normal form: ``step(network)`` changes it in place, and says whether it did."""
+
+    name: str
+    step: Callable[[Network], bool]
+    states: str = ""
+
+
+def _sign_of_absolute(net: Network) -> bool:
+    """|x| sign(x) = x, x sign(x) = |x|, |x|² = x²."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        if e.op.name == "sign" and p == 1:
+            x = e.args[0]
+            for j, (other, q, row) in enumerate(net.factors):
+                bare = other.op.name == "abs" and other.args[0] is x and q == 1
+                odd = isinstance(q, Fraction) and q.denominator == 1 and q > 0
+                if row != ls or not (bare or (other is x and odd)):
+                    continue
+                net.factors[k] = (x if bare else elementwise("abs", x), Fraction(1), ls)
+                rest = Fraction(0) if bare else q - 1
+                net.factors[j : j + 1] = [(x, rest, row)] if rest else []
+                return True
+        if e.op.name != "abs":
+            continue
+        x = e.args[0]
+        same = [j for j, f in enumerate(net.factors) if f[0] is e and f[2] == ls and f[1] == 1]
+        if isinstance(p, Fraction) and p.denominator == 1 and p.numerator % 2 == 0:
+            net.factors[k] = (x, p, ls)
+            return True
+        if len(same) >= 2:
+            for j in same[:2]:
+                net.factors[j] = (x, Fraction(1), ls)
+            return True
+    return False
+
+
+def _inverse_meets(net: Network) -> bool:
+    """A⁻¹ A = I."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        if e.op.name != "inv" or p != 1:
+            continue
+        for j, (other, q, row) in enumerate(net.factors):
+            if other is not e.args[0] or q != 1:
+                continue
+            for mine, theirs in ((1, 0), (0, 1)):
+                bound = ls[mine]
+                uses = sum(f[2].count(bound) for f in net.factors)
+                if bound == row[theirs] and bound >= net.rank and uses == 2:
+                    low, high = sorted((ls[1 - mine], row[1 - theirs]))
+                    net.factors[k] = (_eye(e), Fraction(1), (low, high))
+                    del net.factors[j]
+                    del net.sizes[bound]
+                    if high >= net.rank and high != low:
+                        del net.factors[k - (j < k)]
+                        net.factors = [(a, r, tuple(low if x == high else x for x in at))
+                                       for a, r, at in net.factors]  # fmt: skip
+                        del net.sizes[high]
+                    return True
+    return False
+
+
+def _eye(e: Expr) -> Expr:
+    return DELTA.build((), (e.shape[0], e.dtype))  # type: ignore[misc]
+
+
+def one_label(net: Network) -> bool:
+    """1[i = j] a[j] = 1[i = j] a[i]."""
+    for e, p, ls in net.factors:
+        if e.op is DELTA and p == 1 and 0 <= min(ls) < max(ls):
+            low, high = min(ls), max(ls)
+            if any(f[0] is not e and high in f[2] for f in net.factors):
+                net.factors = [
+                    (a, q, row if a is e else tuple(low if x == high else x for x in row))
+                    for a, q, row in net.factors
+                ]
+                return True
+    return False
+
+
+def _total_of_probabilities(net: Network) -> bool:
+    """Σ y = 1 over the last axis of probabilities."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        sure = e.op is SYMBOL and {"prob", "onehot"} & {*facts_of(e)}
+        if p != 1 or not ls or not (sure or (e.op.name == "softmax" and e.params[0] == -1)):
+            continue
+        last = ls[-1]
+        alone = sum(f[2].count(last) for f in net.factors) == 1
+        if alone and last >= net.rank:
+            del net.factors[k]
+            del net.sizes[last]
+            for x in ls[:-1]:
+                if x >= net.rank and not any(x in f[2] for f in net.factors):
+                    net.coefficient = net.coefficient * net.sizes.pop(x)
+            return True
+    return False
+
+
+def is_step(e: Expr, x: Expr) -> bool:
+    """Is it 1[x > 0] or 1[x ≥ 0]?"""
+    if e.op.name != "cast" or e.args[0].op.name not in ("gt", "ge"):
+        return False
+    above, below = e.args[0].args
+    number = constant_value(below)
+    return above is x and number is not None and number.is_zero
+
+
+def _step_of_relu(net: Network) -> bool:
+    """1[x > 0] relu(x) = relu(x)."""
+    for e, p, ls in net.factors:
+        if e.op.name != "relu" or not p > 0:
+            continue
+        rest = [f for f in net.factors if f[2] != ls or not is_step(f[0], e.args[0])]
+        if len(rest) < len(net.factors):
+            net.factors = rest
+            return True
+    return False
+
+
+def _powers_of_two_values(net: Network) -> bool:
+    """y² = 1 of what is −1 or 1 by declaration, y² = y of what is 0 or 1."""
+    powers: dict[tuple[Expr, Labels], Exponent] = {}
+    for e, p, ls in net.factors:
+        powers[e, ls] = powers.get((e, ls), Fraction(0)) + p
+    for (e, ls), p in powers.items():
+        facts = {*facts_of(e)} if e.op is SYMBOL else set[str]()
+        whole = isinstance(p, Fraction) and p.denominator == 1
+        if (
+            not whole
+            or not facts & {"sign", "binary", "onehot"}
+            or p in (0, 1)
+            or max(ls) >= net.rank
+        ):
+            continue
+        if "sign" not in facts and p < 0:
+            continue
+        left = p % 2 if "sign" in facts else Fraction(1)
+        net.factors = [f for f in net.factors if f[0] is not e or f[2] != ls]
+        net.factors += [(e, Fraction(1), ls)] if left else []
+        return True
+    return False
+
+
+def flat_sum(rows: Sequence[tuple[Monomial | int | Fraction, Expr]]) -> Expr:
+    """Σ c e with the terms of each in one sum, so that opposite terms cancel."""
+    terms: list[tuple[Monomial, Expr, Labels]] = []
+    for c, e in rows:
+        front = c if isinstance(c, Monomial) else Monomial(Fraction(c))
+        inner = terms_of(e) if e.op is SUM and e.args else [(ONE, e, tuple(range(e.ndim)))]
+        terms += [(front * k, a, ls) for k, a, ls in inner]
+    return linear(terms, rows[0][1].shape, rows[0][1].dtype)
+
+
+def _hyperbolic(net: Network) -> bool:
+    """(eᵘ − eᵛ) / (eᵘ + eᵛ) = tanh((u − v) / 2)."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        if e.op is not SUM or len(e.args) != 2 or any(a.op.name != "exp" for a in e.args):
+            continue
+        (c, a, at), (d, b, other) = terms_of(e)
+        if c != -d or at != other or at != tuple(range(e.ndim)):
+            continue
+        signs = {linear([(m, a, at), (m, b, at)], e.shape, e.dtype): s
+                 for s, m in ((1, c), (-1, d))}  # fmt: skip
+        for j, (f, q, row) in enumerate(net.factors):
+            sign = signs.get(f, 0)
+            if (
+                not sign
+                or row != ls
+                or q != -p
+                or not isinstance(p, Fraction)
+                or p.denominator != 1
+            ):
+                continue
+            gap = flat_sum([(Fraction(sign, 2), a.args[0]), (Fraction(-sign, 2), b.args[0])])
+            net.factors[k] = (elementwise("tanh", gap), p, ls)
+            del net.factors[j]
+            return True
+    return False
+
+
+def _total_of_centred(net: Network) -> bool:
+    """Σ (x − mean x) = 0: a factor whose sum over an axis that nothing else carries cancels."""
+    for e, p, ls in net.factors:
+        if e.op is not SUM or len(e.args) < 2 or p != 1:
+            continue
+        for axis, x in enumerate(ls):
+            if x < net.rank or sum(f[2].count(x) for f in net.factors) != 1:
+                continue
+            rest = [k for k in range(e.ndim) if k != axis]
+            place = {k: j for j, k in enumerate(rest)}
+            shape = tuple(e.shape[k] for k in rest)
+            parts: list[tuple[Monomial, Expr, Labels]] = []
+            for c, a, row in terms_of(e):
+                if axis not in row:
+                    parts.append((c * e.shape[axis], a, tuple(place.get(y, -1) for y in row)))
+                    continue
+                kept = [y for y in row if y != axis]
+                made = contract([a], [tuple(len(kept) if y == axis else kept.index(y) for y in row)],
+                                range(len(kept)), dtype=e.dtype)  # fmt: skip
+                parts.append((c, made, tuple(place[y] for y in kept)))
+            total = constant_value(linear(parts, shape, e.dtype))
+            if total is not None and total.is_zero:
+                net.coefficient = Monomial(Fraction(0))
+                return False
+    return False
+
+
+LAWS: tuple[Law, ...] = (
+    Law("step and positive part", _step_of_relu),
+    Law("powers of two values", _powers_of_two_values, "holds for declared signs"),
+    Law("hyperbolic tangent", _hyperbolic, "finite where exp overflows"),
+    Law("total of what is centred", _total_of_centred),
+    Law("absolute value and sign", _sign_of_absolute),
+    Law("inverse meets its matrix", _inverse_meets, "finite where the matrix is singular"),
+    Law("one label for equal axes", one_label),
+    Law("probabilities sum to one", _total_of_probabilities, "holds for declared probabilities"),
+)
+
+
+__all__ = ["LAWS", "Law", "flat_sum", "is_step", "one_label"]

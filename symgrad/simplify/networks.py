@@ -1,0 +1,109 @@
+"""Products as flat networks: factors with exponents whose axes carry labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from symgrad.core.build import CONTRACTION, ONE, SUM, contract, power
+from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
+from symgrad.core.sizes import Monomial, Size
+
+Exponent = Fraction | float
+WIDEST = 12
+"""Factors up to which a product is opened into its user."""
+
+
+@dataclass(slots=True)
+class Network:
+    """A product: coefficient, factors with exponents and labels, sizes of all labels."""
+
+    coefficient: Monomial
+    factors: list[tuple[Expr, Exponent, Labels]]
+    sizes: dict[int, Size]
+    rank: int
+
+    def fresh(self) -> int:
+        """A label that is not in use."""
+        return max([self.rank - 1, *self.sizes]) + 1
+
+
+def network_of(node: Expr) -> Network:
+    """The product that a node is, with all products inside it opened."""
+    rank = len(node.shape)
+    found = Network(ONE, [], dict(enumerate(node.shape)), rank)
+    stack: list[tuple[Expr, Exponent, tuple[int, ...]]] = [(node, Fraction(1), tuple(range(rank)))]
+    while stack:
+        e, p, place = stack.pop()
+        whole = isinstance(p, Fraction) and p.denominator == 1
+        if e.op is SUM and len(e.args) == 1 and (whole or e.params[0][0][0].number > 0):
+            c, inner = e.params[0][0]
+            if isinstance(p, Fraction):
+                found.coefficient = found.coefficient * c**p
+                stack.append((e.args[0], p, tuple(place[x] if x >= 0 else -1 for x in inner)))
+                continue
+        if e.op.name == "power":
+            q = e.params[2][0]
+            if p == 1 or whole or q == Fraction(1, 2):
+                stack.append((e.args[0], p * q, place))
+                continue
+        if e.op is CONTRACTION and _opens(e, p, whole, node):
+            table = dict(enumerate(place))
+            for k, s in enumerate(e.shape):
+                if table[k] >= 0:
+                    found.sizes.setdefault(table[k], s)
+            start = found.fresh()
+            for a, ls in zip(e.args, e.params[0], strict=True):
+                for k, x in enumerate(ls):
+                    if x >= 0 and x not in table:
+                        table[x] = start
+                        found.sizes[start] = a.shape[k]
+                        start += 1
+            for a, ls in zip(e.args[::-1], e.params[0][::-1], strict=True):
+                stack.append((a, p, tuple(table[x] if x >= 0 else -1 for x in ls)))
+            continue
+        found.factors.append((e, p, place))
+    return found
+
+
+def _opens(e: Expr, p: Exponent, whole: bool, node: Expr) -> bool:
+    """May this product be dissolved?  Under a root only where every factor is at least 0."""
+    if e is node:
+        return True
+    if p == 1:
+        return len(e.args) <= WIDEST
+    if e.sums:
+        return False
+    return whole or all(at_least_zero(a) for a in e.args)
+
+
+def at_least_zero(e: Expr) -> bool:
+    """Is no entry negative, by declaration or by the function that made it?"""
+    if e.op is SYMBOL:
+        return "positive" in facts_of(e)
+    if e.op.name == "power":
+        return e.params[2][0] == Fraction(1, 2)
+    return e.op.name in ("exp", "abs", "sigmoid", "softmax", "softplus")
+
+
+def product_of(net: Network, shape: Sequence[Size], dtype: Any) -> Expr:
+    """The node of a network: equal bases merged into one power."""
+    merged: dict[tuple[Expr, Labels], Exponent] = {}
+    for e, p, labels in net.factors:
+        merged[(e, labels)] = merged.get((e, labels), Fraction(0)) + p
+    factors: list[Expr] = []
+    rows: list[Labels] = []
+    for (e, labels), p in merged.items():
+        if not p:
+            continue
+        whole = isinstance(p, Fraction) and p.denominator == 1 and 0 < p <= 8
+        times = int(p) if whole else 1
+        factors += [e if whole else power(e, p)] * times
+        rows += [labels] * times
+    made = contract(factors, rows, range(net.rank), net.sizes, dtype)
+    return made if net.coefficient.is_one else net.coefficient * made
+
+
+__all__ = ["Exponent", "Network", "at_least_zero", "network_of", "product_of"]
