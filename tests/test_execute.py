@@ -238,3 +238,38 @@ def test_running_statistics_are_computed_with_the_step():
     np.testing.assert_allclose(model[1].running_mean.numpy(), expected, rtol=1e-4, atol=1e-6)
     assert model[1].num_batches_tracked.item() == 150
     assert cache_info()[0] == 1
+
+
+def test_a_loop_that_updates_its_weights_itself_is_one_program_a_step():
+    sg.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 1))
+    x, y = sg.randn(8, 3), sg.randn(8, 1)
+    clear_cache()
+    first = last = None
+    for _ in range(120):  # nothing is read
+        loss = (model(x) - y).square().mean()
+        loss.backward()
+        with sg.no_grad():
+            for p in model.parameters():
+                p -= 0.1 * p.grad
+        model.zero_grad()
+        first, last = first if first is not None else loss, loss
+    assert last.item() < first.item() / 2
+    assert cache_info()[0] <= 2
+    assert all(p._storage.node.depth <= 1 or p._storage.node.value is None
+               for p in model.parameters())  # fmt: skip
+
+
+def test_weights_that_are_clipped_are_part_of_the_next_step():
+    model = nn.Linear(3, 1)
+    optimizer = sg.optim.SGD(model.parameters(), lr=5.0)
+    x = sg.randn(8, 3)
+    clear_cache()
+    for _ in range(6):
+        optimizer.zero_grad()
+        model(x).square().mean().backward()
+        optimizer.step()
+        for p in model.parameters():
+            p.data.clamp_(-0.01, 0.01)
+    assert cache_info()[0] <= 2
+    assert max(p.abs().max().item() for p in model.parameters()) <= 0.01

@@ -38,6 +38,7 @@ BOUNDED = {
     "symgrad.recording.execute._patterns": "CACHE",
     "symgrad.recording.record._CALLS": "TABLE",
     "symgrad.recording.record._KINDS": "TABLE",
+    "symgrad.recording.recall._known": "TABLE",
     "symgrad.recording.tracked._known": "KNOWN",
     "symgrad.autograd.custom._CALLS": "CALLS",
 }
@@ -124,6 +125,7 @@ class Scaled(sg.autograd.Function):
 def visit(size: int) -> float:
     """A graph of its own for every size, with a derivative; the second time it is compiled."""
     x = sg.tensor(np.full((size, 2), 0.5, np.float32), requires_grad=True)
+    nn.Sequential(nn.Tanh(), nn.Sigmoid())(x)
     Scaled.apply(x.tanh() + 1, float(size)).sum().backward()
     return x.grad.sum().item()
 

@@ -37,6 +37,11 @@ def note_effect(node: Any) -> None:
         left.extend(operands_of(n))
 
 
+def waits(node: Any) -> bool:
+    """Is a node among what was written in place and waits for a graph?"""
+    return any(ref() is node for ref in _waiting)
+
+
 def take_effects() -> list[Any]:
     """What still waits, each node once; it is forgotten here."""
     found: dict[Any, None] = {}
@@ -47,4 +52,4 @@ def take_effects() -> list[Any]:
     return list(found)
 
 
-__all__ = ["note_effect", "take_effects"]
+__all__ = ["note_effect", "take_effects", "waits"]

@@ -57,7 +57,6 @@ lock = threading.RLock()
 """Held while a graph is recognised and run."""
 _patterns: OrderedDict[Any, Pattern] = OrderedDict()
 _recent: dict[Any, list[Pattern]] = {}
-_NONE: list[Pattern] = []
 
 
 class Plan:
@@ -277,6 +276,20 @@ def _learned(roots: Sequence[Any]) -> tuple[Pattern, list[Any]]:
     return pattern, order
 
 
+def _replayed(roots: Sequence[Any], using: bool) -> list[Any] | None:
+    """The results, where graph and situation are known."""
+    recent = _recent.get(signature(roots[0]))
+    if recent is not None:
+        for at, pattern in enumerate(recent):
+            for replay in pattern.replays[using]:
+                found = replay(roots)
+                if found is not None:
+                    if at:
+                        recent.insert(0, recent.pop(at))
+                    return found
+    return None
+
+
 def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     """Give every root a value, and every pending record under them that is still in use.
 
@@ -285,14 +298,9 @@ def execute(roots: Sequence[Any], using: bool = False) -> Sequence[Any]:
     a symbol.
     """
     with lock:
-        recent = _recent.get(signature(roots[0]), _NONE)
-        for at, pattern in enumerate(recent):
-            for replay in pattern.replays[using]:
-                found = replay(roots)
-                if found is not None:
-                    if at:
-                        recent.insert(0, recent.pop(at))
-                    return found
+        found = _replayed(roots, using)
+        if found is not None:
+            return found
         pattern, nodes = _matched(roots)
         if pattern.preparation:
             execute([nodes[k] for k in pattern.preparation])

@@ -6,7 +6,10 @@ in it is differentiated, a record this deep gets its value and forgets what it w
 
 from __future__ import annotations
 
+from typing import Any
+
 from symgrad.errors import UnboundError
+from symgrad.recording.effects import take_effects, waits
 from symgrad.recording.execute import execute, held, lock
 from symgrad.recording.record import Record, forget, modes
 
@@ -32,4 +35,25 @@ def settle(record: Record) -> None:
         forget(record, held(record))
 
 
-__all__ = ["DEEP", "settle"]
+def settle_source(node: Any) -> None:
+    """Compute a value that waits for gradients, from which others are about to begin, and all such.
+
+    So one step of a loop that updates its parameters by itself is one program, as an optimizer's:
+
+        with no_grad():
+            w -= rate * w.grad
+    """
+    if modes.capture is not None or modes.tracing or not waits(node):
+        return
+    with lock:
+        nodes = take_effects()
+        try:
+            execute(nodes)
+        except UnboundError:
+            return
+        for n in nodes:
+            if type(n) is Record and n.function.view is None:
+                forget(n, n.value)
+
+
+__all__ = ["DEEP", "settle", "settle_source"]

@@ -23,6 +23,7 @@ from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
 from symgrad.recording.gradients import Afterwards, backward
 from symgrad.recording.record import Leaf, Record, leaf_like, modes, tracked_leaf
+from symgrad.recording.settle import settle_source
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensors import wording
 from symgrad.tensors.calls import as_operand, call
@@ -116,6 +117,8 @@ class Tensor(Viewing):
             return known
         if node.tracked:  # an operation, or a symbol
             return node
+        if node.value is None and type(node) is Record:
+            settle_source(node)
         self._leaf = known = tracked_leaf(node, weakref.ref(self), self._name)
         return known
 
