@@ -30,6 +30,7 @@ from symgrad.core.traverse import transform
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.laws import LAWS, one_label
 from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
+from symgrad.simplify.triangles import Triangles
 
 # ------------------------------------------------------------------ symmetry
 
@@ -157,6 +158,10 @@ class Normal:
 
     symmetry: Symmetry = field(default_factory=Symmetry)
     known: dict[Expr, Expr] = field(default_factory=dict[Expr, Expr])
+    triangles: Triangles = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.triangles = Triangles(self.symmetry.holds)
 
     def of(self, roots: Sequence[Expr]) -> list[Expr]:
         """``roots`` in normal form, jointly."""
@@ -169,6 +174,12 @@ class Normal:
     def _node(self, e: Expr) -> Expr:
         if complex_parts(e):
             return e
+        found = self.triangles.rewritten(e)
+        made = self._shaped(e if found is None else found)
+        self.triangles.note(made)
+        return made
+
+    def _shaped(self, e: Expr) -> Expr:
         if e.op is CONTRACTION or e.op.name == "power":
             return self.product(e) if e.args else e
         if e.op is SUM:
