@@ -67,7 +67,6 @@ __all__ = [
     "Template",
     "Variable",
     "call",
-    "functions",
     "infix",
     "postfix",
     "prefix",
@@ -185,13 +184,20 @@ class Program:
     )
 
     @property
+    def inner(self) -> tuple["Program", ...]:
+        """The programs that it uses as values, each once, those used by others first."""
+        if not self._inner:
+            self._inner.append(_functions(self))
+        return self._inner[0]
+
+    @property
     def key(self) -> str:
         """A digest of everything that shows in the source: equal keys mean equal source.
 
         Foreign functions show by their names only.
         """
         if not self._key:
-            for program in (*functions(self), self):
+            for program in (*self.inner, self):
                 if not program._key:
                     program._key.append(_digest(program))
         return self._key[0]
@@ -200,7 +206,7 @@ class Program:
     def foreign(self) -> tuple[Foreign, ...]:
         """The functions from elsewhere that it uses, each once, in the order of their use."""
         found: dict[int, Foreign] = {}
-        for program in (*functions(self), self):
+        for program in (*self.inner, self):
             for node in _nodes(program):
                 if isinstance(node, Foreign):
                     found.setdefault(id(node.function), node)
@@ -208,7 +214,7 @@ class Program:
 
     def validate(self) -> None:
         """Raise `ProgramError` where a variable is used undefined, or defined twice."""
-        for program in (*functions(self), self):
+        for program in (*self.inner, self):
             _validate(program)
 
 
@@ -230,13 +236,6 @@ def _nodes(program: Program) -> Iterator[Operand]:
     """Every node of every instruction."""
     for instruction in program.instructions:
         yield from instruction.nodes
-
-
-def functions(program: Program) -> tuple[Program, ...]:
-    """The programs used as values inside `program`, each once, those used by others first."""
-    if not program._inner:
-        program._inner.append(_functions(program))
-    return program._inner[0]
 
 
 def _functions(program: Program) -> tuple[Program, ...]:

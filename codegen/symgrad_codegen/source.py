@@ -26,7 +26,6 @@ from symgrad_codegen.program import (
     Size,
     Template,
     Variable,
-    functions,
     walk,
 )
 
@@ -78,7 +77,7 @@ def is_wide(program: Program) -> bool:
     """Whether any value of the program has a 64-bit dtype (JAX has these only when told so)."""
     forms: set[str] = set()
     templates: dict[int, Template] = {}
-    for part in (*functions(program), program):
+    for part in (*program.inner, program):
         variables = [*part.inputs, *part.outputs]
         for instruction in part.instructions:
             variables += instruction.targets
@@ -133,7 +132,7 @@ class _Writer:
         self.program = program
         self.target = target
         self.roots: set[str] = set()
-        self.inner = functions(program)
+        self.inner = program.inner
         names, self.foreign = _foreign_names(program)
         self.name = names.new(program.name)
         # Letters come first, so that sizes keep their names.
