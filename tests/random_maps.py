@@ -92,7 +92,9 @@ def _quotient(a: Array, b: Array) -> bool:
 SMOOTH: dict[str, Callable[..., bool]] = {
     **dict.fromkeys(("floor", "ceil", "trunc"), _whole),
     "round": lambda x: _whole(x + 0.5),
-    **{name: lambda x: bool(np.abs(x).min() > CLEAR) for name in ("abs", "sign", "relu")},
+    **{
+        name: lambda x: bool(np.abs(x).min() > CLEAR) for name in ("abs", "sign", "relu", "signbit")
+    },
     **dict.fromkeys(("maximum", "minimum", "gt", "ge", "lt", "le", "eq", "ne"), _differ),
     **dict.fromkeys(("remainder", "fmod", "floor_divide"), _quotient),
     "atan2": lambda a, b: bool(np.hypot(a, b).min() > 0.2 and np.abs(b).min() > CLEAR),

@@ -124,12 +124,25 @@ def _svd(program: Program) -> None:
     program.emit(f"svd [{which}]", build, function, a, clear=clear)
 
 
+def _same_reflections(x: Array) -> bool:
+    """No diagonal entry of R is small, and no column is zero but for rounding below its first entry."""
+    packed, taus = np.linalg.qr(
+        x, mode="raw"
+    )  # tau = 1 + |first entry| / length, 0 without a mirror
+    rows, count = x.shape[-2], min(x.shape[-2:])
+    diagonal = np.abs(np.diagonal(packed, axis1=-2, axis2=-1))[..., :count]
+    mirrors = taus[..., : min(count, rows - 1)]
+    return bool(
+        diagonal.min() > 0.3 and (not mirrors.size or 0 < mirrors.min() <= mirrors.max() < 1.99)
+    )
+
+
 def _qr(program: Program) -> None:
     a = _matrix(program, definite=False)
     which = program.choose(2)
     program.emit(
         f"qr [{which}]", lambda x: decomposition.qr(x)[which], lambda x: jnp.linalg.qr(x)[which], a,
-        clear=lambda x: bool(np.abs(np.diagonal(np.linalg.qr(x)[1], axis1=-2, axis2=-1)).min() > 0.3),
+        clear=_same_reflections,
     )  # fmt: skip
 
 

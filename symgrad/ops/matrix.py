@@ -186,7 +186,7 @@ def _solve_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
 
 def solved(name: str, a: Expr, b: Expr, *params: bool) -> Expr:
     """The node of a solve: a number in front of ``b`` goes in front of it."""
-    if b.op is not SUM or len(b.args) > 1:
+    if b.op is not SUM or len(b.args) != 1:
         return apply(OPS[name], (a, b), params)
     ((number, e, labels),) = terms_of(b)
     bare = linear([(ONE, e, labels)], b.shape, b.dtype)
