@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import symgrad as sg
 from symgrad.autodiff import gradient
@@ -127,22 +128,115 @@ REFUSALS = (sg.SymgradError, TypeError, ValueError, IndexError, RuntimeError)
 """How a function says that it takes other arguments."""
 
 
-def shown_on(row: Function, spec: str) -> tuple[str, str]:
-    """The formula of a function of symbols, and of the gradient of its sum in the first."""
-    parameters = list(inspect.signature(row.build).parameters.values())
-    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
-    if not needed or any(str(p.annotation) not in ("Expr", "Any") for p in needed):
-        return "", ""
-    arguments = [t.expr() for t in sg.symbols(spec)[: len(needed)]]
-    value = row.build(*arguments)
+Call = Callable[..., Any]
+Example = tuple[str, str, Call]
+
+_POOLED: dict[str, Example] = {
+    f"{kind}_pool1d": ("X:b,c,6", "", call)
+    for kind, call in {
+        "avg": lambda f, x: f(x, 2),
+        "max": lambda f, x: f(x, 2),
+        "lp": lambda f, x: f(x, 2.0, 2),
+        "adaptive_avg": lambda f, x: f(x, 3),
+        "adaptive_max": lambda f, x: f(x, 3),
+    }.items()
+}
+_BITS: dict[str, Example] = {
+    f"bitwise_{word}": ("", "i:n j:n", lambda f, i, j: f(i, j))
+    for word in ("and", "or", "xor", "left_shift", "right_shift")
+}
+
+EXAMPLES: dict[str, Example] = {
+    **_POOLED,
+    **_BITS,
+    "bitwise_not": ("", "i:n", lambda f, i: f(i)),
+    "gcd": ("", "i:n j:n", lambda f, i, j: f(i, j)),
+    "lcm": ("", "i:n j:n", lambda f, i, j: f(i, j)),
+    "bilinear": ("x:m y:n W:k,m,n", "", lambda f, x, y, w: f(x, y, w)),
+    "bmm": ("A:b,n,m B:b,m,k", "", lambda f, a, b: f(a, b)),
+    "cat": ("x:2 y:3", "", lambda f, x, y: f([x, y])),
+    "hstack": ("x:2 y:3", "", lambda f, x, y: f([x, y])),
+    "clamp": ("A:n,n", "", lambda f, a: f(a, -1.0, 1.0)),
+    "constant_pad_nd": ("x:n", "", lambda f, x: f(x, (1, 2))),
+    "pad": ("x:n", "", lambda f, x: f(x, (1, 2))),
+    "conv1d": ("X:b,c,t W:o,c,3", "", lambda f, x, w: f(x, w)),
+    "conv2d": ("X:b,c,h,w W:o,c,3,3", "", lambda f, x, w: f(x, w)),
+    "conv_transpose1d": ("X:b,c,t W:c,o,3", "", lambda f, x, w: f(x, w)),
+    "cumprod": ("x:n", "", lambda f, x: f(x, 0)),
+    "cumsum": ("x:n", "", lambda f, x: f(x, 0)),
+    "logcumsumexp": ("x:n", "", lambda f, x: f(x, 0)),
+    "logsumexp": ("A:n,m", "", lambda f, a: f(a, -1)),
+    "diagonal_scatter": ("A:3,3 x:3", "", lambda f, a, x: f(a, x)),
+    "einsum": ("A:n,m B:m,k", "", lambda f, a, b: f("ij,jk->ik", a, b)),
+    "embedding": ("W:v,d", "i:n", lambda f, w, i: f(i, w)),
+    "fill": ("A:n,n", "", lambda f, a: f(a, 2.0)),
+    "flip": ("x:n", "", lambda f, x: f(x, (0,))),
+    "gather": ("A:n,m", "K:n,k", lambda f, a, k: f(a, 1, k)),
+    "take_along_dim": ("A:n,m", "K:n,k", lambda f, a, k: f(a, k, 1)),
+    "glu": ("x:6", "", lambda f, x: f(x)),
+    "index_add": ("A:n,d B:k,d", "i:k", lambda f, a, b, i: f(a, 0, i, b)),
+    "index_fill": ("A:n,d", "i:k", lambda f, a, i: f(a, 0, i, 2.0)),
+    "index_select": ("A:n,d", "i:k", lambda f, a, i: f(a, 0, i)),
+    "take": ("A:n,d", "i:k", lambda f, a, i: f(a, i)),
+    "rms_norm": ("X:n,d", "", lambda f, x: f(x, (x.shape[-1],), None, 1e-5)),
+    "nll_loss": ("A:n,c", "y:n", lambda f, a, y: f(a, y)),
+    "multi_margin_loss": ("A:n,c", "y:n", lambda f, a, y: f(a, y)),
+    "one_hot": ("", "y:n", lambda f, y: f(y, 3)),
+    "transpose": ("A:n,m", "", lambda f, a: f(a, 0, 1)),
+    "select": ("A:n,m", "", lambda f, a: f(a, 0, 2)),
+    "narrow": ("x:n", "", lambda f, x: f(x, 0, 1, 2)),
+    "reshape": ("A:2,3", "", lambda f, a: f(a, (3, 2))),
+    "view": ("A:2,3", "", lambda f, a: f(a, 3, 2)),
+    "unflatten": ("x:6", "", lambda f, x: f(x, 0, (2, 3))),
+    "unfold": ("x:6", "", lambda f, x: f(x, 0, 3, 1)),
+    "polygamma": ("A:n,n", "", lambda f, a: f(1, a)),
+    "renorm": ("A:n,d", "", lambda f, a: f(a, 2, 0, 1.0)),
+    "scatter_add": ("A:3,4 B:3,2", "K:3,2", lambda f, a, b, k: f(a, 1, k, b)),
+    "select_scatter": ("A:3,4 x:4", "", lambda f, a, x: f(a, x, 0, 1)),
+    "slice_scatter": ("x:5 y:2", "", lambda f, x, y: f(x, y, 0, 1, 3)),
+    "softmin": ("x:n", "", lambda f, x: f(x, -1)),
+    "threshold": ("A:n,n", "", lambda f, a: f(a, 1.0, 0.0)),
+    "masked_fill": ("A:n,n", "M:n,n", lambda f, a, m: f(a, m, 2.0)),
+    "where": ("A:n,n B:n,n", "M:n,n", lambda f, a, b, m: f(m, a, b)),
+}
+"""Name of a row → the real operands, the whole-number ones (truth values under the name M), the call on
+them; the others are shown on SHAPES."""
+
+
+def shown(value: Expr, arguments: list[Expr]) -> tuple[str, str]:
+    """The formula of a value, and of the gradient of its sum in the first argument."""
     text = printed(value)
-    if not value.dtype.differentiable:
+    if not value.dtype.differentiable or not arguments:
         return text, ""
     try:
         (slope,) = gradient(reduce_sum(value, range(value.ndim)), arguments[:1])
         return text, formula(simplify([slope])[0]).unicode
     except sg.SymgradError:
         return text, ""
+
+
+def example(row: Function) -> tuple[str, str]:
+    """The same for a function with arguments of its own."""
+    reals, wholes, call = EXAMPLES[row.name]
+    arguments = [symbol_of(word, sg.float32) for word in reals.split()]
+    others = [symbol_of(word, sg.bool if word[0] == "M" else sg.int64) for word in wholes.split()]
+    return shown(call(row.build, *arguments, *others), arguments)
+
+
+def symbol_of(word: str, dtype: sg.dtype) -> Expr:
+    """``"A:n,m"`` as a symbol."""
+    name, _, sizes = word.partition(":")
+    return sg.symbol(name, sizes, dtype).expr()
+
+
+def shown_on(row: Function, spec: str) -> tuple[str, str]:
+    """The same for a function of symbols, as many as it needs."""
+    parameters = list(inspect.signature(row.build).parameters.values())
+    needed = [p for p in parameters if p.default is p.empty and p.kind is not p.VAR_KEYWORD]
+    if not needed or any(str(p.annotation) not in ("Expr", "Any") for p in needed):
+        return "", ""
+    arguments = [t.expr() for t in sg.symbols(spec)[: len(needed)]]
+    return shown(row.build(*arguments), arguments)
 
 
 def functions() -> list[list[str]]:
@@ -153,7 +247,9 @@ def functions() -> list[list[str]]:
         if room is None or name.endswith(INNER):
             continue
         text = slope = ""
-        for spec in SHAPES:
+        if name in EXAMPLES:
+            text, slope = example(row)
+        for spec in () if text else SHAPES:
             with contextlib.suppress(*REFUSALS):
                 text, slope = shown_on(row, spec)
                 break
