@@ -105,6 +105,15 @@ def extent_of(size: Size, sizes: Mapping[str, int]) -> int:
     if isinstance(size, int):
         return max(size, 1)
     assert isinstance(size, Monomial)
+    return _assumed(size) if not sizes else _number(size, sizes)
+
+
+@lru_cache(maxsize=4096)
+def _assumed(size: Monomial) -> int:
+    return _number(size, {})
+
+
+def _number(size: Monomial, sizes: Mapping[str, int]) -> int:
     table = {name: sizes.get(name, ASSUMED) for name in size.letters}
     return max(int(size.value(table)), 1)
 

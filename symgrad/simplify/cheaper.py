@@ -147,8 +147,12 @@ class Cheaper:
     def forms(self, p: Product, depth: int) -> list[Form]:
         """The ways to compute a product: opened, and distributed over a sum."""
         found: list[Form] = []
+        unshared: list[tuple[Expr, Labels]] | None = None
         for shared in (False, True):
             q, saved = self.opened(p, shared)
+            if q.factors == unshared:
+                break  # nothing in it is used elsewhere
+            unshared = q.factors
             found.append(Form(self.cost(q), saved, [(ONE, q)]))
             if depth:
                 found += [
