@@ -387,11 +387,13 @@ class CompiledStep:
         self._variants: dict[Any, list[_Variant]] = {}
         self._last: _Variant | None = None
         self._recorded: tuple[Any, Any] | None = None
+        owner = getattr(function, "__self__", function)
+        self._module = owner if isinstance(owner, Module) else None
         functools.update_wrapper(self, function, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it."""
-        if self._is_forward():
+        if self._module is not None and self._is_forward(self._module):
             if self._recorded is None:
                 self._recorded = (
                     tuple(map(_stand_in, args)),
@@ -429,14 +431,9 @@ class CompiledStep:
             return self.function(*args, **kwargs)
         return variant.run(tensors)
 
-    def _is_forward(self) -> bool:
-        """Is it a module that has derivatives?  Its calls are recorded: none needs a program."""
-        owner = getattr(self.function, "__self__", self.function)
-        return (
-            modes.grad
-            and isinstance(owner, Module)
-            and any(p.requires_grad for p in owner.parameters())
-        )
+    def _is_forward(self, module: Module) -> bool:
+        """Has a module derivatives?  Then its calls are recorded: none needs a program."""
+        return modes.grad and any(p.requires_grad for p in module.parameters())
 
     def _ran_last(self) -> _Variant:
         """The program that ran last; of recorded calls the one of their forward pass."""
