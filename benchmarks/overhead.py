@@ -66,7 +66,7 @@ def dense(x: Any, y: Any) -> float:
 
 
 def waves(x: Any, y: Any) -> float:
-    """The same with a sine, which XLA computes one number after another on the CPU."""
+    """The same with a sine, which XLA by itself computes one number after another on the CPU."""
     t = (x * y + 1).tanh() - x
     return ((0.5 * t.relu()).sin() + y).mean().item()
 

@@ -273,3 +273,20 @@ def test_weights_that_are_clipped_are_part_of_the_next_step():
             p.data.clamp_(-0.01, 0.01)
     assert cache_info()[0] <= 2
     assert max(p.abs().max().item() for p in model.parameters()) <= 0.01
+
+
+def test_a_sine_of_many_numbers_is_computed_several_at_a_time() -> None:
+    numbers = np.linspace(-30, 30, 8192, dtype=np.float32)
+    w = sg.tensor(numbers, requires_grad=True)
+    for _ in range(3):  # by NumPy, then compiled
+        w.grad = None
+        loss = (w.sin() * w.cos()).sum()
+        loss.backward()
+        np.testing.assert_allclose(w.grad.numpy(), np.cos(2 * numbers.astype(float)), atol=3e-7)
+    large, small = (
+        sg.trace(lambda t: (t.sin() + t.cos()).sum(), t=sg.spec(n)).compile().source
+        for n in (8192, 100)
+    )
+    assert "sine(t, quarters=1)" in large
+    assert "jnp.cos(t)" in small
+    assert "sine" not in small

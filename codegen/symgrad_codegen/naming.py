@@ -10,6 +10,8 @@ import re
 import unicodedata
 from functools import lru_cache
 
+from symgrad_codegen.helpers import HELPERS
+
 LONGEST = 40
 """No identifier is longer than this."""
 
@@ -31,11 +33,12 @@ MODULES = frozenset(
 )
 """Names under which generated source imports modules."""
 
-HELPERS = frozenset(("scan",))
-"""Functions that generated source states for itself."""
-
 RESERVED = MODULES.union(
-    HELPERS, keyword.kwlist, keyword.softkwlist, dir(builtins), ("self", "print")
+    (name for helpers in HELPERS.values() for name, _ in helpers),
+    keyword.kwlist,
+    keyword.softkwlist,
+    dir(builtins),
+    ("self", "print"),
 )
 """Identifiers that no hint may become."""
 

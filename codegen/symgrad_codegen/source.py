@@ -13,6 +13,7 @@ from typing import Any
 from symgrad_codegen.comment import quotable, shortened, with_note
 from symgrad_codegen.depth import shallow
 from symgrad_codegen.expression import Named, Target, render, roots_of
+from symgrad_codegen.helpers import HELPERS
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
 from symgrad_codegen.program import (
@@ -42,28 +43,23 @@ _IMPORTS = (
     ("special", "from scipy import special"),
 )
 
-_SCAN = '''
-def scan(step, state, inputs, reverse=False):
-    """What `step(state, inputs)` makes at each place: the last state, and the outputs stacked."""
-    several = isinstance(inputs, tuple)
-    count = len(inputs[0] if several else inputs)
-    made = [None] * count
-    for t in reversed(range(count)) if reverse else range(count):
-        state, made[t] = step(state, tuple(x[t] for x in inputs) if several else inputs[t])
-    if isinstance(made[0], tuple):
-        return state, tuple(np.stack(row) for row in zip(*made))
-    return state, np.stack(made)
-'''
-
 TARGETS = {
-    "jax": Target("jax", "JAX", "jnp", _IMPORTS, (("bool", "jnp.bool_"),), "jax.enable_x64(True)"),
+    "jax": Target(
+        "jax",
+        "JAX",
+        "jnp",
+        _IMPORTS,
+        (("bool", "jnp.bool_"),),
+        "jax.enable_x64(True)",
+        HELPERS["jax"],
+    ),
     "numpy": Target(
         "numpy",
         "NumPy",
         "np",
         _IMPORTS,
         (("bool", "np.bool_"), ("bfloat16", "ml_dtypes.bfloat16")),
-        helpers=(("scan", _SCAN),),
+        helpers=HELPERS["numpy"],
     ),
 }
 """The languages that source can be written in."""

@@ -8,11 +8,13 @@ operators of Expr; None says that this argument has no derivative by definition.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
+from symgrad.core import dtypes
 from symgrad.core.build import (
     cast,
     constant,
@@ -93,11 +95,32 @@ elementwise_row(
 )
 
 # ------------------------------------------------------------------ trigonometric, hyperbolic
+LARGE = 4096
+"""So many numbers at least are worth the `sine` of generated source: a test of all comes first."""
+
+
+def _wave(name: str, quarters: str) -> Callable[[Expr], Template]:
+    """The template of a sine: XLA computes it one number after another on a CPU."""
+    plain = call(f"jnp.{name}")
+    large = form(f"sine({{0}}{quarters})", f"np.{name}({{0}})")
+
+    def template(node: Expr) -> Template:
+        sizes = [n for n in node.shape if isinstance(n, int)]
+        known = len(sizes) == len(node.shape) and math.prod(sizes) >= LARGE
+        return large if known and node.dtype is dtypes.float32 else plain
+
+    return template
+
+
 elementwise_row(
-    "sin", call("jnp.sin"), lambda x, y: (apply("cos", x),), latex=r"\sin", traits=("complex",)
+    "sin", _wave("sin", ""), lambda x, y: (apply("cos", x),), latex=r"\sin", traits=("complex",)
 )
 elementwise_row(
-    "cos", call("jnp.cos"), lambda x, y: (-apply("sin", x),), latex=r"\cos", traits=("complex",)
+    "cos",
+    _wave("cos", ", quarters=1"),
+    lambda x, y: (-apply("sin", x),),
+    latex=r"\cos",
+    traits=("complex",),
 )
 elementwise_row(
     "tan",

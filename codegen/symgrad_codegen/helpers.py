@@ -1,0 +1,47 @@
+"""Functions that source states for itself, where a form of a template calls them by name."""
+
+SCAN = '''
+def scan(step, state, inputs, reverse=False):
+    """What `step(state, inputs)` makes at each place: the last state, and the outputs stacked."""
+    several = isinstance(inputs, tuple)
+    count = len(inputs[0] if several else inputs)
+    made = [None] * count
+    for t in reversed(range(count)) if reverse else range(count):
+        state, made[t] = step(state, tuple(x[t] for x in inputs) if several else inputs[t])
+    if isinstance(made[0], tuple):
+        return state, tuple(np.stack(row) for row in zip(*made))
+    return state, np.stack(made)
+'''
+
+SINE = '''
+def sine(x, quarters=0):
+    """sin(x + quarters * pi / 2): several numbers at a time on a CPU, where XLA takes one by one.
+
+    With n the whole number nearest to x / pi + quarters / 2 it is (-1)**n sin(r), where r, the rest,
+    is at most pi / 2: there a polynomial agrees with the sine to 4e-11.
+    """
+
+    def direct(x):
+        return jnp.cos(x) if quarters else jnp.sin(x)
+
+    def polynomial(x):
+        with jax.enable_x64(True):
+            turns = x.astype(jnp.float64) / jnp.pi + quarters / 2
+            n = jnp.floor(turns + 0.5)
+            r = x.astype(jnp.float64) - (n - quarters / 2) * jnp.pi
+            s = r * r
+            p = -2.4079713707377956e-08 * s + 2.753644296396835e-06
+            p = (p * s - 0.00019841086288980702) * s + 0.008333332767631813
+            p = p * s - 0.16666666663874308
+            y = (r + r * s * p) * (1 - 2 * (n - 2 * jnp.floor(n / 2)))
+            y = y.astype(x.dtype)
+        return y if quarters else jnp.where(x == 0, x, y)  # the sine of -0 is -0
+
+    def on_cpu(x):
+        return lax.cond(jnp.all(jnp.abs(x) < 8192), polynomial, direct, x)
+
+    return lax.platform_dependent(x, cpu=on_cpu, default=direct)
+'''
+
+HELPERS = {"numpy": (("scan", SCAN),), "jax": (("sine", SINE),)}
+"""The helpers of each target, by name."""
