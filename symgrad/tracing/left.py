@@ -50,6 +50,8 @@ class Gradients:
         """Set ``.grad`` as the function does."""
         for t, what in self._constant:
             t._grad = what
+        if not self._kept:
+            return
         for k, (t, node, place) in enumerate(zip(self._kept, self.nodes, self.places, strict=True)):
             leaf, made = leaf_like(node, found[place]), self._made[k]
             if made is None or _seen(made):

@@ -19,6 +19,7 @@ from symgrad_codegen.compile import Executable
 from symgrad_codegen.lazy import lazy
 
 from symgrad.errors import TraceError
+from symgrad.nn.hooks import changes
 from symgrad.nn.module import Module
 from symgrad.recording.execute import held, plan_of, value
 from symgrad.recording.pieces import joined, picker, unpacked, whole_of
@@ -180,6 +181,7 @@ class _Variant:
             self.options.append((group, at, known))
         self.modules = [module for module, _ in capture.modules]
         self.training = [training for _, training in capture.modules]
+        self._when = -1
         for storage, node in capture.before.values():
             storage.node = node
         for t in capture.tensors:
@@ -189,8 +191,11 @@ class _Variant:
 
     def fits(self) -> bool:
         """Are the modes and options those of the capture?"""
-        if list(map(_training, self.modules)) != self.training:
-            return False
+        if self._when != changes.count:  # of the modules
+            now = changes.count
+            if list(map(_training, self.modules)) != self.training:
+                return False
+            self._when = now
         for group, at, known in self.options:
             now = list(group.values())
             now[at] = None
