@@ -85,7 +85,7 @@ def test_6_names_hide_no_facts(how: str) -> None:
 
 def test_7_the_likelihood_of_log_probabilities_needs_no_rule_of_its_own() -> None:
     found = classifier(lambda Z, y: F.nll_loss(F.log_softmax(Z, -1), y))
-    assert any(line.endswith("(P[i,l] − Y[i,l])") for line in found)
+    assert any(line.endswith("(P[i,j] − Y[i,j])") for line in found)
 
 
 def test_8_operands_stand_as_they_were_written() -> None:

@@ -157,7 +157,8 @@ class Derivation:
             taken.update(letters_of(leaf.shape))
         taken |= self.reserved
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
-        return notation.assign_letters(slots, self.sizes, taken)
+        lefts = notation.slots_of([x.left for x in self.lines])
+        return notation.assign_letters(slots, self.sizes, taken, lefts)
 
     def header(self) -> list[tuple[str, str]]:
         """(word, text) of the lines before the definitions."""
@@ -166,9 +167,7 @@ class Derivation:
         rows = [("sizes", "   ".join(sized))]
         letters = self.letters
         if letters:
-            rank = {size: k for k, size in enumerate(self.sizes)}
-            ordered = sorted(letters, key=lambda s: (rank.get(s.size, 99), s.number))
-            rows.append(("indices", "   ".join(f"{letters[s]} < {s.size}" for s in ordered)))
+            rows.append(("indices", "   ".join(f"{x} < {s.size}" for s, x in letters.items())))
         given = [
             FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i) if f in FACTS
         ]

@@ -136,7 +136,8 @@ class Indexer:
         yield  # a generator like the others
 
     def _contraction(self, e: Expr, at: tuple[Form, ...]) -> Step:
-        factors, coefficient, _ = flatten(e, self.written, self.named, keep_totals=True)
+        factors, coefficient, typed = flatten(e, self.written, self.named, keep_totals=True)
+        factors = factors if typed else self.written.side_by_side(factors)
         place: dict[int, Form] = dict(enumerate(at))
         sizes: dict[int, Size] = {}
         for a, ls in factors:
@@ -193,12 +194,28 @@ class Indexer:
         return scaled(coefficient, body)
 
 
+POINTWISE = {"name", "symmetric", "number", "scale", "sum", "hadamard", "call"}
+"""Kinds of a form that says the same of every entry."""
+
+
+def ambiguous(form: Form) -> bool:
+    """Is it pointwise, with a function as a factor?  ``exp(S) ⊙ E`` may be read as a matrix's."""
+    found, stack = False, [form]
+    while stack:
+        part = stack.pop()
+        if part.kind not in POINTWISE:
+            return False
+        found = found or (part.kind == "hadamard" and any(x.kind == "call" for x in part.items))
+        stack += part.items
+    return found
+
+
 def precedence(form: Form) -> tuple[bool, bool, bool, int, bool]:
     """Few indices first, adjoints before values, then gradients, sums, and 1[i = j] last."""
     plain = form.kind == "index" and form.items[0].kind == "name"
     adjoint = plain and form.items[0].data.startswith("δ")
     gradient = plain and form.items[0].data.startswith("∂")
-    rank = len(form.items) - 1 if plain else 9
+    rank = len(form.items) - 1 if plain else len(_inside(form)) if form.kind == "call" else 9
     return _is_delta(form), form.kind in ("sum", "total"), gradient, rank, not adjoint
 
 
@@ -254,4 +271,4 @@ def _live(at: tuple[Form, ...]) -> list[Slot]:
     return found
 
 
-__all__ = ["SYMBOL", "Indexer"]
+__all__ = ["SYMBOL", "Indexer", "ambiguous"]

@@ -29,6 +29,7 @@ from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation.arrange import arranged, side_by_side
 from symgrad.derivation.formula import form_of
+from symgrad.derivation.index_form import ambiguous
 from symgrad.derivation.layers import (
     Layer,
     Standardised,
@@ -210,7 +211,9 @@ class _Builder:
             top = replaced(stack[-1], self.parts, lines.written)
             try:
                 form = form_of(top, lines.written, lines.named, entries and len(stack) == 1)
-                if len(stack) == 1 and self._rows_of_entries(form[0]):
+                if len(stack) == 1 and (
+                    self._rows_of_entries(form[0]) or (top.ndim == 2 and ambiguous(form[0]))
+                ):
                     form = form_of(top, lines.written, lines.named, entries=True)
             except NotationError as error:
                 stack[-1] = top

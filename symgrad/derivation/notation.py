@@ -434,14 +434,17 @@ POOL = "ijkalrtuv"
 
 
 def assign_letters(
-    slots: Sequence[Slot], sizes: Sequence[Size], taken: Iterable[str]
+    slots: Sequence[Slot], sizes: Sequence[Size], taken: Iterable[str], free_at: Iterable[Slot] = ()
 ) -> dict[Slot, str]:
-    """Letters for the slots: in order of ``sizes``, from the pool, skipping names in use."""
-    used = set(taken)
+    """Letters for the slots: in order of ``sizes``, from the pool, skipping names in use.
+
+    Those ``free_at`` the left of a line come before those that are only summed.
+    """
+    used, lefts = set(taken), set(free_at)
     free = [c for c in POOL if c not in used]
     extra = (f"{c}{n}" for n in range(2, 1000) for c in POOL if f"{c}{n}" not in used)
     rank = {size: k for k, size in enumerate(sizes)}
-    ordered = sorted(slots, key=lambda s: (rank.get(s.size, len(rank)), s.number))
+    ordered = sorted(slots, key=lambda s: (s not in lefts, rank.get(s.size, len(rank)), s.number))
     result: dict[Slot, str] = {}
     for slot in ordered:  # t for T
         own = str(slot.size).lower()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from symgrad.core.build import SUM, constant_value, relabelling, terms_of
+from symgrad.core.build import CONTRACTION, SUM, constant_value, relabelling, terms_of
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.notation import Form
 
 Term = tuple[Monomial, Expr, Labels]
+Factor = tuple[Expr, Labels]
 
 
 def bare(e: Expr) -> Expr:
@@ -26,6 +27,7 @@ class Written:
 
     def __init__(self) -> None:
         self._table: dict[Expr, dict[Expr, int]] = {}
+        self._side: dict[Expr, tuple[Expr, int]] = {}
 
     def note(self, node: Expr, operands: Iterable[Expr]) -> None:
         """Remember an order; the first one stays."""
@@ -34,7 +36,7 @@ class Written:
             order: dict[Expr, int] = {}
             for e in operands:
                 order.setdefault(bare(e), len(order))
-            self._table[node] = order
+            self._enter(node, order)
 
     def positions(self, node: Expr) -> dict[Expr, int] | None:
         """Operand → position, or None if nobody wrote this node."""
@@ -44,7 +46,26 @@ class Written:
         """The order of ``old`` for its rebuilt form."""
         known = self._table.get(bare(old))
         if known is not None and bare(new) not in self._table:
-            self._table[bare(new)] = {bare(moved.get(e, e)): k for e, k in known.items()}
+            self._enter(bare(new), {bare(moved.get(e, e)): k for e, k in known.items()})
+
+    def _enter(self, node: Expr, order: dict[Expr, int]) -> None:
+        self._table[node] = order
+        if node.op is CONTRACTION:
+            for e, k in order.items():
+                self._side.setdefault(e, (node, k))
+
+    def side_by_side(self, factors: Iterable[Factor]) -> list[Factor]:
+        """Factors with those of one product that was written in the order they have there."""
+        found = list(factors)
+        places: dict[Expr, list[int]] = {}
+        for k, (e, _) in enumerate(found):
+            if bare(e) in self._side:
+                places.setdefault(self._side[bare(e)][0], []).append(k)
+        for at in places.values():
+            there = sorted((found[k] for k in at), key=lambda f: self._side[bare(f[0])][1])
+            for k, factor in zip(at, there, strict=True):
+                found[k] = factor
+        return found
 
 
 def ordered_terms(e: Expr, written: Written) -> list[Term]:
