@@ -83,3 +83,51 @@ def test_the_other_operand_of_a_product_is_saved(t):
     y.mul_(y)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+FILLS = {
+    "a number": lambda t, y: y.fill_(3.0),
+    "zero": lambda t, y: y.zero_(),
+    "a tensor": lambda t, y: y.fill_(t.tensor(2.0)),
+    "a part": lambda t, y: y[0:2].fill_(7.0),
+    "all through a view": lambda t, y: y.view(-1).fill_(7.0),
+    "zero through a view": lambda t, y: y.view(3, 1).zero_(),
+    "a copy": lambda t, y: y.copy_(t.zeros(3)),
+    "a copy of one": lambda t, y: y.copy_(t.tensor([4.0])),
+}
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_what_is_overwritten_is_tracked_still(name):
+    found = []
+    for t in (torch, sg):
+        x = t.tensor([1.0, 2.0, 3.0], requires_grad=True)
+        y = x * 2
+        FILLS[name](t, y)
+        (y * y).sum().backward()
+        found.append((y.tolist(), y.requires_grad, x.grad.tolist()))
+        if "view" not in name and name != "a part":
+            found[-1] += (y.grad_fn.name().split("::")[-1],)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("name", FILLS)
+def test_a_saved_value_is_not_overwritten(name):
+    for t in (torch, sg):
+        y = t.tensor([1.0, 2.0, 3.0], requires_grad=True) * 2
+        z = y * y
+        FILLS[name](t, y)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            z.sum().backward()
+
+
+def test_a_leaf_is_not_overwritten():
+    for fill in FILLS.values():
+        with pytest.raises(RuntimeError, match="leaf"):
+            fill(sg, sg.ones(3, requires_grad=True))
+    with sg.no_grad():
+        assert sg.ones(3, requires_grad=True).fill_(2.0).is_leaf
+
+
+def test_counts_are_not_tracked():
+    assert not sg.histc(sg.ones(3, requires_grad=True) * 2, 4).requires_grad

@@ -204,6 +204,17 @@ def test_new_tensors_take_what_pytorch_takes(call):
     assert str(found.dtype) == str(wanted.dtype)
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "int64", "int8"])
+def test_steps_between_two_ends_are_pytorchs_to_the_bit(dtype):
+    for start, end in ((0, 1), (-3, 7), (0.5, 9.7), (100, 0), (-2.5, -2.5), (-25, 11)):
+        for steps in (1, 2, 3, 7, 10, 31, 33):
+            found, wanted = (
+                t.linspace(start, end, steps, dtype=getattr(t, dtype)).double().tolist()
+                for t in (sg, torch)
+            )
+            assert found == wanted
+
+
 def test_new_tensors_refuse_what_pytorch_refuses():
     with pytest.raises(ValueError, match="step must be nonzero"):
         sg.arange(0, 1, 0.1, dtype=sg.int64)

@@ -428,7 +428,7 @@ def count_nonzero(a: Expr, dim: Any = None) -> Expr:
     return reduce_sum(from_zero, axes_of(dim, a.ndim))
 
 
-@public("detach", method=False, view=lambda v: v)
+@public("detach", method=False, view=lambda v: v, tracks=False)
 def detach(a: Expr) -> Expr:
     """The same memory, without tracking."""
     return a

@@ -84,3 +84,8 @@ def fill(a: Expr, value: Any) -> Expr:
             f"{value.ndim} dimensions."
         )
     return broadcast_to(cast(value, a.dtype), a.shape)
+
+
+for _name, _node in (("filled", "FillBackward2"), ("filled_with", "FillBackward3"),
+                     ("zeroed", "ZeroBackward0")):  # fmt: skip
+    public(_name, grad_fn=_node, part=True)(fill)  # what fill_ and zero_ note down

@@ -466,3 +466,9 @@ def expand(a: Expr, *sizes: Any) -> Expr:
 def copied(a: Expr, shape: Any) -> Expr:
     """The values that another tensor takes over, in its shape."""
     return expand(a, shape)
+
+
+@public("overwritten", grad_fn="CopyBackwards", part=True)
+def overwritten(a: Expr, new: Expr) -> Expr:
+    """``new``, in the place of a tracked tensor, whose derivative is zero from here on."""
+    return expand(new, a.shape)

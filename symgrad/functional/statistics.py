@@ -288,7 +288,7 @@ def nanmean(a: Expr, dim: Any = None, keepdim: bool = False, *, dtype: DType | N
 # ------------------------------------------------------------------ bins
 
 
-@public()
+@public(tracks=False)
 def histc(a: Expr, bins: int = 100, min: float = 0, max: float = 0) -> Expr:
     """How many entries lie in each of ``bins`` equal parts of [min, max] ([0, 0]: of all)."""
     if bins <= 0:

@@ -6,6 +6,7 @@ arguments, ``"result"``, a pair of positions for each of two where the other is 
 for the last two, ``"other"`` for the second of these): an in-place change of a saved value is an error there.  ``view`` is set where
 the result shares memory with its operand: the NumPy function that makes the same view.  ``real``:
 complex numbers are refused, although every operation of the composition would take them.
+``tracks``: may the result require a gradient?
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Function:
     view: Callable[..., Any] | None = None
     part: bool = False
     real: bool = False
+    tracks: bool = True
 
     def __repr__(self) -> str:
         return self.name
@@ -56,6 +58,7 @@ def public(
     wide: bool = False,
     part: bool = False,
     real: bool = False,
+    tracks: bool = True,
 ) -> Callable[[Composition], Composition]:
     """Declare a public function by its composition; ``wide``: see :func:`in_float32`."""
 
@@ -66,7 +69,7 @@ def public(
             raise ValueError(f"the public function {word!r} is declared twice")
         made = in_float32(build) if wide else build
         FUNCTIONS[word] = Function(
-            word, made, title, saves, method and not part, outputs, view, part, real
+            word, made, title, saves, method and not part, outputs, view, part, real, tracks
         )
         return build
 

@@ -169,7 +169,7 @@ class Call:
         self.function = function
         self.statics = statics
         self.kind = kind
-        self.differentiable = kind.dtype.differentiable
+        self.differentiable = kind.dtype.differentiable and function.tracks
         self.equal: equal.Equalities = {}
 
 

@@ -15,7 +15,7 @@ from symgrad.core.dtypes import DType, complex_of, dtype_of_numpy
 from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError, RangeError, ShapeError
 from symgrad.functional.promotion import default_dtype
-from symgrad.functional.table import Function
+from symgrad.functional.table import HALVES, Function
 from symgrad.random import stream_of
 from symgrad.recording.record import note
 from symgrad.tensors import factors, pieces, several
@@ -247,8 +247,23 @@ def linspace(
     turned = isinstance(start, complex) or isinstance(end, complex)
     kind = dtype_of(dtype) if dtype or not turned else complex_of(default_dtype())
     start, end = _ends(kind, start, end)
-    made = np.linspace(start, end, steps).astype(kind.numpy)
-    return _made(made, kind, device, requires_grad)
+    return _made(_spaced(start, end, steps, kind), kind, device, requires_grad)
+
+
+def _spaced(start: Any, end: Any, steps: int, kind: DType) -> np.ndarray[Any, Any]:
+    """Counted from both ends in steps of the dtype (float64 for whole numbers), rounded once.
+
+    So does PyTorch; halves are rounded after the product, too.
+    """
+    if kind.is_complex or steps < 2:
+        return np.linspace(start, end, steps).astype(kind.numpy)
+    number: Any = np.dtype(kind.numpy if kind.is_floating_point else np.float64).type
+    first, last = (number(np.asarray(v).astype(kind.numpy)) for v in (start, end))
+    wide = number if kind in HALVES else np.longdouble
+    a, b, step = (np.asarray(v, wide) for v in (first, last, (last - first) / number(steps - 1)))
+    k: Any = np.arange(steps)
+    up, down = (n.astype(wide) * step for n in (k, steps - 1 - k))
+    return np.where(k < steps // 2, a + up, b - down).astype(number).astype(kind.numpy)
 
 
 def _ends(kind: DType, start: Any, end: Any) -> tuple[Any, Any]:

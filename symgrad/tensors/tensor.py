@@ -17,6 +17,7 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import shape_text, whole_number
 from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError, TraceError
+from symgrad.functional.complex import WORDS
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.effects import note_effect
 from symgrad.recording.execute import value
@@ -264,11 +265,7 @@ class Tensor(Viewing):
         """The same storage, without tracking."""
         if self._view is None and type(self._storage.node) is Leaf:
             return Tensor(self._storage)
-        before, modes.grad = modes.grad, False
-        try:
-            return view_of(FUNCTIONS["detach"], self, (), {})
-        finally:
-            modes.grad = before
+        return view_of(FUNCTIONS["detach"], self, (), {})
 
     @property
     def retains_grad(self) -> bool:
@@ -340,10 +337,7 @@ class Tensor(Viewing):
         """The dtype's PyTorch type name, or a cast."""
         if dtype is not None:
             return self.to(dtype)
-        words = {"float32": "Float", "float64": "Double", "int64": "Long", "int32": "Int",
-                 "bool": "Bool", "float16": "Half", "complex64": "ComplexFloat", "complex128": "ComplexDouble", "bfloat16": "BFloat16", "uint8": "Byte",
-                 "int8": "Char", "int16": "Short"}  # fmt: skip
-        return f"torch.{words.get(self.dtype.name, self.dtype.name)}Tensor"
+        return f"torch.{WORDS.get(self.dtype.name, self.dtype.name)}Tensor"
 
     def type_as(self, other: Tensor) -> Tensor:
         """In the dtype of another tensor."""
@@ -374,6 +368,8 @@ class Tensor(Viewing):
         if self._view is not None:
             self._write_through(new)
             return self
+        if modes.grad and self.requires_grad and not new.requires_grad:
+            new = call(FUNCTIONS["overwritten"], (self, new), {})
         storage = self._storage
         if modes.capture is not None:
             modes.capture.rebinds(storage)
@@ -393,20 +389,27 @@ class Tensor(Viewing):
 
     def copy_(self, other: Any, non_blocking: bool = False) -> Tensor:
         """Take over the values of another tensor."""
-        taken = (other.to(self.dtype), tuple(self.shape))
-        return self._set(call(FUNCTIONS["copied"], taken, {}))  # a view would see changes of other
+        taken = other.to(self.dtype)
+        if modes.grad and self.requires_grad:
+            return self._set(call(FUNCTIONS["overwritten"], (self, taken), {}))
+        shape = tuple(self.shape)  # a view would see changes of other
+        return self._set(call(FUNCTIONS["copied"], (taken, shape), {}))
 
-    def fill_(self, number: Any) -> Tensor:
-        """The same number everywhere."""
-        if isinstance(number, Tensor):
-            return self._set(call(FUNCTIONS["fill"], (self, number), {}))
-        return self._set(
-            Tensor.from_value(np.full(tuple(self.shape), number, self.dtype.numpy), self.dtype)
-        )
+    def fill_(self, value: Any) -> Tensor:
+        """The same number everywhere, or that of a tensor without axes."""
+        if isinstance(value, Tensor):
+            return self._set(call(FUNCTIONS["filled_with"], (self, value), {}))
+        return self._filled(value, "filled")
 
     def zero_(self) -> Tensor:
         """Zero everywhere."""
-        return self.fill_(0)
+        return self._filled(0, "zeroed")
+
+    def _filled(self, number: Any, name: str) -> Tensor:
+        if modes.grad and self.requires_grad:
+            return self._set(call(FUNCTIONS[name], (self, number), {}))
+        array = np.full(tuple(self.shape), number, self.dtype.numpy)
+        return self._set(Tensor.from_value(array, self.dtype))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
@@ -471,11 +474,8 @@ class _HookHandle:
 def typename(value: object) -> str:
     """PyTorch's name of a value's type in messages."""
     kind = type(value)
-    return (
-        f"{kind.__module__}.{kind.__qualname__}"
-        if kind.__module__ != "builtins"
-        else (kind.__qualname__)
-    )
+    inside = kind.__module__ == "builtins"
+    return kind.__qualname__ if inside else f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _plain(node: Any) -> Any:

@@ -123,8 +123,6 @@ class Viewing(Reading):
         if cached is not None and version == storage.version and storage.shared is None:
             return cached
         node = note(function, statics, (base.node(),))
-        if function.name == "detach":
-            node.tracked = False
         node.handle = weakref.ref(self)
         self._view = (base, function, statics, storage.version, node)
         return node
