@@ -90,20 +90,22 @@ def derivation_of(
     written: Written,
     chosen: Mapping[Expr, str],
     asked: bool = False,
+    independent: bool = False,
 ) -> Derivation:
     """The derivation of ``e``; repeated layers are stated once.
 
     ``asked``: the order of ``wanted`` is the user's, for gradients that stand together.
+    ``independent``: of what is symmetric the gradient in its independent entries.
     """
     held = set(wanted)
     data = [x for x in inputs if x not in held] or list(inputs)[:1]
     found = repetition(e, data[:4], inputs, written)
     made = None
-    if found is not None:
+    if found is not None and not independent:
         made = chain(label, e, wanted, inputs, written, chosen, found)
     if made is not None:
         return made
-    lines = derive_lines([(label, e)], wanted, inputs, written, chosen)
+    lines = derive_lines([(label, e)], wanted, inputs, written, chosen, independent=independent)
     if asked:
         in_order(lines, wanted)
     return Derivation(lines, inputs)

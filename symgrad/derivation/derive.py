@@ -24,6 +24,9 @@ from symgrad.simplify import Step
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
          "spd": "{} symmetric positive definite"}  # fmt: skip
 
+WITHIN_SYMMETRIC = "gradient in the symmetric matrices with ⟨A,B⟩ = tr(Aᵀ B)"
+INDEPENDENT = "gradient in the independent entries [i,j] with i ≤ j: 2 G − G ⊙ I"
+
 
 def _known(form: Form, indices: tuple[Form, ...]) -> tuple[Form, tuple[Form, ...]]:
     return form, indices
@@ -173,7 +176,7 @@ class Derivation:
         ]
         if any(d.kind == GRADIENT and d.of is not None and is_symmetric(d.of)
                for d in self.source.definitions):  # fmt: skip
-            given.append("gradient in the symmetric matrices with ⟨A,B⟩ = tr(Aᵀ B)")
+            given.append(INDEPENDENT if self.source.independent else WITHIN_SYMMETRIC)
         given += [
             f"{name_of(d.symbol)} = ∂L/∂{name_of(d.of)}"
             for d in self.source.definitions

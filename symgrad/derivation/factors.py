@@ -6,7 +6,16 @@ from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
 
-from symgrad.core.build import CONTRACTION, SUM, contract, linear, relabelling, scale, terms_of
+from symgrad.core.build import (
+    CONTRACTION,
+    DELTA,
+    SUM,
+    contract,
+    linear,
+    relabelling,
+    scale,
+    terms_of,
+)
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.order import Written, ordered_terms
@@ -35,6 +44,8 @@ def factored(e: Expr, written: Written) -> Expr:
     for _, factors in terms[1:]:
         shared &= Counter(factors)
     if not shared or all(not ls for _, ls in shared):
+        return e
+    if any(a.op is DELTA for _, factors in terms for a, _ in factors):  # no G ⊙ (2 − I)
         return e
     sizes = dict(enumerate(e.shape))
     front = _least([c for c, _ in terms])

@@ -289,9 +289,21 @@ def softmax_adjoint(p: Expr, delta: Expr, r: Expr, axis: int) -> Expr:
     return product(p, linear(rows, p.shape, p.dtype))
 
 
+def given_deviation(node: Expr) -> bool:
+    """1 ⊘ √(v + ε) of a variance that is given."""
+    if node.op.name != "power" or node.params[2][0] != Fraction(-1, 2) or not node.ndim:
+        return False
+    parts = node.args[0].args
+    return node.args[0].op is SUM and len(parts) == 2 and (
+        sorted((e.op is SYMBOL and e.ndim > 0, not e.ndim) for e in parts)
+        == [(False, True), (True, False)]
+    )  # fmt: skip
+
+
 __all__ = [
     "Layer",
     "Standardised",
+    "given_deviation",
     "insides",
     "layer_norm",
     "softmax_adjoint",

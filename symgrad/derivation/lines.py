@@ -15,7 +15,6 @@ from itertools import count
 from symgrad.autodiff import depending, pull_back
 from symgrad.core.build import (
     ONE,
-    SUM,
     add,
     is_zero,
     linear,
@@ -33,6 +32,7 @@ from symgrad.derivation.index_form import ambiguous
 from symgrad.derivation.layers import (
     Layer,
     Standardised,
+    given_deviation,
     insides,
     softmax_adjoint,
     softmax_sum,
@@ -44,7 +44,7 @@ from symgrad.derivation.opaque import is_result
 from symgrad.derivation.order import Written
 from symgrad.derivation.recurrence import Together, loops
 from symgrad.derivation.reuse import named_products, reuse
-from symgrad.derivation.symmetric import Symmetries
+from symgrad.derivation.symmetric import Symmetries, in_entries
 from symgrad.derivation.tidy import (
     ADJOINT,
     FORWARD,
@@ -56,6 +56,7 @@ from symgrad.derivation.tidy import (
     Use,
     flat,
     inline,
+    is_symmetric,
     replaced,
 )
 from symgrad.errors import NotationError
@@ -80,17 +81,6 @@ def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
     return called
 
 
-def _deviation(node: Expr) -> bool:
-    """1 ⊘ √(v + ε) of a variance that is given."""
-    if node.op.name != "power" or node.params[2][0] != Fraction(-1, 2) or not node.ndim:
-        return False
-    parts = node.args[0].args
-    return node.args[0].op is SUM and len(parts) == 2 and (
-        sorted((e.op is SYMBOL and e.ndim > 0, not e.ndim) for e in parts)
-        == [(False, True), (True, False)]
-    )  # fmt: skip
-
-
 def derive_lines(
     outputs: Sequence[tuple[str, Expr]],
     wanted: Sequence[Expr],
@@ -100,16 +90,19 @@ def derive_lines(
     gradients_of: int | None = 0,
     taken: Iterable[str] = (),
     further: bool = False,
+    independent: bool = False,
 ) -> Lines:
     """The lines of ``outputs``, and of the gradient of one of them for every ``wanted`` symbol.
 
     ``gradients_of`` is the position of the differentiated output (None: forward lines only); one
     that is no scalar gets a symbolic incoming adjoint ``δY``, an input.  ``further``: lines to
-    come, of second derivatives, read the values named here.
+    come, of second derivatives, read the values named here.  ``independent``: of what is symmetric
+    the gradient in its independent entries.
     """
     builder = _Builder(
         list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
     )
+    builder.lines.independent = independent
     builder.names.taken.update(taken)
     builder.forward()
     if gradients_of is not None:
@@ -173,7 +166,7 @@ class _Builder:
             word = table.get(node)
             if node in layers:
                 self.layer(layers[node], opened)
-            elif _deviation(node):
+            elif given_deviation(node):
                 s = self.note("s", power(self._over_names(node.args[0]), Fraction(1, 2)), FORWARD)
                 self.moved[node] = power(s, -1)
             elif word is not None and node not in roots:
@@ -374,10 +367,10 @@ class _Builder:
             self.lines.uses.append(Use(rule, line.symbol, whole, leaf, seed, part))
             parts.setdefault(leaf, []).append((k, part))
 
-    def note(self, word: str, expr: Expr, kind: str, of: Expr | None = None) -> Expr:
+    def note(self, word: str, expr: Expr, kind: str, entries: bool = True) -> Expr:
         """A line of a layer, entry by entry, and its symbol."""
         leaf = symbol(self.names.fresh(word), expr.shape, expr.dtype, number=next(self.numbers))
-        self.lines.definitions.append(Definition(leaf, expr, kind, of, entries=True))
+        self.lines.definitions.append(Definition(leaf, expr, kind, entries=entries))
         return leaf
 
     def softmax(self, line: Definition, seed: Expr) -> Expr:
@@ -492,6 +485,8 @@ class _Builder:
                 found = parts.get(leaf)
                 expr = self._total(found) if found else zeros(leaf.shape, leaf.dtype)
                 expr = self.symmetries.within_symmetric(leaf, expr)
+                if self.lines.independent and is_symmetric(leaf):
+                    expr = in_entries(self.note("G", expr, ADJOINT, entries=False))
                 word = self.names.fresh(f"∂{prefix}/∂{name_of(leaf)}")
                 gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))
                 self.lines.definitions.append(Definition(gradient, expr, GRADIENT, leaf))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from symgrad.core.build import CONTRACTION, contract, linear, single_term
+from symgrad.core.build import CONTRACTION, ONE, contract, delta, linear, single_term
 from symgrad.core.expr import Expr, Labels, facts_of
-from symgrad.core.sizes import Monomial
+from symgrad.core.sizes import Monomial, monomial
 from symgrad.core.traverse import topological
 from symgrad.derivation.factors import factored, sandwiched
 from symgrad.derivation.order import Written
-from symgrad.derivation.tidy import opened
+from symgrad.derivation.tidy import is_symmetric, opened
 from symgrad.simplify.algebra import Normal
 
 SYMMETRIC = frozenset({"symmetric", "spd"})
@@ -37,7 +37,7 @@ class Symmetries:
 
     def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
         """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
-        if leaf.ndim != 2 or not SYMMETRIC & {*facts_of(leaf)}:
+        if leaf.ndim != 2 or not is_symmetric(leaf):
             return e
         terms = opened(e)
         turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
@@ -65,4 +65,11 @@ class Symmetries:
         return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
 
 
-__all__ = ["Symmetries"]
+def in_entries(g: Expr) -> Expr:
+    """``2 G − G ⊙ I``: the derivatives in the entries i ≤ j, each of which stands at two places."""
+    d = g.shape[0]
+    diagonal = contract([g, delta(d, g.dtype)], [(0, 1)] * 2, (0, 1), {0: d, 1: d}, g.dtype)
+    return linear([(monomial(2), g, (0, 1)), (-ONE, diagonal, (0, 1))], g.shape, g.dtype)
+
+
+__all__ = ["Symmetries", "in_entries"]

@@ -84,6 +84,8 @@ class Lines:
     uses: list[Use] = field(default_factory=list[Use])
     changes: list[Change] = field(default_factory=list[Change])
     before: list[Definition] = field(default_factory=list[Definition])
+    independent: bool = False
+    """Are gradients in symmetric matrices those in their independent entries?"""
 
     @property
     def output(self) -> Expr:

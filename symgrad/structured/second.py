@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 from symgrad.autodiff import gradient
-from symgrad.core.build import zeros
+from symgrad.core.build import is_zero, zeros
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import leaves, substitute
@@ -85,6 +85,8 @@ class SecondOrder(Derivation):
                 if line.definition.kind == GRADIENT and line.definition.of is x:
                     right, at = line.right, ()
         if at:
+            return
+        if is_zero(m.expr):
             return
         way = plan(m)
         solved = self._solved(way, m, right)

@@ -24,7 +24,8 @@ from symgrad.derivation.naming import written_order
 from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
-from symgrad.derivation.tidy import replaced
+from symgrad.derivation.symmetric import Symmetries
+from symgrad.derivation.tidy import is_symmetric, replaced
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
@@ -32,6 +33,7 @@ from symgrad.recording.record import Leaf
 from symgrad.recording.walk import walk
 from symgrad.simplify import GROUPS, rewrite, stabilised
 from symgrad.structured.programs import program_of
+from symgrad.tensors.creation import eye
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
 from symgrad.tracing.trace import parse_sizes, spec
@@ -84,12 +86,27 @@ def name(t: Tensor, word: str) -> Tensor:
     return t
 
 
-def grad(output: Tensor, wrt: Any, create_graph: bool = True) -> Any:
-    """The gradient of a scalar with respect to one tensor, or several, as tensors."""
+def grad(output: Tensor, wrt: Any, create_graph: bool = True, independent: bool = False) -> Any:
+    """The gradient of a scalar with respect to one tensor, or several, as tensors.
+
+    ``independent``: of a matrix declared symmetric the derivatives in its entries i ≤ j, each of
+    which stands at two places, ``G + Gᵀ − G ⊙ I``.
+    """
     several = isinstance(wrt, (list, tuple))
     found = recorded_grad(output, list(wrt) if several else [wrt], create_graph=create_graph,
                           retain_graph=True)  # fmt: skip
+    if independent:
+        found = [_in_entries(g, x) for g, x in zip(found, wrt if several else [wrt], strict=True)]
     return found if several else found[0]
+
+
+def _in_entries(g: Tensor, x: Tensor) -> Tensor:
+    """The gradient in the independent entries of what is declared symmetric."""
+    leaf, e = x.expr(), g.expr()
+    if not is_symmetric(leaf):
+        return g
+    both = 2 * g if Symmetries(Written()).within_symmetric(leaf, e) is e else g + g.mT
+    return both - g * eye(g.shape[0], dtype=g.dtype)
 
 
 def derive(
@@ -99,6 +116,7 @@ def derive(
     hessian: bool = False,
     newton: Any = (),
     stop_at: Sequence[Tensor | str] = (),
+    independent: bool = False,
 ) -> Derivation:
     """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
 
@@ -107,6 +125,8 @@ def derive(
     ``{"n": 64}``.  ``hessian`` adds a line for every pair of them, ``newton`` a step of Newton's
     method for those named there.  The derivation stops at the values ``stop_at``, tensors or names
     given with :func:`name`: they are not opened, and their adjoints are its gradients.
+    ``independent``: the gradient in a matrix declared symmetric is ``2 G − G ⊙ I``, the derivatives
+    in its entries i ≤ j, in place of G, the gradient among the symmetric matrices.
     """
     written = Written()
     with listening(written.note):
@@ -145,10 +165,14 @@ def derive(
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
     if not hessian and not steps:
-        made = derivation_of(label, e, wanted, inputs, written, chosen, asked=wrt is not None)
+        made = derivation_of(
+            label, e, wanted, inputs, written, chosen, wrt is not None, independent
+        )
         made.rewrites = rewrites
         return made
-    lines = derive_lines([(label, e)], wanted, inputs, written, chosen, further=True)
+    lines = derive_lines(
+        [(label, e)], wanted, inputs, written, chosen, further=True, independent=independent
+    )
     moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
     return _second.SecondOrder(lines, inputs, e, wanted, moving)
 
