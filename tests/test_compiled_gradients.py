@@ -313,3 +313,21 @@ def test_a_compiled_module_runs_its_forward_once_a_call():
         compiled(sg.ones(4, 3)).sum().backward()
         assert model.calls == k
     assert "def " in compiled.source
+
+
+def test_a_recorded_function_runs_once_a_call():
+    """The capture of the first call is that call: hooks and statistics see one forward pass."""
+    found = []
+    for wrap in (sg.compile, lambda f: f):
+        sg.manual_seed(0)
+        model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.Linear(4, 1))
+        runs = []
+        model[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        scores = wrap(lambda x, k, model=model: model(x) * k)
+        x = sg.randn(6, 3)
+        for size in (6, 6, 4):
+            scores(x[:size], 2.0).sum().backward()
+        found.append((len(runs), model[1].running_mean.tolist(), model[0].weight.grad.tolist()))
+    assert found[0][0] == found[1][0] == 3
+    np.testing.assert_allclose(found[0][1], found[1][1], 1e-5)
+    np.testing.assert_allclose(found[0][2], found[1][2], 1e-4, 1e-6)

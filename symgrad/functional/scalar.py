@@ -44,8 +44,12 @@ def atan2(a: Any, b: Any) -> Expr:
 
 @public(saves=(0, 1), wide=True)
 def logaddexp(a: Expr, b: Expr) -> Expr:
-    """log(exp a + exp b)."""
+    """log(exp a + exp b); of complex numbers on the branch of the one with the larger real part."""
     a, b = promoted(a, b)
+    if a.dtype.is_complex:
+        swap = apply("lt", apply("real", a), apply("real", b))
+        low, high = choose(swap, a, b), choose(swap, b, a)
+        return high + apply("log", apply("exp", low - high) + 1)
     return maximum(a, b) + apply("softplus", -apply("abs", a - b))
 
 

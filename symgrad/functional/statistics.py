@@ -10,9 +10,11 @@ from symgrad.core.build import (
     cast,
     constant,
     matmul,
+    ones,
     permute,
     product,
     reduce_sum,
+    zeros,
 )
 from symgrad.core.build import elementwise as apply
 from symgrad.core.build import squeeze as drop_axes
@@ -29,10 +31,10 @@ from symgrad.functional.shape import axes_of, axis_of, cumsum, sum_
 from symgrad.functional.table import public
 from symgrad.ops import sequence, structure
 from symgrad.ops.axis import along
-from symgrad.ops.complex import conj
+from symgrad.ops.complex import conj, joined
 from symgrad.ops.elementwise import where as choose
 from symgrad.ops.gather import gather, put_add
-from symgrad.ops.join import arange
+from symgrad.ops.join import arange, tril
 
 
 def _last(a: Expr, axis: int) -> Expr:
@@ -252,10 +254,25 @@ _running("cummin")
 
 @public(saves=(0, "result"), wide=True)
 def logcumsumexp(a: Expr, dim: int) -> Expr:
-    """log Σ exp of the entries so far."""
+    """log Σ exp of the entries so far; of complex ones on the branch of that with the largest Re."""
     axis = axis_of(dim, a.ndim)
     a = floating(a)
+    if a.dtype.is_complex and a.ndim:
+        return _complex_running(a, axis)
     return along("logcumsumexp", a, axis - a.ndim) if a.ndim else a
+
+
+def _complex_running(a: Expr, axis: int) -> Expr:
+    """hᵢ + log Σ_{k ≤ i} exp(aₖ − hᵢ), hᵢ the entry so far with the largest real part."""
+    size = apply("real", a)
+    place = sequence.running_position(size, along("cummax", size, axis - a.ndim), axis - a.ndim)
+    high = gather(a, place, axis - a.ndim)
+    gaps = insert_axes(a, [axis]) - insert_axes(high, [axis + 1])
+    n, none = a.shape[axis], zeros((), a.dtype)
+    seen = tril(ones((n, n), dtypes.bool_))
+    seen = insert_axes(seen, range(2, 1 + a.ndim - axis))
+    shares = choose(seen, apply("exp", choose(seen, gaps, none)), none)
+    return high + apply("log", reduce_sum(shares, [axis + 1]))
 
 
 # ------------------------------------------------------------------ NaN left out
@@ -372,9 +389,12 @@ def corrcoef(a: Expr) -> Expr:
     found = cov(a)
     if not found.ndim:
         return found / found
-    spread = _diagonal(found) ** 0.5
+    spread = _diagonal(apply("real", found) if found.dtype.is_complex else found) ** 0.5
+    spread = cast(spread, found.dtype)
     scaled = found / insert_axes(spread, [1]) / insert_axes(spread, [0])
-    return clamp(scaled, -1, 1)
+    if not found.dtype.is_complex:
+        return clamp(scaled, -1, 1)
+    return joined(*(clamp(apply(part, scaled), -1, 1) for part in ("real", "imag")))
 
 
 def _diagonal(a: Expr) -> Expr:

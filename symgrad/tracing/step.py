@@ -92,16 +92,10 @@ class _Variant:
         self.kinds = [v._now().kind if isinstance(v, Tensor) else None for v in args]
         self.modes = modes.grad, modes.autocast
         capture = Capture()
-        fresh: list[tuple[Leaf, Any]] = []
-
-        def replaced(v: Any) -> Any:
-            stand_in = _stand_in(v)
-            if stand_in is not v:
-                fresh.append((stand_in._storage.node, stand_in))
-            return stand_in
-
-        stand_ins = [replaced(a) for a in args]
-        named = {k: replaced(v) for k, v in kwargs.items()}
+        stand_ins = list(map(_stand_in, args))
+        named = {k: _stand_in(v) for k, v in kwargs.items()}
+        given = (*stand_ins, *named.values())
+        fresh = [v._storage.node for v in given if isinstance(v, Tensor)]
         modes.capture = capture
         try:
             result = function(*stand_ins, **named)
@@ -113,26 +107,24 @@ class _Variant:
             raise
         finally:
             modes.capture = None
-        self.result = result
-        self.outputs = _tensors(result)
+        outputs = _tensors(result)
         self.rebound = [s for s, node in capture.before.values() if s.node is not node]
         self._gradients = Gradients(capture, function)
         self._derives = _title(function) if capture.gradients else ""
         self._forward = modes.grad and not (capture.gradients or capture.rates)
-        self._tracked = self._forward and any(t.node().tracked for t in self.outputs)
+        self._tracked = self._forward and any(t.node().tracked for t in outputs)
         capture.gradients.clear()
         roots = [
-            *(t.node() for t in self.outputs),
+            *(t.node() for t in outputs),
             *(s.node for s in self.rebound),
             *self._gradients.nodes,
         ]
         roots = [r.source if type(r) is Leaf and r.source is not None else r for r in roots]
-        positions = {id(leaf): k for k, (leaf, _) in enumerate(fresh)}
-        self.rates: list[tuple[int, Any, dict[str, Any]]] = []
+        positions = {id(leaf): k for k, leaf in enumerate(fresh)}
         plan, ends, self.places = plan_of(roots)
         self.sources: list[tuple[int, Any]] = []
         first = {id(node): s for s, node in capture.before.values()}
-        count = len(self.outputs)
+        count = len(outputs)
         bound = list(zip(self.rebound, self.places[count:], strict=False))
         place_of = {id(s): p for s, p in bound}
         for end in ends:
@@ -169,7 +161,9 @@ class _Variant:
         self._alone = [ALONE] * len(again)
         self._new = picker([place_of[id(s)] for s in self._replaced])
         self._others = [(s, p) for s, p in bound if all(s is not r for r in self._replaced)]
-        self._kinds = [t._now() for t in self.outputs]
+        self._captured: Any = result, fresh, [(s, s.node) for s in self.rebound]
+        self.result = _mapped(result, _stand_in)
+        self._kinds = [t._now() for t in _tensors(self.result)]
         self._single = isinstance(result, Tensor)
         self.optimizers = {id(o): o for o, _, _ in capture.rates.values()}
         # every option of a group but the learning rate, which is an input of the program
@@ -209,6 +203,17 @@ class _Variant:
             self._forward
             and any(t._tracked or t._storage.node.tracked for t in tensors if type(t) in _TENSORS)
         )
+
+    def captured(self, tensors: Sequence[Tensor]) -> Any:
+        """The capture, if that is a recorded call on plain values: its result on these; or None."""
+        (result, leaves, rebound), self._captured = self._captured, None
+        if not self._tracked or any(t.requires_grad for t in tensors):
+            return None
+        for leaf, t in zip(leaves, tensors, strict=True):
+            leaf.value = _given(t)
+        for storage, node in rebound:
+            storage.rebind(node)
+        return result
 
     def run(self, tensors: Sequence[Tensor]) -> Any:
         """Gather, run, rebind."""
@@ -431,6 +436,9 @@ class CompiledStep:
             del variants[:-VARIANTS]
             if len(self._variants) > VARIANTS:
                 del self._variants[next(iter(self._variants))]
+            if (made := variant.captured(tensors)) is not None:
+                self._last = variant
+                return made
         self._last = variant
         if variant.is_recorded(tensors):
             return self.function(*args, **kwargs)
