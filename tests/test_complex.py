@@ -363,3 +363,35 @@ def test_optimizers_of_matrices_refuse_complex_parameters():
     p = sg.nn.Parameter(sg.ones(2, 2, dtype=sg.complex64))
     with pytest.raises(RuntimeError, match="Adafactor does not support complex parameters"):
         sg.optim.Adafactor([p])
+
+
+PHASES: dict[str, Function] = {
+    "eigh": lambda lib, z: lib.linalg.eigh(_hermitian(z))[1].real.sum(),
+    "eigh imag": lambda lib, z: (lib.linalg.eigh(_hermitian(z))[1] * (1 + 2j)).imag.sum(),
+    "left": lambda lib, z: lib.linalg.svd(z)[0].real.sum(),
+    "right": lambda lib, z: lib.linalg.svd(z[:, :2], full_matrices=False)[2].real.sum(),
+}
+PHASELESS: dict[str, Function] = {
+    "lengths": lambda lib, z: lib.linalg.eigh(_hermitian(z))[1].abs()[0, 1],
+    "values": lambda lib, z: lib.linalg.eigh(_hermitian(z))[0].sum(),
+    "product": lambda lib, z: (lib.linalg.svd(z)[0] @ lib.linalg.svd(z)[2]).real.sum(),
+    "polar": lambda lib, z: _low_rank(*lib.linalg.svd(z)).real.sum(),
+}
+
+
+@pytest.mark.parametrize("name", {**PHASES, **PHASELESS})
+def test_a_loss_that_depends_on_phases_has_no_derivative(name):
+    for lib in (torch, sg):
+        if lib is torch and name == "product":  # two calls are two choices of phases there
+            continue
+        loss = {**PHASES, **PHASELESS}[name]
+        z = lib.tensor(leaves_of(7)[0], requires_grad=True)
+        if name in PHASELESS:
+            loss(lib, z).backward()
+            lib.autograd.grad(loss(lib, z), z)
+            continue
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match=r"e\^{i phi}"):
+                loss(lib, z).backward()
+        with pytest.raises(RuntimeError, match=r"e\^{i phi}"):
+            lib.autograd.grad(loss(lib, z), z)

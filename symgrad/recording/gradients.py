@@ -11,6 +11,7 @@ import numpy as np
 
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import FUNCTIONS
+from symgrad.recording import phases
 from symgrad.recording.anomaly import inspect
 from symgrad.recording.execute import lock
 from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
@@ -61,6 +62,9 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
         check(nodes, keep)
         if modes.anomaly and modes.check_nan:
             inspect(node, seed)
+        vectors = phases.turning(nodes)
+        if vectors and not create:
+            phases.inspect(node, seed, vectors)
         hooked = [(n, owner) for n in nodes if (owner := _hooked(n)) is not None]
         leaves = [n for n in nodes if type(n) is Leaf]
         if inputs is not None:
@@ -70,7 +74,8 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
             wanted = [(n, owner) for n in leaves if n.owner and (owner := n.owner()) is not None]
             _with_hooks(node, seed, wanted, hooked, create)
             return
-        remember(nodes)
+        if not vectors:
+            remember(nodes)
     owners = [n.owner and n.owner() for n in leaves]
     if [owner for owner in owners if owner is None]:
         leaves = [n for n, owner in zip(leaves, owners, strict=True) if owner is not None]
@@ -212,6 +217,8 @@ def grad(
         check(nodes, keep)
         if modes.anomaly and modes.check_nan:
             inspect(node, seed)
+        if not create_graph and (vectors := phases.turning(nodes)):
+            phases.inspect(node, seed, vectors)
         targets: list[tuple[int, Any]] = []
         for k, i in enumerate(ins):
             found = _places(i, nodes)
