@@ -316,7 +316,9 @@ def _loses(e: Expr) -> bool:
 
 
 def _thin(e: Expr, sizes: Mapping[str, int]) -> bool:
-    """Has a product a δ, or fewer entries in its factors than in itself?"""
+    """Has a product a δ, or fewer entries in its factors than in itself?  A number has no factors."""
+    if not e.args:
+        return False
     if any(a.op is DELTA for a in e.args):
         return True
     total = prod(extent_of(s, sizes) for s in e.shape)
