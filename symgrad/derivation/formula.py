@@ -125,14 +125,15 @@ def form_of(
     written: Written | None = None,
     named: Callable[[Expr], Form | None] = symbol_name,
     entries: bool = False,
+    known: Recogniser | None = None,
 ) -> tuple[Form, tuple[Form, ...]]:
     """The form of an expression and the indices of its left-hand side (none in matrix form).
 
-    ``entries`` asks for index form whatever else there is.
+    ``entries`` asks for index form whatever else there is; ``known`` remembers matrix forms.
     """
-    written = written or Written()
+    written = Written() if written is None else written
     try:
-        return _form_of(e, written, named, entries, Recogniser(named, written))
+        return _form_of(e, written, named, entries, known or Recogniser(named, written))
     except NotationError:
         if entries:
             raise

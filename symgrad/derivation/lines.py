@@ -100,7 +100,11 @@ def derive_lines(
     the gradient in its independent entries.
     """
     builder = _Builder(
-        list(outputs), list(wanted), list(inputs), written or Written(), dict(chosen or {})
+        list(outputs),
+        list(wanted),
+        list(inputs),
+        Written() if written is None else written,
+        dict(chosen or {}),
     )
     builder.lines.independent = independent
     builder.names.taken.update(taken)
@@ -203,7 +207,8 @@ class _Builder:
         while True:
             top = replaced(stack[-1], self.parts, lines.written)
             try:
-                form = form_of(top, lines.written, lines.named, entries and len(stack) == 1)
+                by_entry = entries and len(stack) == 1
+                form = form_of(top, lines.written, lines.named, by_entry, lines.recogniser)
                 if len(stack) == 1 and (
                     self._rows_of_entries(form[0]) or (top.ndim == 2 and ambiguous(form[0]))
                 ):

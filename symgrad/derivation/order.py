@@ -29,6 +29,9 @@ class Written:
         self._table: dict[Expr, dict[Expr, int]] = {}
         self._side: dict[Expr, tuple[Expr, int]] = {}
 
+    def __len__(self) -> int:
+        return len(self._table)
+
     def note(self, node: Expr, operands: Iterable[Expr]) -> None:
         """Remember an order; the first one stays."""
         node = bare(node)

@@ -86,6 +86,7 @@ class Lines:
     before: list[Definition] = field(default_factory=list[Definition])
     independent: bool = False
     """Are gradients in symmetric matrices those in their independent entries?"""
+    _recogniser: tuple[tuple[int, ...], Recogniser] | None = None
 
     @property
     def output(self) -> Expr:
@@ -98,6 +99,14 @@ class Lines:
             return self.spelled.get(e) or name(name_of(e), is_symmetric(e))
         found = self.shown.get(e)
         return name(name_of(found)) if found is not None else None
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """Matrix forms under these names, remembered until the next name or order."""
+        state = len(self.written), len(self.shown), len(self.spelled)
+        if self._recogniser is None or self._recogniser[0] != state:
+            self._recogniser = state, Recogniser(self.named, self.written)
+        return self._recogniser[1]
 
 
 def is_symmetric(leaf: Expr) -> bool:
@@ -202,9 +211,9 @@ def _replaced(lines: Lines, expr: Expr, line: Definition) -> Expr:
 
 def _may_inline(lines: Lines, line: Definition, reader: Definition) -> bool:
     """Not where the reader would leave matrix form, nor a Σ into an index-form line."""
-    before = Recogniser(lines.named, lines.written).form(reader.expr)
-    after_expr = _replaced(lines, reader.expr, line)
-    after = Recogniser(lines.named, lines.written).form(after_expr)
+    before = lines.recogniser.form(reader.expr)
+    inlined = _replaced(lines, reader.expr, line)
+    after = lines.recogniser.form(inlined)
     if before is not None:
         return after is not None
     return not any(e.op is CONTRACTION and e.sums for e in topological([line.expr]))
