@@ -60,6 +60,10 @@ class Template:
             f"{target!r} (it has {known}). Add one to the row of the operation."
         )
 
+    def repeats(self, index: int) -> bool:
+        """Does a form write operand `index` more than once?"""
+        return any(text.count(f"{{{index}}}") > 1 for _, text in self.forms)
+
     def hole(self, index: int) -> int:
         """The weakest binding operand `index` may have without parentheses."""
         holes = self.holes

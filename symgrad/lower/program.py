@@ -221,7 +221,10 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
     if state.readable:
         template = readable_template(node, template)
     if len(node.args) == 1:
-        return Apply(template, (_full(state, node.args[0]),))
+        operand = _full(state, node.args[0])
+        if isinstance(operand, Apply) and not state.readable and template.repeats(0):
+            operand = state.emit(node.args[0], typed(operand, node.args[0]), "t")
+        return Apply(template, (operand,))
     operands: list[Operand] = []
     carried: set[int] = set()
     full = False

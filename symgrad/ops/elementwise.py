@@ -35,6 +35,7 @@ from symgrad.ops.row import (
     COMPARE,
     POSTFIX,
     PRODUCT,
+    SUM,
     UNARY,
     Template,
     boolean,
@@ -89,7 +90,11 @@ elementwise_row(
 )
 elementwise_row(
     "softplus",
-    form("jnp.logaddexp({0}, 0)", "np.logaddexp({0}, 0)"),
+    form(
+        "jnp.maximum({0}, 0) + jnp.log1p(jnp.exp(-jnp.abs({0})))",
+        "np.logaddexp({0}, 0)",
+        strength=SUM,
+    ),
     lambda x, y: (apply("sigmoid", x),),
     python="softplus",
 )
