@@ -109,6 +109,13 @@ def counts(which: str) -> Iterator[tuple[tuple[float, float], tuple[float, float
         yield ours.at(sizes), known.at(sizes)
 
 
+def read(formula: Any, tensors: dict[str, Any], spelling: str) -> Any:
+    """The expression that the printed formula is."""
+    ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
+    text = getattr(formula, spelling)
+    return sg.parse_formula(text, tensors, ranges, list(ranges)).expr()
+
+
 @pytest.mark.parametrize("which", CASES)
 def test_it_is_the_known_formula_and_reads_back(which: str):
     case = CASES[which]
@@ -124,13 +131,11 @@ def test_it_is_the_known_formula_and_reads_back(which: str):
     np.testing.assert_allclose(eval(text, scope), want, 1e-8, 1e-9)
     if which in UNREAD:
         with pytest.raises(NotationError):
-            ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
-            sg.parse_formula(formula.unicode, tensors, ranges, list(ranges)).expr()
+            read(formula, tensors, "unicode")
         return
-    ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
     assert formula.latex()
-    for spelled in (formula.unicode, formula.ascii):
-        e = sg.parse_formula(spelled, tensors, ranges, list(ranges)).expr()
+    for spelling in ("unicode", "ascii"):
+        e = read(formula, tensors, spelling)
         feeds = {tensors[w].expr(): v for w, v in env.items() if tensors[w].expr() in leaves([e])}
         np.testing.assert_allclose(evaluate([e], feeds, case["dims"])[0], want, 1e-8, 1e-9)
 
