@@ -217,3 +217,23 @@ def test_means_of_whole_numbers_are_cut_towards_zero(options):
         assert ours.tolist() == theirs.tolist()
     data = np.full((1, 7, 7), 49)
     assert sg.nn.functional.avg_pool2d(sg.tensor(data), 7).tolist() == [[[49]]]
+
+
+def test_windows_and_sizes_may_be_letters() -> None:
+    x = sg.symbol("x", "n,c,h")
+    mean = F.avg_pool1d(x, letter("a"), letter("s"), letter("q"))
+    assert str(mean.shape[-1]) == "⌊(h+2*q-a)/s⌋+1"
+    lines = sg.derive(sg.name(mean, "y"), x).unicode.split("\n")
+    assert lines[-2:] == [
+        "y[i,j,u] = (1/a) Σᵣ x[i,j,s u + r − q]",
+        "∂L/∂x[i,j,p] = (1/a) Σᵤ Σᵣ δy[i,j,u] 1[p = s u + r − q]",
+    ]
+    strided = F.avg_pool1d(x, 3, 2, 1)
+    run = sg.compile([strided, sg.grad((strided**2).sum(), x)])
+    for h in (4, 5, 8):
+        one = np.random.default_rng(h).normal(size=(2, 3, h)).astype(np.float32)
+        a = torch.tensor(one, requires_grad=True)
+        expected = TF.avg_pool1d(a, 3, 2, 1)
+        (slope,) = torch.autograd.grad((expected**2).sum(), a)
+        for mine, theirs in zip(run(one), (expected, slope), strict=True):
+            np.testing.assert_allclose(np.asarray(mine), theirs.detach().numpy(), 1e-5, 1e-5)

@@ -117,11 +117,10 @@ class Monomial:
     @property
     def letters(self) -> tuple[str, ...]:
         """The size letters in it, sorted; those of a sum in its place."""
-        if not any(name in _SUMS for name, _ in self.powers):
+        if not any(name in _SUMS or name in _FLOORS for name, _ in self.powers):
             return tuple(name for name, _ in self.powers)
-        found = [x for name, _ in self.powers for t in _SUMS.get(name, (letter(name),))
-                 for x in t.letters]  # fmt: skip
-        return tuple(sorted({*found}))
+        found = {x for name, _ in self.powers for x in _letters_in(name)}
+        return tuple(sorted(found))
 
     def value(self, sizes: Mapping[str, int]) -> float | int:
         """The number for given sizes; an ``int`` when it is whole.
@@ -132,8 +131,7 @@ class Monomial:
         total: Number = self.number
         exact = not isinstance(total, float)
         for name, power in self.powers:
-            terms = _SUMS.get(name)
-            size = sizes[name] if terms is None else sum(t.value(sizes) for t in terms)
+            size = _letter_value(name, sizes)
             if power.denominator == 1 and exact:
                 total = total * Fraction(size) ** power.numerator
             else:
@@ -162,6 +160,19 @@ class Monomial:
         if not bottom:
             return head
         return f"{head}/({bottom})" if " " in bottom else f"{head}/{bottom}"
+
+
+def _letters_in(name: str) -> tuple[str, ...]:
+    parts = _SUMS.get(name) or _FLOORS.get(name)
+    return (name,) if parts is None else tuple(x for t in parts for x in t.letters)
+
+
+def _letter_value(name: str, sizes: Mapping[str, int]) -> float | int:
+    if name in _FLOORS:
+        above, below = (t.value(sizes) for t in _FLOORS[name])
+        return above // below
+    terms = _SUMS.get(name)
+    return sizes[name] if terms is None else sum(t.value(sizes) for t in terms)
 
 
 def _is_number(value: object) -> bool:
@@ -268,7 +279,7 @@ def letter_name(size: Size) -> str:
     if isinstance(size, int) or len(size.powers) != 1 or size.number != 1:
         return ""
     name, power = size.powers[0]
-    return name if power == 1 and name not in _SUMS else ""
+    return name if power == 1 and name not in _SUMS and name not in _FLOORS else ""
 
 
 ONE = _NUMBERS[1]
@@ -321,6 +332,38 @@ _SUMS: dict[str, tuple[Monomial, ...]] = {}
 """Letters that stand for a sum of monomials, by name."""
 
 
+_FLOORS: dict[str, tuple[Monomial, Monomial]] = {}
+"""Letters that stand for a quotient rounded down, by name: what is divided, and by what."""
+
+
+def floor_of_letter(name: str) -> tuple[Monomial, Monomial] | None:
+    """What a letter divides, and by what; None for any other.
+
+    >>> floor_of_letter(str(size_quotient(parse_size("e-a"), letter("s"))))
+    (e-a, s)
+    """
+    return _FLOORS.get(name)
+
+
+def size_quotient(size: Size, by: Size) -> Size:
+    """``⌊size / by⌋``: a number, a size where ``by`` divides every term, else a letter of its own.
+
+    >>> e, s = letter("e"), letter("s")
+    >>> size_quotient(7, 2), size_quotient(4 * e, 2), size_quotient(size_total(e, -1), s)
+    (3, 2 e, ⌊(e-1)/s⌋)
+    """
+    if isinstance(size, int) and isinstance(by, int):
+        return size // by
+    parts = [t / by for t in _opened(monomial(size))]
+    if all(isinstance(t.number, int) and all(p > 0 for _, p in t.powers) for t in parts):
+        return size_total(*parts)
+    above, below = str(size).replace(" ", "*"), str(by).replace(" ", "*")
+    above, below = (f"({x})" if not x.isalnum() else x for x in (above, below))
+    text = f"⌊{above}/{below}⌋"
+    _FLOORS.setdefault(text, (monomial(size), monomial(by)))
+    return letter(text)
+
+
 def terms_of_letter(name: str) -> tuple[Monomial, ...]:
     """The terms that a letter stands for; none for a letter of its own.
 
@@ -366,18 +409,28 @@ def _opened(size: Monomial) -> list[Monomial]:
     return found
 
 
+_FLOOR = re.compile(r"⌊\(?([^⌊⌋()/]+)\)?/\(?([^⌊⌋()/]+)\)?⌋")
 _SIZE = re.compile(r"\s*([+-]?)\s*((?:\w+)(?:\s*[*]?\s*\w+)*)")
 
 
 @lru_cache(maxsize=4096)
 def parse_size(text: str) -> Size:
-    """``n``, ``64``, ``2*n``, ``n-k+1`` as a size.
+    """``n``, ``64``, ``2*n``, ``n-k+1``, ``⌊(n-1)/2⌋`` as a size.
 
     Raises ValueError for anything else.
 
-    >>> parse_size("n - k + 1"), parse_size("2*n"), parse_size("3")
-    (n-k+1, 2 n, 3)
+    >>> parse_size("n - k + 1"), parse_size("2*n"), parse_size("3"), parse_size("⌊(n + 2 q)/s⌋ + 1")
+    (n-k+1, 2 n, 3, ⌊(n+2*q)/s⌋+1)
     """
+    text, known = text.replace("−", "-"), dict[str, Size]()
+    while (match := _FLOOR.search(text)) is not None:  # from within
+        word = f"_{len(known)}"
+        known[word] = size_quotient(_parsed(match[1], known), _parsed(match[2], known))
+        text = f"{text[: match.start()]}{word}{text[match.end() :]}"
+    return _parsed(text, known)
+
+
+def _parsed(text: str, known: Mapping[str, Size]) -> Size:
     terms: list[Size] = []
     at = 0
     while at < len(text.rstrip()):
@@ -388,7 +441,7 @@ def parse_size(text: str) -> Size:
         for word in re.split(r"[\s*]+", match[2]):
             if not (word.isdigit() or word.isidentifier()):
                 raise ValueError(f"{text!r} is not a size")
-            term = term * (monomial(int(word)) if word.isdigit() else letter(word))
+            term = term * monomial(int(word) if word.isdigit() else known.get(word, letter(word)))
         terms.append(term)
         at = match.end()
     if not terms:

@@ -10,6 +10,7 @@ from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of, shape_text
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.derived import definition, derived_sizes, renamed, renamed_size
 from symgrad.derivation.entries import OUTSIDE
 from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
@@ -19,6 +20,7 @@ from symgrad.derivation.recurrence import counts
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
+from symgrad.derivation.usual import usual_letters
 from symgrad.simplify import Step
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
@@ -69,6 +71,17 @@ class Derivation:
             right, at = d.form or form_of(d.expr, lines.written, lines.named)
             left = notation.name(name_of(d.symbol))
             self.lines.append(Line(d, Form("index", (left, *at)) if at else left, right))
+        self.derived = self._name_sizes()
+
+    def _name_sizes(self) -> dict[str, str]:
+        """Sizes that follow from others are called by letters of their own from here on."""
+        forms = [f for x in self.lines for f in (x.left, x.right)]
+        taken = {name_of(x) for x in (*self.inputs, *(x.definition.symbol for x in self.lines))}
+        taken.update(letters_of(tuple(self.sizes)))
+        table = derived_sizes(forms, self.sizes, taken)
+        for x in self.lines:
+            x.left, x.right = renamed(x.left, table), renamed(x.right, table)
+        return table
 
     def _shown(self) -> set[Expr]:
         """One-hot rows that some line prints by name."""
@@ -158,16 +171,24 @@ class Derivation:
         }
         for leaf in self.inputs:
             taken.update(letters_of(leaf.shape))
-        taken |= self.reserved
+        taken |= {*self.reserved, *self.derived.values()}
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
-        lefts = notation.slots_of([x.left for x in self.lines])
-        return notation.assign_letters(slots, self.sizes, taken, lefts)
+        last = notation.only_summed([x.left for x in self.lines], [x.right for x in self.lines])
+        usual: dict[str, Size] = {}  # of the first line that has some
+        for d in self.source.definitions:
+            for size, word in usual_letters(d.expr):
+                usual.setdefault(word, renamed_size(size, self.derived))
+        known: dict[Size, str] = {}
+        for word, size in usual.items():
+            known[size] = known.get(size, "") + word
+        return notation.assign_letters(slots, self.sizes, taken, last, known)
 
     def header(self) -> list[tuple[str, str]]:
         """(word, text) of the lines before the definitions."""
         steps = [d.symbol for d in self.source.definitions if counts(d)]
         sized = (f"{name_of(i)}: {shape_text(i.shape)}" for i in (*self.inputs, *steps))
-        rows = [("sizes", "   ".join(sized))]
+        derived = (f"{word} = {definition(size)}" for size, word in self.derived.items())
+        rows = [("sizes", "   ".join((*sized, *derived)))]
         letters = self.letters
         if letters:
             rows.append(("indices", "   ".join(f"{x} < {s.size}" for s, x in letters.items())))

@@ -17,7 +17,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text, size_total
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
-from symgrad.ops.convolution import Window, spread, window
+from symgrad.ops.convolution import Window, spread, turned_around, window
 
 At = tuple[Form, ...]
 OUTSIDE = "outside"
@@ -48,7 +48,7 @@ def whole(number: Size) -> Form:
     return Form("number", (), monomial(number))
 
 
-def affine(terms: Sequence[tuple[int, Form]], constant: Size = 0) -> Form:
+def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
     """``2 i + r − 1``: whole multiples of indices, and a constant last; sums of sums are opened."""
     table: dict[Form, Monomial] = {}
     rest: list[Monomial] = []
@@ -68,7 +68,7 @@ def affine(terms: Sequence[tuple[int, Form]], constant: Size = 0) -> Form:
                 table[item] = step if old is None else Monomial(old.number + step.number)
     rest.append(monomial(constant))
     rows = [(c, f) for f, c in table.items() if not c.is_zero]
-    rows.sort(key=lambda row: (row[0].number < 0, -abs(row[0].number)))
+    rows.sort(key=lambda row: (row[0].number < 0, not row[0].powers, -abs(row[0].number)))
     plain = sum((c.number for c in rest if not c.powers), Fraction(0))
     rows += [(monomial(-1 if c.number < 0 else 1), Form("number", (), absolute(c)))
              for c in [*(c for c in rest if c.powers), Monomial(plain)] if not c.is_zero]  # fmt: skip
@@ -92,7 +92,10 @@ def indicator(left: Form, sign: str, right: Form) -> Form:
 def total(slots: Sequence[Slot], factors: Sequence[Form]) -> Form:
     """``Σ factors``."""
     body = product(list(factors))
-    return Form("total", (body,), tuple(slots)) if slots else body
+    if not slots:
+        return body
+    front, body = (body.data, body.items[0]) if body.kind == "scale" else (ONE, body)
+    return scaled(front, Form("total", (body,), tuple(slots)))
 
 
 def indices(shape: Sequence[Size], found: Sequence[Slot]) -> At:
@@ -266,7 +269,7 @@ def _scatter_add(walk: Walk, e: Expr, at: At) -> Step:
 # ------------------------------------------------------------------ windows
 
 
-def _moved(how: Window, k: int, place: Form, tap: Form) -> tuple[list[tuple[int, Form]], Size]:
+def _moved(how: Window, k: int, place: Form, tap: Form) -> tuple[list[tuple[Size, Form]], Size]:
     """Where a window looks in the spread-out input: ``s p + d k − before``."""
     return [(how.strides[k], place), (how.dilation[k], tap)], -how.padding[k][0]
 
@@ -305,31 +308,22 @@ def _window_entries(
 
 def _window_sum(walk: Walk, e: Expr, at: At) -> Step:
     lengths, how = e.params
-    taps = walk.bound(lengths, at)
     front = at[: e.ndim - how.rank]
+    if set(how.strides) == {1} and set(how.base) != {1}:  # the adjoint of windows that move on
+        found, rest = _letters(walk, [*e.args[0].shape[-how.rank :], *lengths], at)
+        places, between = rest[: how.rank], rest[how.rank :]
+        marks = _reached(how, lengths, places, between, at)
+        entry = yield walk.entry(e.args[0], (*front, *places))
+        return total(found, [entry, *marks])
+    taps = walk.bound(lengths, at)
     entry, marks, more = yield _window_entries(walk, e, e.args[0], how, slots(taps), at, front)
     return total([*taps, *more], [entry, *marks])
 
 
 def _unflipped(w: Expr, rank: int) -> Expr | None:
     """The filters before each of them was turned around; None where they were not."""
-    axes = set(range(-rank, 0))
-    moved = None
-    while True:
-        if w.op.name == "flip" and w.params[0] in axes:
-            axes.discard(w.params[0])
-            w = w.args[0]
-        elif (w.op.name == "contraction" and len(w.args) == 1 and not w.sums and moved is None
-              and len(w.args[0].shape) == w.ndim):  # fmt: skip
-            order = w.params[0][0]
-            if order[2:] != tuple(range(2, w.ndim)):
-                return None
-            moved, w = w, w.args[0]
-        else:
-            break
-    if axes:
-        return None
-    return w if moved is None else moved.func(w)
+    turned = turned_around(w, rank)
+    return None if "flip" in (turned.op.name, *(a.op.name for a in turned.args)) else turned
 
 
 def _letters(walk: Walk, sizes: Sequence[Size], at: At) -> tuple[list[Slot], list[Form]]:
@@ -361,18 +355,22 @@ def _adjoint(walk: Walk, e: Expr, w: Expr, at: At) -> Step:
     rank = how.rank
     found, (channel, *rest) = _letters(walk, [g.shape[1], *g.shape[2:], *w.shape[2:]], at)
     places, taps = rest[:rank], rest[rank:]
-    marks: list[Form] = []
-    for k in range(rank):
-        length = w.shape[k - rank]
-        reach = spread(length, how.dilation[k])
-        if reach is None:
-            return (yield generic(walk, e, at))
-        constant = size_total(how.padding[k][0], 1, -reach)
-        source = affine([(how.base[k], places[k]), (how.dilation[k], taps[k])], constant)
-        marks.append(indicator(at[k - rank], "=", source))
+    marks = _reached(how, w.shape[2:], places, taps, at)
     entry = yield walk.entry(g, (at[0], channel, *places))
     filters = yield walk.entry(w, (at[1], channel, *taps))
     return total(found, [entry, filters, *marks])
+
+
+def _reached(
+    how: Window, lengths: Sequence[Size], places: Sequence[Form], taps: Sequence[Form], at: At
+) -> list[Form]:
+    """``1[p = s u + d k − before]``: the entries that a window at u reached, read backwards."""
+    marks: list[Form] = []
+    for k, length in enumerate(lengths):
+        constant = size_total(how.padding[k][0], 1, -spread(length, how.dilation[k]))
+        source = affine([(how.base[k], places[k]), (how.dilation[k], taps[k])], constant)
+        marks.append(indicator(at[k - how.rank], "=", source))
+    return marks
 
 
 Rule = Callable[[Walk, Expr, At], Step]

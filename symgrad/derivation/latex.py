@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
 from symgrad.core.op import OPS
-from symgrad.core.sizes import Exact, Monomial, Size, number_text, terms_of_letter
+from symgrad.core.sizes import Exact, Monomial, Size, floor_of_letter, number_text, terms_of_letter
 from symgrad.derivation.constants import recognised
 from symgrad.derivation.notation import (
     ADD,
@@ -50,8 +50,10 @@ def latex_name(text: str, rank: int | None = None) -> str:
         return rf"\frac{{\partial {latex_name(first[1])}}}{{\partial {latex_name(first[2], rank)}}}"
     if text.endswith("⁺"):
         return latex_name(text[:-1], rank) + "^{+}"
-    if terms_of_letter(text):
-        return "(" + text.replace("-", " - ").replace("+", " + ").replace("*", r" \, ") + ")"
+    if terms_of_letter(text) or floor_of_letter(text):
+        spelled = text.replace("-", " - ").replace("+", " + ").replace("*", r" \, ")
+        spelled = spelled.replace("⌊", r"\lfloor ").replace("⌋", r" \rfloor")
+        return f"({spelled})" if terms_of_letter(text) else spelled
     match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9₀-₉]*)", text)
     if match is None:
         return r"\text{" + escaped(text) + "}"

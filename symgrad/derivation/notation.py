@@ -16,6 +16,7 @@ from symgrad.core.sizes import (
     Exact,
     Monomial,
     Size,
+    floor_of_letter,
     monomial,
     number_text,
     terms_of_letter,
@@ -359,8 +360,9 @@ def declared(c: Monomial, sizes: Sequence[Size]) -> list[tuple[str, Exact]]:
 
 
 def _letter(name: str, power: Exact) -> str:
-    if terms_of_letter(name):
-        name = f"({name.replace('-', ' − ').replace('+', ' + ')})"
+    if terms_of_letter(name) or floor_of_letter(name):
+        text = name.replace("-", " − ").replace("+", " + ")
+        name = f"({text})" if terms_of_letter(name) else text
     if power == 1:
         return name
     if power == Fraction(1, 2):
@@ -430,30 +432,57 @@ def _unshadowed(form: Form, live: frozenset[Slot], moved: Mapping[Slot, Slot]) -
     return form if same else Form(form.kind, tuple(items), bound or form.data)
 
 
+def only_summed(lefts: Iterable[Form], rights: Sequence[Form]) -> set[Slot]:
+    """Slots that stand at no left side, nor before one that does: ``k`` of ``Σₖ A[i,k]``."""
+    free = set(slots_of(lefts))
+    found = set(slots_of(rights)) - free
+    stack = list(rights)
+    while stack:
+        form = stack.pop()
+        if form.kind == "index":
+            at = [x.data for x in form.items[1:]]
+            found -= {s for k, s in enumerate(at) if free.intersection(at[k + 1 :])}
+        stack += form.items
+    return found
+
+
 POOL = "ijkalrtuv"
+ORDER = POOL + "po"
 
 
 def assign_letters(
-    slots: Sequence[Slot], sizes: Sequence[Size], taken: Iterable[str], free_at: Iterable[Slot] = ()
+    slots: Sequence[Slot],
+    sizes: Sequence[Size],
+    taken: Iterable[str],
+    last: Iterable[Slot] = (),
+    usual: Mapping[Size, str] | None = None,
 ) -> dict[Slot, str]:
     """Letters for the slots: in order of ``sizes``, from the pool, skipping names in use.
 
-    Those ``free_at`` the left of a line come before those that are only summed.
+    Those in ``last`` come behind the others; a size with
+    ``usual`` letters has these, if no other has them.
     """
-    used, lefts = set(taken), set(free_at)
+    used, behind = set(taken), set(last)
     free = [c for c in POOL if c not in used]
     extra = (f"{c}{n}" for n in range(2, 1000) for c in POOL if f"{c}{n}" not in used)
     rank = {size: k for k, size in enumerate(sizes)}
-    ordered = sorted(slots, key=lambda s: (s not in lefts, rank.get(s.size, len(rank)), s.number))
+    ordered = sorted(slots, key=lambda s: (s in behind, rank.get(s.size, len(rank)), s.number))
     result: dict[Slot, str] = {}
+    for slot in ordered:
+        own = (usual or {}).get(slot.size, "")[slot.number : slot.number + 1]
+        if own and own not in used and own not in result.values():
+            result[slot] = own
+    free = [c for c in free if c not in result.values()]
     for slot in ordered:  # t for T
+        if slot in result:
+            continue
         own = str(slot.size).lower()
         if own != str(slot.size) and own in free:
             free.remove(own)
             result[slot] = own
             continue
         result[slot] = free.pop(0) if free else next(extra)
-    return result
+    return dict(sorted(result.items(), key=lambda item: f"{ORDER}{item[1]}".index(item[1])))
 
 
 Names = Callable[[Any], "Form | None"]

@@ -16,6 +16,7 @@ from symgrad.derivation.factored import SOLVES, inverted
 from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
 from symgrad.derivation.powers import powered
+from symgrad.ops.convolution import window
 
 FormOf = Callable[[Expr], Step]
 
@@ -78,7 +79,7 @@ def call_form(form: FormOf, e: Expr) -> Step:
         return None
     if e.op.family == "leaf" and not e.shape:
         return name(e.op.text)
-    if e.op.family in ("map", "leaf") or e.op.name in ENTRYWISE:
+    if e.op.family in ("map", "leaf") or e.op.name in ENTRYWISE or _moves(e):
         return None
     parts: list[Form] = []
     for a in e.args:
@@ -87,6 +88,13 @@ def call_form(form: FormOf, e: Expr) -> Step:
             return None
         parts.append(inner)
     return called(e, parts)
+
+
+def _moves(e: Expr) -> bool:
+    """Is it a sum over windows that do not simply stand at every place?"""
+    if e.op.name == "window_sum":
+        return True
+    return e.op.name == "convolution" and e.params[1] == 1 and e.params[0] != window(e.ndim - 2)
 
 
 def picked_form(form: FormOf, e: Expr, labels: Labels) -> Step:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from symgrad_codegen.lazy import lazy
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Monomial, Size, monomial, terms_of_letter
+from symgrad.core.sizes import Monomial, Size, floor_of_letter, monomial, terms_of_letter
 
 sympy = lazy("sympy")
 matrices = lazy("sympy.matrices.expressions")
@@ -40,7 +40,9 @@ def number_of(value: Monomial | Size) -> Any:
     total = sympy.Rational(n.numerator, n.denominator) if exact else sympy.Float(n)
     for name, power in c.powers:
         terms = terms_of_letter(name)
+        divided = floor_of_letter(name)
         base = sympy.Add(*map(number_of, terms)) if terms else letter_symbol(name)
+        base = sympy.floor(number_of(divided[0]) / number_of(divided[1])) if divided else base
         total *= base ** sympy.Rational(power.numerator, power.denominator)
     return total
 

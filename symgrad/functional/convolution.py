@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from symgrad.core.build import permute, squeeze, unsqueeze
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import monomial, normal_size, shape_text, size_product
+from symgrad.core.sizes import (
+    Monomial,
+    Shape,
+    Size,
+    monomial,
+    normal_size,
+    shape_text,
+    size_product,
+    size_quotient,
+    size_total,
+)
 from symgrad.errors import RangeError, ShapeError
 from symgrad.functional.table import public
-from symgrad.ops.axis import along
-from symgrad.ops.convolution import convolution, window
+from symgrad.ops.convolution import convolution, spread, turned_around, window
 from symgrad.ops.structure import reshape
 
 
-def each(value: Any, rank: int, what: str, least: int | None = None) -> tuple[int, ...]:
-    """One number per axis: an int for all of them, or as many as there are axes.
+def each(value: Any, rank: int, what: str, least: int | None = None) -> tuple[Any, ...]:
+    """One number per axis, or letter: an int for all of them, or as many as there are axes.
 
     Raises TypeError for what is no whole number, RangeError below ``least``.
     """
@@ -24,6 +32,8 @@ def each(value: Any, rank: int, what: str, least: int | None = None) -> tuple[in
     if len(listed) not in (1, rank):
         raise ShapeError(f"{what}: expected one number or {rank}, but got {listed}")
     for number in listed:
+        if isinstance(number, Monomial):
+            continue
         if not hasattr(number, "__index__"):
             raise TypeError(f"{what} must be int or tuple of ints, not {type(number).__name__}")
         if least is not None and number < least:
@@ -55,16 +65,17 @@ def _finished(made: Expr, bias: Expr | None, batched: bool, name: str) -> Expr:
 
 
 def margins(
-    padding: Any, taps: Sequence[int], strides: Sequence[int], dilation: Sequence[int], name: str
-) -> list[tuple[int, int]]:
+    padding: Any, taps: Shape, strides: Shape, dilation: Shape, name: str
+) -> list[tuple[Size, Size]]:
     """(before, after) per axis; "valid" is none, "same" keeps the size (one more after)."""
     if padding == "valid":
         return [(0, 0)] * len(taps)
     if padding == "same":
         if set(strides) != {1}:
             raise RuntimeError("padding='same' is not supported for strided convolutions")
-        reach = [d * (k - 1) for d, k in zip(dilation, taps, strict=True)]
-        return [(r // 2, r - r // 2) for r in reach]
+        reach = [size_total(spread(k, d), -1) for d, k in zip(dilation, taps, strict=True)]
+        halves = [size_quotient(r, 2) for r in reach]
+        return [(h, size_total(r, -h)) for r, h in zip(reach, halves, strict=True)]
     if isinstance(padding, str):
         raise RangeError(
             f"Invalid padding string {padding!r}, should be one of {{'valid', 'same'}}"
@@ -82,7 +93,7 @@ def _conv(rank: int) -> None:
         a, batched = _batched(input, rank, name)
         strides = each(stride, rank, f"{name}: stride", 1)
         apart = each(dilation, rank, f"{name}: dilation", 1)
-        around = margins(padding, weight.shape[2:], strides, apart, name)  # type: ignore[arg-type]
+        around = margins(padding, weight.shape[2:], strides, apart, name)
         how = window(rank, strides, around, None, apart)
         return _finished(convolution(a, weight, how, groups), bias, batched, name)
 
@@ -110,15 +121,15 @@ def _conv_transpose(rank: int) -> None:
         more = each(output_padding, rank, f"{name}: output_padding", 0)
         pads = each(padding, rank, f"{name}: padding", 0)
         for s, d, m in zip(strides, apart, more, strict=True):
-            if m >= max(s, d):
+            if all(isinstance(x, int) for x in (s, d, m)) and m >= max(s, d):
                 raise RuntimeError(
                     f"output padding must be smaller than either stride or dilation, but got "
                     f"output_padding: {list(more)} stride: {list(strides)} dilation: {list(apart)}"
                 )
-        reach = [d * (k - 1) for d, k in zip(apart, w.shape[2:], strict=True)]  # type: ignore[operator]
-        around = [(r - p, r - p + m) for r, p, m in zip(reach, pads, more, strict=True)]
-        for k in range(-rank, 0):
-            w = along("flip", w, k)
+        reach = [size_total(spread(k, d), -1) for d, k in zip(apart, w.shape[2:], strict=True)]
+        around = [(size_total(r, -p), size_total(r, -p, m))
+                  for r, p, m in zip(reach, pads, more, strict=True)]  # fmt: skip
+        w = turned_around(w, rank)
         channels, filters, *taps = w.shape
         part = normal_size(monomial(channels) / groups)
         split = permute(reshape(w, (groups, part, filters, *taps)), (0, 2, 1, *range(3, rank + 3)))

@@ -22,7 +22,7 @@ from symgrad.core.build import (
     unsqueeze,
 )
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import shape_text, whole_number
+from symgrad.core.sizes import Size, shape_text, size_product, whole_number
 from symgrad.errors import AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.convolution import each
 from symgrad.functional.table import public
@@ -40,11 +40,7 @@ def whole_sizes(a: Expr, rank: int, name: str) -> list[int]:
 
     Raises ShapeError where there are fewer axes, or one of these sizes is a letter.
     """
-    if a.ndim < rank + 1:
-        raise AxisSizeError(
-            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor, but got input of "
-            f"size {shape_text(a.shape)}"
-        )
+    _enough(a, rank, name)
     sizes = [s for s in a.shape[a.ndim - rank :] if isinstance(s, int)]
     if len(sizes) < rank:
         raise ShapeError(
@@ -53,19 +49,33 @@ def whole_sizes(a: Expr, rank: int, name: str) -> list[int]:
     return sizes
 
 
+def _enough(a: Expr, rank: int, name: str) -> None:
+    if a.ndim < rank + 1:
+        raise AxisSizeError(
+            f"{name}: Expected {rank + 1}D or {rank + 2}D (batch mode) tensor, but got input of "
+            f"size {shape_text(a.shape)}"
+        )
+
+
 def _movement(
     a: Expr, rank: int, kernel_size: Any, stride: Any, padding: Any, dilation: Any,
     ceil_mode: bool, name: str,
-) -> tuple[tuple[int, ...], Window]:  # fmt: skip
+) -> tuple[tuple[Any, ...], Window]:  # fmt: skip
     """Lengths of the window and how it moves; ``ceil_mode`` lets the last one hang over."""
     lengths = each(kernel_size, rank, f"{name}: kernel_size", 1)
     empty = stride is None or (isinstance(stride, (tuple, list)) and not stride)
     strides = lengths if empty else each(stride, rank, f"{name}: stride", 1)
     pads = each(padding, rank, f"{name}: padding")
     apart = each(dilation, rank, f"{name}: dilation", 1)
+    _enough(a, rank, name)
+    sizes = a.shape[a.ndim - rank :]
+    rows = list(zip(sizes, lengths, strides, pads, apart, strict=True))
+    if any(not isinstance(x, int) for row in rows for x in row):
+        if ceil_mode:
+            raise ShapeError(f"{name}: ceil_mode needs numbers as sizes")
+        return lengths, window(rank, strides, [(p, p) for p in pads], None, apart)
     around: list[tuple[int, int]] = []
-    sizes = whole_sizes(a, rank, name)
-    for size, k, s, p, d in zip(sizes, lengths, strides, pads, apart, strict=True):
+    for size, k, s, p, d in rows:
         if p < 0 or 2 * p > (k - 1) * d + 1:
             raise RuntimeError(
                 f"{name}: pad should be at most half of effective kernel size, but got pad={p}, "
@@ -189,20 +199,25 @@ def _max_unpool(rank: int) -> None:
 # ------------------------------------------------------------------ means
 
 
-def _counts(a: Expr, lengths: Sequence[int], how: Window, pads: Sequence[int]) -> Expr | int:
+def _counted(pad: Size, p: Size) -> bool:
+    """Is all of the padding within the ``p`` that counts?"""
+    return pad == p or (isinstance(pad, int) and (not pad or (isinstance(p, int) and pad <= p)))
+
+
+def _counts(a: Expr, lengths: Sequence[Any], how: Window, pads: Sequence[Any]) -> Expr | Size:
     """How many entries each window sees, ``pads`` of padding counted."""
     rank = len(lengths)
-    total: Expr | int = 1
+    total: Expr | Size = 1
     for k, (n, s, p) in enumerate(zip(lengths, how.strides, pads, strict=True)):
+        if all(_counted(pad, p) for pad in how.padding[k]):
+            total = size_product((n, total)) if not isinstance(total, Expr) else total * n
+            continue
         size = whole_number(a.shape[k - rank], "pooling")
         before, after = (whole_number(pad, "pooling") for pad in how.padding[k])
-        if before - p <= 0 and after - p <= 0:
-            total = n * total
-            continue
         move = window(1, (s,), [(before - p, after - p)])
         count = window_sum(ones((size + 2 * p,), a.dtype), (n,), move)
         spread = reshape(count, (*count.shape, *(1,) * (rank - 1 - k)))
-        total = spread * total if isinstance(total, int) else product(total, spread)
+        total = product(total, spread) if isinstance(total, Expr) else spread * total
     return total
 
 
@@ -291,7 +306,7 @@ def _lp_pool(rank: int) -> None:
         if ceil_mode:  # PyTorch scales the mean of what is there to a whole window
             count = _counts(input, lengths, how, (0,) * rank)
             if isinstance(count, Expr):
-                sums = product(sums * math.prod(lengths), power(count, -1))
+                sums = product(sums * size_product(lengths), power(count, -1))
         return power(elementwise("relu", sums), 1 / norm_type)
 
     build.__name__ = f"lp_pool{rank}d"

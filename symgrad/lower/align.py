@@ -28,6 +28,7 @@ from symgrad.core.sizes import (
     Number,
     Shape,
     Size,
+    floor_of_letter,
     number_text,
     terms_of_letter,
     whole,
@@ -36,6 +37,7 @@ from symgrad.core.sizes import (
 TIMES = infix("*", PRODUCT)
 OVER = infix("/", PRODUCT)
 PLUS, MINUS = infix("+", SUM), infix("-", SUM)
+ROUNDED_DOWN = infix("//", PRODUCT)
 RAISED = infix("**", POWER)
 
 
@@ -60,9 +62,11 @@ def number_literal(number: Number) -> Literal:
 
 
 def letter_power(name: str, power: Exact) -> Operand:
-    """``n``, ``n ** 2``, ``n ** 0.5``; ``n - k + 1`` for the letter of a sum."""
+    """``n``, ``n ** 2``, ``n ** 0.5``; ``n - k + 1`` for the letter of a sum, ``n // k``."""
     base: Operand = Letter(name)
-    terms = terms_of_letter(name)
+    terms, divided = terms_of_letter(name), floor_of_letter(name)
+    if divided:
+        base = Apply(ROUNDED_DOWN, (size_operand(divided[0]), size_operand(divided[1])))
     if terms:
         base = coefficient_operand(terms[0])
         for t in terms[1:]:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from symgrad.core.build import is_zero, permute, zeros
-from symgrad.core.expr import Expr, apply
+from symgrad.core.build import is_zero, permute, relabelling, zeros
+from symgrad.core.expr import Expr, Labels, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import (
     Shape,
@@ -22,9 +22,8 @@ from symgrad.core.sizes import (
     monomial,
     normal_size,
     shape_text,
-    size_difference,
     size_product,
-    size_sum,
+    size_quotient,
     size_total,
 )
 from symgrad.errors import DTypeError, ShapeError
@@ -43,10 +42,10 @@ class Window:
     entries (1: none between), ``dilation`` spacing within the window.
     """
 
-    strides: tuple[int, ...]
+    strides: Shape
     padding: Pairs
-    base: tuple[int, ...]
-    dilation: tuple[int, ...]
+    base: Shape
+    dilation: Shape
 
     @property
     def rank(self) -> int:
@@ -56,14 +55,14 @@ class Window:
 
 def window(
     rank: int,
-    strides: Sequence[int] | None = None,
+    strides: Sequence[Size] | None = None,
     padding: Sequence[tuple[Size, Size]] | None = None,
-    base: Sequence[int] | None = None,
-    dilation: Sequence[int] | None = None,
+    base: Sequence[Size] | None = None,
+    dilation: Sequence[Size] | None = None,
 ) -> Window:
     """A window of ``rank`` axes; what is not given is 1, and no padding."""
     ones = (1,) * rank
-    if strides and any(s <= 0 for s in strides):
+    if strides and any(isinstance(s, int) and s <= 0 for s in strides):
         raise ShapeError("non-positive stride is not supported")
     return Window(
         tuple(strides or ones),
@@ -73,39 +72,28 @@ def window(
     )
 
 
-def spread(size: Size, dilation: int) -> Size | None:
-    """Extent of ``size`` entries ``dilation`` apart; None where it is no monomial."""
+def spread(size: Size, dilation: Size) -> Size:
+    """Extent of ``size`` entries ``dilation`` apart."""
     if dilation == 1 or size == 0:
         return size
-    return (size - 1) * dilation + 1 if isinstance(size, int) else None
+    return size_total(monomial(size) * dilation, -dilation, 1)
 
 
 def extent(size: Size, length: Size, at: int, how: Window, what: str) -> Size:
     """Number of places of a window of ``length`` along an axis of ``size``.
 
-    Raises ShapeError where the window is longer than the padded axis, or a letter has no such size.
+    Raises ShapeError where the window is longer than the padded axis.
     """
     before, after = how.padding[at]
     long, wide = spread(size, how.base[at]), spread(length, how.dilation[at])
     stride = how.strides[at]
-    if long is not None and wide is not None:
-        apart = size_difference(long, wide)
-        left = None if apart is None else size_sum(apart, before, after)
-        if isinstance(left, int):
-            if left < 0:
-                raise ShapeError(
-                    f"{what}: Calculated padded input size per channel: "
-                    f"({size_sum(long, before, after)}). Kernel size: ({wide}). Kernel size can't "
-                    "be greater than actual input size"
-                )
-            return left // stride + 1
-        if stride == 1:
-            return size_total(long, before, after, 1, -wide)
-    raise ShapeError(
-        f"{what}: a window of {length} along an axis of size {size} (stride {stride}, padding "
-        f"{before} and {after}) has a number of places that letters do not say. Give the "
-        "axis a number as its size, or use stride 1."
-    )
+    left = size_total(long, before, after, -wide)
+    if isinstance(left, int) and left < 0:
+        raise ShapeError(
+            f"{what}: Calculated padded input size per channel: ({size_total(long, before, after)}). "
+            f"Kernel size: ({wide}). Kernel size can't be greater than actual input size"
+        )
+    return size_total(size_quotient(left, stride), 1)
 
 
 # ------------------------------------------------------------------ the op
@@ -128,11 +116,13 @@ def _listed(values: Sequence[Any]) -> str:
 def _jax(node: Expr, write: Operands) -> str:
     how, groups = node.params
     padding = [f"({write.text(a)}, {write.text(b)})" for a, b in how.padding]
-    text = f"jax.lax.conv_general_dilated({{0}}, {{1}}, {_listed(how.strides)}, {_listed(padding)}"
+    text = (
+        f"jax.lax.conv_general_dilated({{0}}, {{1}}, {write.shape(how.strides)}, {_listed(padding)}"
+    )
     if set(how.base) != {1}:
-        text += f", lhs_dilation={_listed(how.base)}"
+        text += f", lhs_dilation={write.shape(how.base)}"
     if set(how.dilation) != {1}:
-        text += f", rhs_dilation={_listed(how.dilation)}"
+        text += f", rhs_dilation={write.shape(how.dilation)}"
     return text + (f", feature_group_count={groups})" if groups > 1 else ")")
 
 
@@ -142,14 +132,13 @@ def padded_text(text: str, shape: Shape, how: Window, write: Operands, fill: str
     widths, cuts = ["(0, 0)"] * (len(shape) - rank), list[str]()
     for k, (before, after) in enumerate(how.padding):
         size, step = shape[k - rank], how.base[k]
-        if step > 1:
-            between = f"np.repeat(np.arange(1, {size}), {step - 1})"
+        if step != 1:
+            more = str(step - 1) if isinstance(step, int) else f"{write.text(step)} - 1"
+            between = f"np.repeat(np.arange(1, {known(size, 0, k - rank)}), {more})"
             text = f"np.insert({text}, {between}, {fill}, axis={k - rank})"
-        low, high = (-v if isinstance(v, int) and v < 0 else 0 for v in (before, after))
-        cuts.append(f"{low or ''}:{-high or ''}")
-        widths.append(
-            f"({'0' if low else write.text(before)}, {'0' if high else write.text(after)})"
-        )
+        (left, first), (right, last) = _widths(before, write), _widths(after, write)
+        cuts.append(f"{first}:{last and f'-{last} or None'}")
+        widths.append(f"({left}, {right})")
     if any(cut != ":" for cut in cuts):
         text = f"{text}[..., {', '.join(cuts)}]"
     if any(w != "(0, 0)" for w in widths):
@@ -158,12 +147,27 @@ def padded_text(text: str, shape: Shape, how: Window, write: Operands, fill: str
     return text
 
 
+def _widths(padding: Size, write: Operands) -> tuple[str, str]:
+    """How many entries are put before or after; and how many are cut, "" for none."""
+    if isinstance(padding, int):
+        return str(max(padding, 0)), str(-padding) if padding < 0 else ""
+    text = write.text(padding)
+    return f"max({text}, 0)", f"max(-({text}), 0)"
+
+
 def known(size: Size, operand: int, axis: int) -> str:
     """A size as NumPy's text: a number, or read from the shape of an operand that has it."""
     return str(size) if isinstance(size, int) else f"{{{operand}}}.shape[{axis}]"
 
 
-def windows_text(text: str, lengths: Sequence[str], how: Window) -> str:
+def reach(text: str, length: Size, dilation: Size, write: Operands) -> str:
+    """How far a window of ``length``, which is called ``text``, reaches."""
+    if dilation == 1 or (isinstance(length, int) and isinstance(dilation, int)):
+        return text if dilation == 1 else str(spread(length, dilation))
+    return f"({text} - 1) * {write.text(dilation)} + 1"
+
+
+def windows_text(text: str, lengths: Sequence[str], how: Window, write: Operands) -> str:
     """NumPy's text of all windows of x̂: the axes of places, then those within the window."""
     steps = [*how.strides, *how.dilation]
     text = (
@@ -172,7 +176,7 @@ def windows_text(text: str, lengths: Sequence[str], how: Window) -> str:
     )
     if set(steps) == {1}:
         return text
-    return f"{text}[..., {', '.join('::' + str(s) if s != 1 else ':' for s in steps)}]"
+    return f"{text}[..., {', '.join('::' + write.text(s) if s != 1 else ':' for s in steps)}]"
 
 
 def _numpy(node: Expr, write: Operands) -> str:
@@ -183,10 +187,10 @@ def _numpy(node: Expr, write: Operands) -> str:
     first, second = ("{0}.astype(np.float32)", "{1}.astype(np.float32)") if low else ("{0}", "{1}")
     taps = [known(s, 1, k + 2) for k, s in enumerate(w.shape[2:])]
     wide = [
-        known(spread(s, d) or s, 1, k + 2)
+        reach(known(s, 1, k + 2), s, d, write)
         for k, (s, d) in enumerate(zip(w.shape[2:], how.dilation, strict=True))
     ]
-    seen = windows_text(padded_text(first, x.shape, how, write), wide, how)
+    seen = windows_text(padded_text(first, x.shape, how, write), wide, how, write)
     at, of = "hwd"[:rank], "ijk"[:rank]
     if groups == 1:
         text = f"np.einsum('nc{at}{of},oc{of}->no{at}', {seen}, {second}, optimize=True)"
@@ -217,14 +221,26 @@ def _template(node: Expr) -> Template:
 # ------------------------------------------------------------------ derivatives
 
 
-def _after(total: Size | None, other: Size | None, *more: Size) -> Size:
-    """``total − other + more``: padding that makes the size of a result come out."""
-    if total is None or other is None:
-        raise ShapeError(
-            "the derivative of a convolution needs a padding that letters do not say; give its "
-            "axes numbers as their sizes"
-        )
-    return size_total(total, -other, *more)
+def turned_around(w: Expr, rank: int) -> Expr:
+    """Each filter the other way round along its last ``rank`` axes; twice is not at all."""
+    axes = set(range(-rank, 0))
+    moved = None
+    while True:
+        if w.op.name == "flip":
+            axes ^= {w.params[0]}
+            w = w.args[0]
+        elif moved is None and _keeps(relabelling(w), w.ndim):
+            moved, w = w, w.args[0]
+        else:
+            break
+    for k in sorted(axes):
+        w = along("flip", w, k)
+    return w if moved is None else moved.func(w)
+
+
+def _keeps(order: Labels | None, rank: int) -> bool:
+    """Does it exchange but the first two axes?"""
+    return order is not None and len(order) == rank and order[2:] == tuple(range(2, rank))
 
 
 def _of_input(node: Expr, g: Expr, extra: Shape) -> Expr:
@@ -234,12 +250,12 @@ def _of_input(node: Expr, g: Expr, extra: Shape) -> Expr:
     rank = how.rank
     padding: list[tuple[Size, Size]] = []
     for k in range(rank):
-        reach = _after(spread(w.shape[k - rank], how.dilation[k]), 1)
-        before = _after(reach, how.padding[k][0])
+        wide = size_total(spread(w.shape[k - rank], how.dilation[k]), -1)
+        before = size_total(wide, -how.padding[k][0])
         long = spread(x.shape[k - rank], how.base[k])
         seen = spread(node.shape[k - rank], how.strides[k])
-        padding.append((before, _after(long, seen, reach, -before)))
-        w = along("flip", w, k - rank)
+        padding.append((before, size_total(long, -seen, wide, -before)))
+    w = turned_around(w, rank)
     filters, channels, *taps = w.shape
     split = reshape(w, (groups, _part(filters, groups), channels, *taps))
     turned = permute(split, (0, 2, 1, *range(3, split.ndim)))
@@ -256,11 +272,11 @@ def _of_filters(node: Expr, g: Expr, extra: Shape) -> Expr:
     rank, many = how.rank, size_product(extra)
     padding: list[tuple[Size, Size]] = []
     for k in range(rank):
-        reach = _after(spread(w.shape[k - rank], how.dilation[k]), 1)
+        wide = size_total(spread(w.shape[k - rank], how.dilation[k]), -1)
         long = spread(x.shape[k - rank], how.base[k])
         before = how.padding[k][0]
         seen = spread(node.shape[k - rank], how.strides[k])
-        padding.append((before, _after(seen, long, reach, -before)))
+        padding.append((before, size_total(seen, -long, wide, -before)))
     count, _, *room = x.shape
     filters, channels, *taps = w.shape
     split = reshape(x, (count, groups, channels, *room))
@@ -331,7 +347,9 @@ __all__ = [
     "extent",
     "known",
     "padded_text",
+    "reach",
     "spread",
+    "turned_around",
     "window",
     "windows_text",
 ]

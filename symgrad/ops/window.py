@@ -13,13 +13,14 @@ from symgrad.core import dtypes
 from symgrad.core.build import is_zero, zeros
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape, size_product
+from symgrad.core.sizes import Shape, Size, size_product, size_total
 from symgrad.errors import ShapeError
 from symgrad.ops.convolution import (
     Window,
     extent,
     known,
     padded_text,
+    reach,
     spread,
     window,
     windows_text,
@@ -28,7 +29,7 @@ from symgrad.ops.gather import gather, scatter_add
 from symgrad.ops.row import POSTFIX, Template
 from symgrad.ops.structure import Inferred, Operands, dtype_text, reshape
 
-Lengths = tuple[int, ...]
+Lengths = Shape
 
 
 def _places(e: Expr, lengths: Lengths, how: Window, what: str) -> Shape:
@@ -54,29 +55,33 @@ def _tuple(values: Any) -> str:
     return f"({listed},)" if len(tuple(values)) == 1 else f"({listed})"
 
 
-def _full(node: Expr, values: Any, one: Any = 1) -> str:
-    """A value per axis: ``one`` for the leading axes."""
-    return _tuple([*(one,) * (node.ndim - node.params[1].rank), *values])
+def _full(node: Expr, values: Shape, write: Operands) -> str:
+    """A number per axis: 1 for the leading axes."""
+    return write.shape((*(1,) * (node.ndim - node.params[1].rank), *values))
 
 
-def _movement(node: Expr) -> str:
+def _movement(node: Expr, write: Operands) -> str:
     """The arguments of ``jax.lax.reduce_window`` after the function: window, strides, padding."""
     lengths, how = node.params
-    text = f"{_full(node, lengths)}, {_full(node, how.strides)}"
-    text += f", {_full(node, how.padding, (0, 0))}"
+    around = [write.shape(pair) for pair in how.padding]
+    text = f"{_full(node, lengths, write)}, {_full(node, how.strides, write)}"
+    text += f", {_tuple([*('(0, 0)',) * (node.ndim - how.rank), *around])}"
     if set(how.base) != {1}:
-        text += f", base_dilation={_full(node, how.base)}"
+        text += f", base_dilation={_full(node, how.base, write)}"
     if set(how.dilation) != {1}:
-        text += f", window_dilation={_full(node, how.dilation)}"
+        text += f", window_dilation={_full(node, how.dilation, write)}"
     return text
 
 
-def _numpy_windows(node: Expr, fill: str, operand: str = "{0}") -> str:
+def _numpy_windows(node: Expr, fill: str, write: Operands) -> str:
     lengths, how = node.params
-    x = node.args[0]
-    padded = padded_text(operand, x.shape, how, Operands(1), fill)
-    wide = [str(spread(n, d)) for n, d in zip(lengths, how.dilation, strict=True)]
-    return windows_text(padded, wide, how)
+    padded = padded_text("{0}", node.args[0].shape, how, write, fill)
+    return windows_text(padded, _wide(lengths, how, write), how, write)
+
+
+def _wide(lengths: Lengths, how: Window, write: Operands) -> list[str]:
+    """How far each window reaches."""
+    return [reach(write.text(n), n, d, write) for n, d in zip(lengths, how.dilation, strict=True)]
 
 
 def _within(node: Expr) -> str:
@@ -87,10 +92,16 @@ def _within(node: Expr) -> str:
 # ------------------------------------------------------------------ sums
 
 
-def _sum_template(node: Expr) -> Template:
+def _sum_texts(node: Expr) -> tuple[str, str, Shape]:
+    write = Operands(1)
     jax_dtype, _ = dtype_text(node.dtype)
-    jax = f"jax.lax.reduce_window({{0}}, {jax_dtype}(0), jax.lax.add, {_movement(node)})"
-    numpy = f"{_numpy_windows(node, '0')}.sum(axis={_within(node)})"
+    jax = f"jax.lax.reduce_window({{0}}, {jax_dtype}(0), jax.lax.add, {_movement(node, write)})"
+    numpy = f"{_numpy_windows(node, '0', write)}.sum(axis={_within(node)})"
+    return jax, numpy, tuple(write.sizes)
+
+
+def _sum_template(node: Expr) -> Template:
+    jax, numpy, _ = _sum_texts(node)
     return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX,))
 
 
@@ -98,20 +109,18 @@ def _sum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     lengths, how = node.params
     x = node.args[0]
     rank = how.rank
-    padding: list[tuple[int, int]] = []
+    padding: list[tuple[Size, Size]] = []
     for k in range(rank):
-        reach = how.dilation[k] * (lengths[k] - 1)
-        before = reach - how.padding[k][0]
-        size, seen = x.shape[k - rank], node.shape[k - rank]
-        if isinstance(size, int) and isinstance(seen, int):
-            long, out = spread(size, how.base[k]), spread(seen, how.strides[k])
-            padding.append((before, long - out + reach - before))  # type: ignore[operator]
-        else:  # of letters only windows that keep the size
-            padding.append((before, reach - before))
+        wide = size_total(spread(lengths[k], how.dilation[k]), -1)
+        before = size_total(wide, -how.padding[k][0])
+        long = spread(x.shape[k - rank], how.base[k])
+        out = spread(node.shape[k - rank], how.strides[k])
+        padding.append((before, size_total(long, -out, wide, -before)))
     return (window_sum(g, lengths, window(rank, how.base, padding, how.strides, how.dilation)),)
 
 
-Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum")  # fmt: skip
+Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum",
+   size_operands=lambda node: _sum_texts(node)[2])  # fmt: skip
 
 
 def window_sum(e: Expr, lengths: Lengths, how: Window) -> Expr:
@@ -135,10 +144,11 @@ def _lowest(node: Expr) -> tuple[str, str]:
 
 def _max_template(node: Expr) -> Template:
     jax, numpy = _lowest(node)
+    write = Operands(1)
     return Template(
         (
-            ("jax", f"jax.lax.reduce_window({{0}}, {jax}, jax.lax.max, {_movement(node)})"),
-            ("numpy", f"{_numpy_windows(node, numpy)}.max(axis={_within(node)})"),
+            ("jax", f"jax.lax.reduce_window({{0}}, {jax}, jax.lax.max, {_movement(node, write)})"),
+            ("numpy", f"{_numpy_windows(node, numpy, write)}.max(axis={_within(node)})"),
         ),
         POSTFIX,
         (POSTFIX,),
@@ -161,20 +171,22 @@ def _argmax_template(node: Expr) -> Template:
     count = size_product(lengths)
     places = _flat(node)
     lowest, low = _lowest(node)
+    write = Operands(1)  # of numbers only
     jax = (
         f"jax.lax.reduce_window(({{0}}, jnp.broadcast_to({places.replace('XP', 'jnp')}, "
         f"{{0}}.shape)), ({lowest}, jnp.int64({size_product(sizes)})), lambda a, b: "
         "jax.tree.map(lambda s, t: jnp.where((b[0] > a[0]) | (b[0] == a[0]) & (b[1] < a[1]) "
         "| jnp.isnan(b[0]), t, s), a, b), "
-        f"{_movement(node)})[1]"
+        f"{_movement(node, write)})[1]"
     )
-    seen = _numpy_windows(node, low)
+    seen = _numpy_windows(node, low, write)
     flat = [*(known(s, 0, k) for k, s in enumerate(x.shape[:-rank]))]
     shape = [*flat, *map(str, node.shape[-rank:]), str(count)]
     numbered = windows_text(
-        padded_text(places.replace("XP", "np"), sizes, how, Operands(1), "-1"),
-        [str(spread(n, d)) for n, d in zip(lengths, how.dilation, strict=True)],
+        padded_text(places.replace("XP", "np"), sizes, how, write, "-1"),
+        _wide(lengths, how, write),
         how,
+        write,
     )
     ones = _tuple([*("1" for _ in flat), *map(str, node.shape[-rank:]), str(count)])
     numpy = (
@@ -199,10 +211,11 @@ Op("window_argmax", "window", infer=_index_infer, template=_argmax_template, tex
 def _plain(e: Expr, how: Window, what: str) -> None:
     if set(how.base) != {1}:
         raise ShapeError(f"{what}: the largest of entries that lie apart is not defined")
-    if any(not isinstance(s, int) for s in e.shape[-how.rank :]):
+    moving = (*e.shape[-how.rank :], *how.strides, *how.dilation, *sum(how.padding, ()))
+    if any(not isinstance(s, int) for s in moving):
         raise ShapeError(
-            f"{what}: the axes that the window moves along need numbers as their sizes, not "
-            f"{e.shape[-how.rank :]}"
+            f"{what}: the axes that the window moves along, and how it moves, need numbers as their "
+            f"sizes, not {e.shape[-how.rank :]}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ class Block:
     lines: list[Line]
     adjoints: dict[str, str] = field(default_factory=dict)
     zero_outside: frozenset[str] = frozenset()
+    derived: dict[str, str] = field(default_factory=dict)  # sizes that follow from others
 
     @property
     def letters(self) -> set[str]:
@@ -82,6 +84,7 @@ def split(line: str) -> tuple[str, str]:
 def read_block(text: str) -> Block:
     """A printed derivation; what the contract asks of names and letters is checked here."""
     sizes: dict[str, tuple[str, ...]] = {}
+    derived: dict[str, str] = {}
     indices: dict[str, str] = {}
     given: list[str] = []
     layout: str | None = None
@@ -97,7 +100,8 @@ def read_block(text: str) -> Block:
         last = HEADERS.index(word)
         entries = re.split(r"\s{2,}", rest.strip())
         if word == "sizes":
-            sizes = _table(_size_entry(e) for e in entries)
+            derived = _table(tuple(e.split(" = ", 1)) for e in entries if " = " in e)
+            sizes = _table(_size_entry(e) for e in entries if " = " not in e)
         elif word == "indices":
             indices = _table(_index_entry(e) for e in entries)
         elif word == "given":
@@ -114,7 +118,7 @@ def read_block(text: str) -> Block:
             adjoints[name] = meaning
         elif meaning == "0 outside its range":
             zero_outside.add(name)
-    block = Block(sizes, indices, given, layout, lines, adjoints, frozenset(zero_outside))
+    block = Block(sizes, indices, given, layout, lines, adjoints, frozenset(zero_outside), derived)
     _check(block)
     return block
 
@@ -126,6 +130,13 @@ def _table(entries):
             raise ReadError(f"{name} is declared twice")
         found[name] = value
     return found
+
+
+def size_value(text: str, sizes: Mapping[str, int]) -> int:
+    """The number that ``⌊(e + 2 q − a)/s⌋ + 1`` is."""
+    text = text.replace("⌊", "floor(").replace("⌋", ")").replace("−", "-")
+    text = re.sub(r"(?<=\w) (?=\w)", " * ", text)
+    return int(eval(text, {"__builtins__": {}, "floor": math.floor}, dict(sizes)))
 
 
 def _size_entry(entry: str) -> tuple[str, tuple[str, ...]]:

@@ -10,18 +10,15 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.expr import Expr, symbol
-from symgrad.core.sizes import Size, letter, monomial
+from symgrad.core.sizes import Size, monomial, parse_size
 from symgrad.derivation.parse import read
 from symgrad.evaluate import evaluate
 from tests.notation.blocks import Block
 
 
 def size(text: str) -> Size:
-    """``n``, ``3``, ``2 n`` as a size."""
-    total: Any = 1
-    for word in text.split():
-        total = total * (int(word) if word.isdigit() else letter(word))
-    return total
+    """``n``, ``3``, ``2 n``, ``⌊(e + 2 q − a)/s⌋ + 1`` as a size."""
+    return parse_size(re.sub(r"floor\((.*?/\w+)\)", r"⌊\1⌋", text))
 
 
 def parsed_block(
@@ -45,7 +42,7 @@ def parsed_block(
         else:
             declare(name, shape, values[name])
     waiting = {re.sub(r"^.*/(?:∂|d)", "", of): name for name, of in block.adjoints.items()}
-    ranges = {word: size(text) for word, text in block.indices.items()}
+    ranges = {word: size(block.derived.get(text, text)) for word, text in block.indices.items()}
     found: dict[str, np.ndarray] = {}
     for line in block.order():
         e = read(line.text, names, ranges)

@@ -19,7 +19,7 @@ from scipy import special
 from symgrad.derivation.ascii import GREEK
 from symgrad.derivation.grammar import Node, parse
 from symgrad.errors import NotationError as ReadError
-from tests.notation.blocks import Block, Line, check_indices
+from tests.notation.blocks import Block, Line, check_indices, size_value
 
 Functions = Mapping[str, Callable[..., np.ndarray]]
 
@@ -412,6 +412,10 @@ def evaluate_block(
     `values` holds the inputs and the given adjoints; `functions` those that a block takes from
     another one (LN of the pre-norm block).
     """
+    for name, text in block.derived.items():
+        if size_value(text, sizes) != sizes.get(name, size_value(text, sizes)):
+            raise ReadError(f"{name} = {text} is {size_value(text, sizes)}, not {sizes[name]}")
+    sizes = {**{x: size_value(t, sizes) for x, t in block.derived.items()}, **sizes}
     machine = Evaluator({}, sizes, block.indices, block.zero_outside, functions or {})
     for name in block.steps:
         machine.names[name] = Value(np.zeros([machine.size(s) for s in block.sizes[name]]))
