@@ -5,6 +5,7 @@ import pytest
 
 import symgrad as sg
 from symgrad import nn
+from symgrad.core.sizes import letter
 from symgrad.nn import functional as F
 
 torch = pytest.importorskip("torch")
