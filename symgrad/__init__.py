@@ -54,7 +54,13 @@ from symgrad.random import (
     seed,
     set_rng_state,
 )
-from symgrad.tensors import creation
+from symgrad.tensors import creation, filling
+from symgrad.tensors.attributes import (
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
+    preserve_format,
+)
 from symgrad.tensors.attributes import strided as strided
 from symgrad.tensors.creation import (
     arange,
@@ -86,6 +92,8 @@ from symgrad.tensors.creation import (
     zeros,
     zeros_like,
 )
+from symgrad.tensors.exchange import CONSTRUCTORS as _CONSTRUCTORS
+from symgrad.tensors.exchange import asarray, from_dlpack, frombuffer, to_dlpack
 from symgrad.tensors.limits import finfo, iinfo
 from symgrad.tensors.printing import printoptions, set_printoptions
 from symgrad.tensors.storage import Size, device
@@ -106,6 +114,7 @@ if TYPE_CHECKING:
         signal,
         special,
         utils,
+        version,
     )
     from symgrad.amp import autocast, get_autocast_dtype, is_autocast_enabled
     from symgrad.backends import (
@@ -135,6 +144,7 @@ double = float64
 half = float16
 long = int64
 int = int32
+short = int16
 
 
 _LATER = {
@@ -152,6 +162,7 @@ _LATER = {
     "signal": "symgrad.signal",
     "special": "symgrad.special",
     "utils": "symgrad.utils",
+    "version": "symgrad.version",
     "autocast": "symgrad.amp:autocast",
     "get_autocast_dtype": "symgrad.amp:get_autocast_dtype",
     "is_autocast_enabled": "symgrad.amp:is_autocast_enabled",
@@ -193,13 +204,15 @@ def __getattr__(word: str) -> Any:
         found = globals()[word] = _resolve(_LATER[word])
     elif word in creation.FUNCTIONS:
         found = creation.FUNCTIONS[word]
+    elif word in _CONSTRUCTORS:
+        found = _CONSTRUCTORS[word]
     else:
         raise AttributeError(f"module 'symgrad' has no attribute {word!r}")
     return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATER, *creation.FUNCTIONS})
+    return sorted({*globals(), *_LATER, *creation.FUNCTIONS, *_CONSTRUCTORS})
 
 
 def promote_types(type1: dtype, type2: dtype) -> dtype:

@@ -396,6 +396,7 @@ def to_dtype(a: Expr, dtype: DType) -> Expr:
 
 
 @public()
-def clone(a: Expr) -> Expr:
+def clone(a: Expr, *, memory_format: Any = None) -> Expr:
     """A copy."""
+    del memory_format  # there is one
     return a

@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType
-from symgrad.tensors.tensor import Inside, Tensor
+from symgrad.tensors.inside import Inside
+from symgrad.tensors.tensor import Tensor
 
 Convert = Callable[[Tensor], Tensor]
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from symgrad.core.dtypes import DType
 from symgrad.errors import ShapeError
+from symgrad.functional.complex import WORDS
 from symgrad.tensors.storage import Size, device, strides_of
 
 
@@ -17,6 +18,41 @@ class Layout:
 
 
 strided = Layout()
+
+
+class MemoryFormat:
+    """An order of the axes in memory that programs may ask for; there is one."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"torch.{self.name}"
+
+
+contiguous_format = MemoryFormat("contiguous_format")
+preserve_format = MemoryFormat("preserve_format")
+channels_last = MemoryFormat("channels_last")
+channels_last_3d = MemoryFormat("channels_last_3d")
+
+
+class UntypedStorage:
+    """What ``t.untyped_storage()`` tells of the memory of a tensor."""
+
+    def __init__(self, size: int, start: int) -> None:
+        self._size = size
+        self._start = start
+
+    def nbytes(self) -> int:
+        """Bytes."""
+        return self._size
+
+    size = nbytes
+    __len__ = nbytes
+
+    def data_ptr(self) -> int:
+        """A number that tensors with the same memory share."""
+        return self._start
 
 
 class Attributes:
@@ -114,6 +150,11 @@ class Attributes:
     @property
     def mT(self) -> Any:
         """The last two axes exchanged."""
+        if self.ndim < 2:
+            raise ShapeError(
+                "tensor.mT is only supported on matrices or batches of matrices. Got "
+                f"{self.ndim}-D tensor."
+            )
         return self.transpose(-1, -2)
 
     @property
@@ -173,3 +214,61 @@ class Attributes:
     def is_cuda(self) -> bool:
         """True on a GPU."""
         return self.device.type == "cuda"
+
+    @property
+    def is_cpu(self) -> bool:
+        """True on the CPU."""
+        return self.device.type == "cpu"
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return self.dtype.itemsize
+
+    @property
+    def nbytes(self) -> Any:
+        """Bytes of all elements."""
+        return self.numel() * self.dtype.itemsize
+
+    def type(self, dtype: DType | None = None) -> Any:
+        """The dtype's PyTorch type name, or a cast."""
+        if dtype is not None:
+            return self.to(dtype)
+        return f"torch.{WORDS.get(self.dtype.name, self.dtype.name)}Tensor"
+
+    def type_as(self, other: Any) -> Any:
+        """In the dtype of another tensor."""
+        return self.to(other.dtype)
+
+    def get_device(self) -> int:
+        """The number of the GPU, −1 on the CPU."""
+        return -1 if self.is_cpu else self.device.index or 0
+
+    def is_signed(self) -> bool:
+        """Can its elements be negative?"""
+        return self.dtype.kind in "ifc"
+
+    def is_nonzero(self) -> bool:
+        """Is its one element other than zero?"""
+        return bool(self)
+
+    def is_same_size(self, other: Any) -> bool:
+        """Has ``other`` the same shape?"""
+        return self.shape == other.shape
+
+    def pin_memory(self) -> Any:
+        """Itself: JAX places memory for transfers."""
+        return self
+
+    share_memory_ = pin_memory
+    ndimension = dim
+
+    def _no(self) -> bool:
+        """Never."""
+        return False
+
+    is_neg = is_pinned = is_shared = is_inference = _no
+    is_sparse = is_sparse_csr = is_quantized = is_meta = is_nested = is_mps = is_mkldnn = property(
+        _no
+    )
+    output_nr = property(lambda self: 0)

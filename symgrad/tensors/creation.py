@@ -20,6 +20,7 @@ from symgrad.random import stream_of
 from symgrad.recording.record import note
 from symgrad.tensors import factors, pieces, several
 from symgrad.tensors.given import drawn_dtype, dtype_of, in_order, shape_of, size_of
+from symgrad.tensors.limits import iinfo
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
 from symgrad.tensors.tensor import Tensor
@@ -66,7 +67,20 @@ def tensor(
         kind = dtype_of_numpy(array.dtype)
     if kind is None:
         raise DTypeError(f"could not make a tensor of {array.dtype} data: {data!r:.60}")
+    _fits(array, kind, kinds)
     return _made(array.astype(kind.numpy), kind, device, requires_grad)
+
+
+def _fits(array: np.ndarray[Any, Any], kind: DType, given: set[type]) -> None:
+    """TypeError or RuntimeError for numbers of Python that the dtype cannot hold."""
+    if given or array.dtype.kind not in "ic" or kind.numpy == array.dtype:
+        return
+    if array.dtype.kind == "c" and not kind.is_complex and kind is not dtypes.bool_:
+        raise TypeError("must be real number, not complex")
+    if kind.kind in "iu" and array.size:
+        bounds = iinfo(kind)
+        if array.min() < -int(bounds.max) - 1 or array.max() > bounds.max:
+            raise RuntimeError(f"value cannot be converted to type {kind.name} without overflow")
 
 
 _WIDE = {np.float64, np.complex128}
@@ -77,7 +91,10 @@ def _unwrapped(data: Any, kinds: set[type]) -> Any:
     if type(data) in _NUMBERS:
         return data
     if isinstance(data, (list, tuple)):
-        return [_unwrapped(v, kinds) for v in data]
+        return [
+            _unwrapped(v.reshape(()) if isinstance(v, Tensor) and v.numel() == 1 else v, kinds)
+            for v in data
+        ]
     if isinstance(data, Tensor):
         data = data.detach().numpy(force=True)
     elif hasattr(data, "detach") and hasattr(data, "numpy"):
@@ -452,44 +469,3 @@ def multinomial(
     ]
     found = np.array(drawn, dtype=np.int64).reshape(*weights.shape[:-1], num_samples)
     return _made(found, dtypes.int64, t.device, False)
-
-
-def uniform_(t: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
-    """Fill with uniform draws on [a, b)."""
-    drawn = stream_of(generator).uniform(a, b, tuple(t.shape)).astype(t.dtype.numpy)
-    return t._set(Tensor.from_value(drawn, t.dtype))
-
-
-def normal_(t: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
-    """Fill with normal draws."""
-    drawn = stream_of(generator).normal(mean, std, tuple(t.shape)).astype(t.dtype.numpy)
-    return t._set(Tensor.from_value(drawn, t.dtype))
-
-
-def new_zeros(
-    self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """0 everywhere, in this tensor's dtype and on its device."""
-    return new_full(self, shape_of(size), 0, dtype, device, requires_grad)
-
-
-def new_ones(
-    self: Tensor, *size: Any, dtype: DType | None = None, device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """1 everywhere, in this tensor's dtype and on its device."""
-    return new_full(self, shape_of(size), 1, dtype, device, requires_grad)
-
-
-def new_full(
-    self: Tensor, size: Any, fill_value: Any, dtype: DType | None = None, device: Any = None,
-    requires_grad: bool = False,
-) -> Tensor:  # fmt: skip
-    """``fill_value`` everywhere, in this tensor's dtype and on its device."""
-    return full(size, fill_value, dtype=dtype or self.dtype, device=device or self.device,
-                requires_grad=requires_grad)  # fmt: skip
-
-
-for _method in (uniform_, normal_, new_zeros, new_ones, new_full):
-    setattr(Tensor, _method.__name__, _method)

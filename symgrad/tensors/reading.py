@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from symgrad_codegen import arrays
 
+from symgrad.core.dtypes import dtype_of_numpy
 from symgrad.core.sizes import shape_text, whole_number
 from symgrad.errors import ShapeError, TraceError, UnboundError
 from symgrad.functional.promotion import default_dtype
@@ -124,6 +125,12 @@ class Reading(Attributes):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray[Any, Any]:
         found = np.array(arrays.to_numpy(self.array()))
         return found if dtype is None else found.astype(dtype)
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        """A tensor of what a function of NumPy made of this one."""
+        kind = dtype_of_numpy(array.dtype)
+        del context, return_scalar  # a number is a tensor, too
+        return array if kind is None else Reading.base.from_value(np.asarray(array), kind)
 
     def item(self) -> Any:
         """The number in a tensor with one element."""

@@ -153,6 +153,7 @@ def install() -> dict[str, Callable[..., Any]]:
     for alias, name in ALIASES.items():
         if name in IN_PLACE:
             setattr(Tensor, f"{alias}_", getattr(Tensor, f"{name}_"))
+    Tensor.__pos__ = lambda self: self  # type: ignore[attr-defined]
     Tensor.__neg__ = _method_of(FUNCTIONS["neg"])  # type: ignore[attr-defined]
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
     Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,8 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import shape_text, whole_number
 from symgrad.derivation.order import Written
-from symgrad.errors import DTypeError, ShapeError, TraceError
-from symgrad.functional.complex import WORDS
+from symgrad.errors import DTypeError, ShapeError
+from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.effects import note_effect
 from symgrad.recording.execute import value
@@ -28,6 +29,7 @@ from symgrad.recording.settle import settle_source
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensors import wording
 from symgrad.tensors.calls import as_operand, call
+from symgrad.tensors.inside import Inside
 from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import Size, Storage, device, device_name, jax_device
@@ -39,23 +41,6 @@ if TYPE_CHECKING:
 formulas = lazy("symgrad.derivation.formula")
 
 
-class Inside:
-    """Stands for a gradient that a compiled step computed and did not hand out."""
-
-    def __init__(self, step: str) -> None:
-        self.step = step
-
-    def error(self, owner: Any) -> TraceError:
-        """What reading such a gradient raises."""
-        word = wording.name_of(owner._now(), wording.variables(wording.user_frame())) or "p"
-        return TraceError(
-            f"the gradient of {word} stayed inside the compiled {self.step}, which clears it first "
-            "and so has no need to keep it.",
-            f"Return it ({word}.grad) from {self.step}, or clear gradients outside of it.",
-            place=wording.user_line(),
-        )
-
-
 class Tensor(Viewing):
     """A multi-dimensional array in PyTorch's names; operations on it are recorded.
 
@@ -63,10 +48,15 @@ class Tensor(Viewing):
     expression.  A tensor made by ``symbols`` has no value and raises UnboundError when read.
     """
 
-    __slots__ = ("__weakref__", "_grad", "_hooks", "_leaf", "_name", "_retains", "_storage",
+    __slots__ = ("__dict__", "__weakref__", "_grad", "_hooks", "_leaf", "_name", "_origin", "_retains", "_storage",
                  "_tracked", "_view")  # fmt: skip
 
-    def __init__(self, storage: Storage, tracked: bool = False, view: Any = None) -> None:
+    def __init__(
+        self, storage: Any = (), tracked: Any = False, view: Any = None, *more: Any
+    ) -> None:
+        if type(storage) is not Storage:  # numbers or sizes of the user's
+            storage = _first_storage((storage, tracked or None, view, *more))
+            tracked = view = None
         self._storage = storage
         self._tracked = tracked
         self._view = view
@@ -333,16 +323,6 @@ class Tensor(Viewing):
         """On a GPU."""
         return self.to(f"cuda:{index or 0}")
 
-    def type(self, dtype: DType | None = None) -> Any:
-        """The dtype's PyTorch type name, or a cast."""
-        if dtype is not None:
-            return self.to(dtype)
-        return f"torch.{WORDS.get(self.dtype.name, self.dtype.name)}Tensor"
-
-    def type_as(self, other: Tensor) -> Tensor:
-        """In the dtype of another tensor."""
-        return self.to(other.dtype)
-
     # -------------------------------------------------------------- in place
 
     def _set(self, new: Tensor) -> Tensor:
@@ -422,6 +402,16 @@ class Tensor(Viewing):
                                            self._now().device)), self._tracked)  # fmt: skip
         twin._name = self._name
         memo[id(self)] = twin
+        if self._grad is not None:
+            twin._grad = copy.deepcopy(self.grad, memo)
+        if type(self) is Tensor:
+            twin.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return twin
+
+    def __copy__(self) -> Tensor:
+        twin = type(self).__new__(type(self))
+        Tensor.__init__(twin, self._storage, self._tracked, self._view)
+        twin._grad = self._grad
         return twin
 
     def __reduce__(self) -> Any:
@@ -481,6 +471,18 @@ def typename(value: object) -> str:
 def _plain(node: Any) -> Any:
     """A node as an untracked value."""
     return node.source if type(node) is Leaf and node.source is not None else node
+
+
+def _first_storage(given: Any) -> Storage:
+    """The memory of ``Tensor(data)`` and ``Tensor(*sizes)``, of the default dtype."""
+    data, *more = [v for v in given if v is not None]
+    sizes = (data, *more) if type(data) is int else data
+    kind = default_dtype()
+    if more or type(data) is int or type(data) is Size:
+        array = np.zeros(sizes, kind.numpy)
+    else:
+        array = np.array(data.tolist() if isinstance(data, Tensor) else data).astype(kind.numpy)
+    return Storage(Leaf(array, array.shape, kind))
 
 
 def _copied(array: Any) -> Any:

@@ -7,6 +7,7 @@ the same view of a NumPy array whose memory is never read.
 
 from __future__ import annotations
 
+import copy
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +18,7 @@ from symgrad_codegen import arrays
 from symgrad.errors import DTypeError, ShapeError, SymgradError
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.recording.record import SLOT, Leaf, modes, note
+from symgrad.tensors.attributes import UntypedStorage
 from symgrad.tensors.calls import as_operand, call
 from symgrad.tensors.indexing import WHOLE, Parsed, known_array, numpy_index, parse
 from symgrad.tensors.reading import Reading
@@ -26,12 +28,27 @@ from symgrad.tensors.wording import index_problem
 SAME_ORDER = {"reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze"}
 
 
+def origin(t: Any) -> Any:
+    """What a tensor was before it was laid out anew in place: its earlier views are views of that."""
+    return getattr(t, "_origin", t)
+
+
+def _base(t: Any) -> Any:
+    """The tensor that a view shows a part of."""
+    return origin(t._view[0])
+
+
+def _lasting(t: Any) -> Any:
+    """A tensor that stays laid out as this one is."""
+    return t if origin(t) is t else copy.copy(t)
+
+
 def _chain(t: Any) -> list[Any]:
     """The views between a tensor and its storage, the last one first."""
     chain: list[Any] = []
     while t._view is not None:
         chain.append(t._view)
-        t = t._view[0]
+        t = _base(t)
     return chain
 
 
@@ -52,6 +69,7 @@ def view_of(function: Function, base: Any, args: Sequence[Any], kwargs: dict[str
     Its parameters are numbers: a tensor of one is read.
     """
     args = [int(a) if _is_whole(a) else a for a in args]
+    base = _lasting(base)
     made = call(function, (base, *args), kwargs)
     if not all(type(s) is int for s in base._now().shape):
         return made
@@ -118,7 +136,8 @@ class Viewing(Reading):
     __slots__ = ()
 
     def _view_node(self) -> Any:
-        base, function, statics, version, cached = self._view
+        _, function, statics, version, cached = self._view
+        base = _base(self)
         storage = base._storage
         if cached is not None and version == storage.version and storage.shared is None:
             return cached
@@ -130,7 +149,8 @@ class Viewing(Reading):
     def _write_through(self, new: Any) -> None:
         t: Any = self
         while t._view is not None:
-            base, function, statics, *_ = t._view
+            _, function, statics, *_ = t._view
+            base = _base(t)
             new = _back(function, base, new, statics)
             t = base
         t._set(new)
@@ -138,7 +158,7 @@ class Viewing(Reading):
     def _root(self) -> Any:
         t: Any = self
         while t._view is not None:
-            t = t._view[0]
+            t = _base(t)
         return t
 
     def __getitem__(self, index: Any) -> Any:
@@ -173,7 +193,13 @@ class Viewing(Reading):
         node = Leaf(part, part.shape, self.dtype)
         made = Reading.base(self._storage)
         statics = (SLOT, entries, ())
-        made._view = (self, FUNCTIONS["basic_index"], statics, self._storage.version, node)
+        made._view = (
+            _lasting(self),
+            FUNCTIONS["basic_index"],
+            statics,
+            self._storage.version,
+            node,
+        )
         return made
 
     def __setitem__(self, index: Any, value: Any) -> None:
@@ -225,20 +251,27 @@ class Viewing(Reading):
         found = layout(self)[0].strides if self._view is not None else strides_of(self.shape)
         return found if dim is None else found[dim]
 
-    def is_contiguous(self) -> bool:
+    def is_contiguous(self, memory_format: Any = None) -> bool:
         """Does the last axis run fastest, without gaps?"""
+        del memory_format  # there is one
         if self._view is None:
             return True
         pairs = zip(self.stride(), strides_of(self.shape), self.shape, strict=True)
         return all(a == b for a, b, size in pairs if size > 1)
 
-    def contiguous(self) -> Any:
+    def contiguous(self, memory_format: Any = None) -> Any:
         """Itself if contiguous, else a copy."""
+        del memory_format  # there is one
         return self if self.is_contiguous() else call(FUNCTIONS["clone"], (self,), {})
 
     def storage_offset(self) -> int:
         """Where it begins in its storage, in elements."""
         return layout(self)[1] if self._view is not None else 0
+
+    def untyped_storage(self) -> UntypedStorage:
+        """The memory that it shares with its views."""
+        root = self._root()
+        return UntypedStorage(root.nbytes, root.data_ptr())
 
     def data_ptr(self) -> int:
         """A number that equal places in one memory share."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgrad.recording.record import leaf_like
+from symgrad.tensors.inside import Inside
 from symgrad.tensors.storage import Storage
-from symgrad.tensors.tensor import Inside, Tensor
+from symgrad.tensors.tensor import Tensor
 
 
 class Gradients:

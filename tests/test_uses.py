@@ -1,0 +1,152 @@
+"""Small uses of tensors, each run with PyTorch and here: the same text, or an error of the same kind."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pytest
+
+import symgrad as sg
+from symgrad import nn
+
+torch = pytest.importorskip("torch")
+
+
+def outcome(use, t):
+    """What a use prints, or the names of the classes of its error."""
+    try:
+        return re.sub(r"\s+", " ", repr(use(t)))
+    except Exception as problem:  # noqa: BLE001 - the kind is what is compared
+        return [kind.__name__ for kind in type(problem).__mro__]
+
+
+def check(use):
+    there, here = outcome(use, torch), outcome(use, sg)
+    assert (there[0] in here) if isinstance(there, list) else there == here
+
+
+def in_place(use):
+    """A use that changes what it is given, and gives it back."""
+
+    def run(t):
+        x = t.arange(6.0).reshape(2, 3) * 1
+        return use(t, x), x, x.shape
+
+    return run
+
+
+def shared(t):
+    a = np.arange(3.0)
+    x = t.from_dlpack(a)
+    a[0] = 7
+    b = np.from_dlpack(x)
+    x.add_(1)
+    y = t.from_dlpack(x)
+    y[2] = 50
+    return x, a, b
+
+
+def relaid(t):
+    x = t.arange(6.0).reshape(2, 3)
+    before = x.view(-1)
+    x.t_()
+    after = x[0]
+    x[0, 1] = 50
+    x.unsqueeze_(0)
+    x[0, 2, 0] = -1
+    return x, before, after
+
+
+def tracked(t):
+    x = t.ones(3, requires_grad=True)
+    y = x * 2
+    y.unsqueeze_(0)
+    (y * y).sum().backward()
+    return x.grad, y.shape, y.detach_().is_leaf
+
+
+def copies(t):
+    x = t.tensor([1.0, 2.0], requires_grad=True)
+    (x * x).sum().backward()
+    twin, shown = copy.deepcopy(x), copy.copy(x)
+    twin.grad[0] = 100
+    with t.no_grad():
+        shown[0] = 5
+    return x, x.grad, twin, twin.grad, shown
+
+
+def marked(t):
+    p = t.nn.Parameter(t.ones(2)) if t is torch else nn.Parameter(t.ones(2))
+    p.no_decay = True
+    return p.no_decay, copy.deepcopy(p).no_decay, hasattr(p, "other")
+
+
+USES = {
+    "dlpack": shared,
+    "dlpack of what is tracked": lambda t: np.from_dlpack(t.ones(2, requires_grad=True)),
+    "where dlpack lies": lambda t: tuple(map(int, t.ones(2).__dlpack_device__())),
+    "a capsule": lambda t: t.from_dlpack(t.to_dlpack(t.tensor([1.0, 2.0]))),
+    "asarray": lambda t: [t.asarray([1.0, 2.0]), t.asarray(3, dtype=t.float64)],
+    "asarray tracked": lambda t: t.asarray([1.0], requires_grad=True),
+    "frombuffer": lambda t: t.frombuffer(bytearray(b"\x01\x02\x03"), dtype=t.uint8, offset=1),
+    "frombuffer of nothing": lambda t: t.frombuffer(bytearray(), dtype=t.uint8),
+    "a function of NumPy": lambda t: np.sin(t.tensor([1.0])),
+    "first constructors": lambda t: [
+        t.FloatTensor([1, 2]), t.LongTensor(2).shape, t.Tensor([[1, 2]]), t.Tensor(2, 3).shape,
+        t.Tensor().shape, t.BoolTensor([True]), t.Tensor(t.Size([2, 2])).shape,
+    ],
+    "laid out anew": relaid,
+    "laid out anew, tracked": tracked,
+    "a leaf laid out anew": lambda t: t.ones(2, requires_grad=True).unsqueeze_(0),
+    "copies": copies,
+    "an attribute": marked,
+    "new ones": lambda t: [
+        t.tensor([1], dtype=t.int8).new_tensor([3.7]), t.tensor([1.0]).new_empty(2).shape,
+        t.tensor([1.0]).new_full((2,), 3),
+    ],
+    "a diagonal": lambda t: [
+        t.zeros(3, 3).fill_diagonal_(2), t.zeros(7, 3).fill_diagonal_(1, wrap=True),
+    ],
+    "a diagonal of a line": lambda t: t.zeros(3).fill_diagonal_(2),
+    "index_copy_": lambda t: t.zeros(3, 2).index_copy_(0, t.tensor([2, 0]), t.ones(2, 2)),
+    "masked_scatter_": lambda t: t.zeros(3).masked_scatter_(
+        t.tensor([True, False, True]), t.tensor([1.0, 2.0])
+    ),
+    "attributes": in_place(lambda t, x: [
+        x.is_cpu, x.itemsize, x.nbytes, x.get_device(), x.is_signed(), x.is_same_size(x), +x,
+        x.is_sparse, x.is_quantized, x.untyped_storage().nbytes(), x.ndimension(), x.is_meta,
+        x[0].untyped_storage().data_ptr() == x.untyped_storage().data_ptr(), x.type(),
+    ]),
+    "formats of memory": lambda t: [
+        t.channels_last, t.preserve_format, t.ones(2).clone(memory_format=t.contiguous_format),
+        t.ones(1, 1, 2, 2).to(memory_format=t.channels_last),
+    ],
+    "sizes": lambda t: [t.Size([2]) * 2, (1, *t.Size([2]))],
+    "mT of a line": lambda t: t.ones(2).mT,
+    "losses in a list": lambda t: t.tensor([t.tensor([1.5]), t.tensor(2.5)]),
+    "i as a real number": lambda t: t.tensor([1j], dtype=t.float32),
+    "too large": lambda t: t.tensor(300, dtype=t.uint8),
+    "too large in a list": lambda t: t.tensor([2**40], dtype=t.int32),
+    "below zero": lambda t: t.tensor([-1], dtype=t.uint8),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")
+@pytest.mark.parametrize("name", USES)
+def test_the_same_there_and_here(name):
+    check(USES[name])
+
+
+def test_draws_have_their_distributions():
+    sg.manual_seed(0)
+    means = {"exponential_": (2.0, 0.5), "bernoulli_": (0.3, 0.3), "geometric_": (0.5, 2.0),
+             "log_normal_": (0.0, np.exp(0.5), 1.0)}  # fmt: skip
+    for name, (first, mean, *rest) in means.items():
+        drawn = getattr(sg.zeros(20_000), name)(first, *rest)
+        assert abs(drawn.mean().item() - mean) < 0.05
+    assert sorted(set(sg.zeros(100, dtype=sg.int64).random_(3, 6).tolist())) == [3, 4, 5]
+    assert abs(sg.zeros(20_001).cauchy_(1.0).median().item() - 1) < 0.05
+    with pytest.raises(RuntimeError):
+        sg.zeros(2).bernoulli_(2.0)
