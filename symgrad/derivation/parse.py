@@ -29,7 +29,15 @@ from symgrad.core.build import (
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS
-from symgrad.core.sizes import ONE, Size, letter, letters_of, monomial, normal_size
+from symgrad.core.sizes import (
+    ONE,
+    Size,
+    letter,
+    letters_of,
+    monomial,
+    normal_size,
+    size_total,
+)
 from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.entries import DEFAULTS
 from symgrad.derivation.grammar import Node, parse
@@ -345,9 +353,13 @@ class Reader(Algebra):
 def ranges_of(
     root: Node, symbols: Mapping[str, Expr], given: Mapping[str, Size]
 ) -> dict[str, Size]:
-    """The range of every index letter: as given, else the axis that it stands at by itself."""
+    """The range of every index letter: as given, else the axis that it stands at by itself.
+
+    A letter of ``x[a + k]`` has the places of a window as long as the range of k.
+    """
     found: dict[str, Size] = dict(given)
     stack = [root]
+    windows: list[tuple[list[str], Size]] = []
     alike: list[list[str]] = []
     while stack:
         node = stack.pop()
@@ -360,12 +372,22 @@ def ranges_of(
                 for size, item in zip(base.shape, node.items[1:], strict=True):
                     if item.kind == "name" and item.data not in symbols:
                         found.setdefault(item.data, size)
+                    if item.kind == "sum" and {*item.data} == {1}:
+                        words = [x.data for x in item.items if x.kind == "name"]
+                        if len({*words} - symbols.keys()) == len(item.items):
+                            windows.append((words, size))
         stack.extend(node.items)
-    waiting: list[list[str]] = []
-    while alike != waiting:  # 1[i = j]
-        waiting, known = alike, found.copy()
-        found.update({j: known[i] for i, j in alike if i in known and j not in known})
-        alike = [pair for pair in alike if pair[1] not in found]
+    before = -1
+    while len(found) != before:
+        before = len(found)
+        for i, j in alike:  # 1[i = j]
+            if i in found and j not in found:
+                found[j] = found[i]
+        for words, size in windows:
+            free = [x for x in words if x not in found]
+            if len(free) == 1:
+                rest = [-found[x] for x in words if x in found]
+                found[free[0]] = size_total(size, *rest, len(rest))
     return found
 
 

@@ -155,6 +155,13 @@ def with_shape(value: Operand, node: Expr, scalar: bool = False) -> Operand:
     return Apply(text(f"jnp.broadcast_to({{0}}, {dims})"), (value, *sizes))
 
 
+def in_shape(value: Operand, labels: Sequence[int], node: Expr) -> Operand:
+    """``value``, which has the axes ``labels``, in the shape of ``node``; an image gets its two axes."""
+    if node.shape[:2] == (1, 1) and list(labels) == list(range(2, node.ndim)):
+        return Apply(FRONT, (value,))
+    return with_shape(value, node)
+
+
 def typed(value: Operand, node: Expr) -> Operand:
     """A value that is a bare number gets the node's dtype and shape."""
     if any(isinstance(part, Variable) for part in walk(value)) or node.dtype.name == "key":

@@ -18,33 +18,41 @@ if TYPE_CHECKING:
 def written_convolution(state: Lowering, node: Expr) -> Operand:
     """A valid correlation or a full convolution over all axes of an image; else as any node."""
     how, groups = node.params
-    x, w = (_image(a) for a in node.args)
+    x, w = (_image(state, a) for a in node.args)
     plain = {*how.strides, *how.base, *how.dilation} == {1}
     if x is None or w is None or groups != 1 or not plain or x[1]:
         return state.dense(node)
-    full = tuple((size_total(s, -1),) * 2 for s in w[0].shape)
+    full = tuple((size_total(s, -1),) * 2 for s in node.args[1].shape[2:])
     if w[1] and how.padding == full:
         word = "convolve"
     elif not w[1] and set(how.padding) == {(0, 0)}:
         word = "correlate"
     else:
         return state.dense(node)
-    made = Apply(text(f"{word}({{0}}, {{1}})"), (state.value(x[0]), state.value(w[0])))
+    made = Apply(text(f"{word}({{0}}, {{1}})"), (x[0], w[0]))
     return Apply(FRONT, (made,))
 
 
-def _image(e: Expr) -> tuple[Expr, bool] | None:
+def _image(state: Lowering, e: Expr) -> tuple[Operand, bool] | None:
     """The array that ``e`` holds behind two axes of size 1, and is it turned around?"""
-    axes: set[int] = set()
+    if e.shape[:2] != (1, 1):
+        return None
+    value = state.value(e)
+    if isinstance(value, Apply) and value.template == FRONT and relabelling(e) is None:
+        return value.operands[0], False
+    bare, axes = _unturned(e, set())
+    if relabelling(bare) != tuple(range(2, e.ndim)):
+        return None
+    bare, axes = _unturned(bare.args[0], axes)
+    return (state.value(bare), bool(axes)) if len(axes) in (0, bare.ndim) else None
+
+
+def _unturned(e: Expr, axes: set[int]) -> tuple[Expr, set[int]]:
+    """What ``flip`` is applied to, and the axes along which it is turned then."""
     while e.op.name == "flip":
-        axes ^= {e.params[0]}
+        axes = axes ^ {e.params[0]}
         e = e.args[0]
-    labels = relabelling(e)
-    if e.shape[:2] != (1, 1) or labels != tuple(range(2, e.ndim)):
-        return None
-    if axes not in (set(), set(range(2 - e.ndim, 0))):
-        return None
-    return e.args[0], bool(axes)
+    return e, axes
 
 
 __all__ = ["written_convolution"]

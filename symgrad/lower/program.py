@@ -33,7 +33,10 @@ from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import many_nodes, topological, users
 from symgrad.errors import LoweringError, UnboundError
 from symgrad.lower.align import (
+    FRONT,
     aligned,
+    in_shape,
+    plain,
     readable_template,
     size_operands,
     spans,
@@ -220,8 +223,11 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
         template = template(node)
     if state.readable:
         template = readable_template(node, template)
+    image = state.readable and shape[:2] == (1, 1)
     if len(node.args) == 1:
         operand = _full(state, node.args[0])
+        if image and isinstance(operand, Apply) and operand.template == FRONT:
+            return Apply(FRONT, (Apply(template, operand.operands),))
         if isinstance(operand, Apply) and not state.readable and template.repeats(0):
             operand = state.emit(node.args[0], typed(operand, node.args[0]), "t")
         return Apply(template, (operand,))
@@ -229,16 +235,19 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
     carried: set[int] = set()
     full = False
     for a, ls in zip(node.args, labels, strict=True):
-        operands.append(aligned(_scalar(state, a), a.shape, ls, rank))
+        value, row = _scalar(state, a), ls
+        if image:
+            value, row = plain(value, a.shape, ls)
+        operands.append(aligned(value, a.shape, row, rank))
         carried.update(x for x in ls if x >= 0)
-        full = full or spans(ls, rank)
+        full = full or spans(row, rank)
     chosen = operands[1:] if node.op.name == "where" else operands
     if all(isinstance(v, Literal) for v in chosen):
         where = len(operands) - len(chosen)
         operands[where] = with_shape(operands[where], node, scalar=True)
     value: Operand = Apply(template, tuple(operands))
     if any(s != 1 and k not in carried for k, s in enumerate(shape)) or (rank and not full):
-        return with_shape(value, node)
+        return in_shape(value, sorted(carried), node) if image else with_shape(value, node)
     return value
 
 

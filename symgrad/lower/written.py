@@ -31,6 +31,7 @@ from symgrad.lower.align import (
     aligned,
     coefficient_operand,
     fraction_operands,
+    in_shape,
     plain,
     product_of,
     scaled,
@@ -258,7 +259,7 @@ def _spread(
     if any(s != 1 and k not in labels for k, s in enumerate(node.shape)) or (
         rank and not spans(labels, rank)
     ):
-        return with_shape(value, node)
+        return in_shape(value, labels, node)
     return value
 
 
@@ -300,6 +301,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
     first = {e: tuple(-x for x in state.orders.alive.beyond(e)) for _, e, _ in terms}
     terms.sort(key=lambda t: first[t[1]])
+    image = node.shape[:2] == (1, 1) and not any(x in (0, 1) for t in terms for x in t[2])
     for coefficient, e, labels in terms:
         c = coefficient / common
         negative = c.number < 0
@@ -311,6 +313,8 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         _count_scaling(state, e, -c if negative else c)
         if rest.is_one and _is_flag(e):
             value = Apply(TIMES, (Literal(1), value))
+        if image:
+            value, labels = plain(value, e.shape, labels)
         value = aligned(value, e.shape, labels, rank)
         rows.append((negative, False, scale_written(rest, value), spans(labels, rank), labels))
     rows.sort(key=lambda row: row[:2])
@@ -326,7 +330,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     full = rank == 0 or any(row[3] for row in rows)
     constant = all(row[1] for row in rows)
     if (missing or not full) and not (constant and not node.shape):
-        total = with_shape(total, node)
+        total = in_shape(total, sorted(carried), node)
     if not common.is_one:
         state.orders.work = added(state.orders.work, state.orders.entries(node.shape))
     return scale_written(common, total)

@@ -239,8 +239,10 @@ def turned_around(w: Expr, rank: int) -> Expr:
 
 
 def _keeps(order: Labels | None, rank: int) -> bool:
-    """Does it exchange but the first two axes?"""
-    return order is not None and len(order) == rank and order[2:] == tuple(range(2, rank))
+    """Does it exchange but the first two axes, or put two of size 1 in front?"""
+    if order is None or order == tuple(range(2, rank)):
+        return order is not None
+    return len(order) == rank and order[2:] == tuple(range(2, rank))
 
 
 def _of_input(node: Expr, g: Expr, extra: Shape) -> Expr:

@@ -28,6 +28,7 @@ from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
 from symgrad.simplify.engine import complex_parts
+from symgrad.simplify.images import correlated, turned
 from symgrad.simplify.laws import LAWS, one_label
 from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
 from symgrad.simplify.triangles import Triangles
@@ -190,6 +191,10 @@ class Normal:
             return _reshape(e)
         if e.op.family == "map" and len(e.args) == 1:
             return _map(e)
+        if e.op.name == "flip":
+            return turned(e)
+        if e.op.name == "convolution":
+            return correlated(e)
         return e
 
     def product(self, e: Expr) -> Expr:
