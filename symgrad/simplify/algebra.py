@@ -27,10 +27,13 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
+from symgrad.ops.structure import reshape
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
+from symgrad.simplify.kroneckers import sides_apart, turned_sides
 from symgrad.simplify.laws import LAWS, one_label
 from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
+from symgrad.simplify.systems import system
 from symgrad.simplify.triangles import Triangles
 
 # ------------------------------------------------------------------ symmetry
@@ -128,7 +131,9 @@ def _matrix(e: Expr) -> Expr:
 
 
 def _map(e: Expr) -> Expr:
-    """|x| = x and sign x = 1 of what is positive by declaration."""
+    """|x| = x and sign x = 1 of what is positive by declaration; nothing is differentiated here."""
+    if e.op.name == "detach":
+        return e.args[0]
     if e.op.name in ("abs", "sign") and at_least_zero(e.args[0]):
         if e.op.name == "abs":
             return e.args[0]
@@ -143,6 +148,8 @@ def _reshape(e: Expr) -> Expr:
         return e
     shape = e.shape
     inner = e.args[0]
+    if inner.op.name == "reshape":
+        return reshape(inner.args[0], shape)
     natural = tuple(range(len(inner.shape)))
     if inner.op is SUM and inner.args and all(ls == natural for _, _, ls in terms_of(inner)):
         parts = [(c, _reshape(e.func(a)), tuple(range(len(shape)))) for c, a, _ in terms_of(inner)]
@@ -182,11 +189,13 @@ class Normal:
 
     def _shaped(self, e: Expr) -> Expr:
         if e.op is CONTRACTION or e.op.name == "power":
-            return self.product(e) if e.args else e
+            return self.product(turned_sides(e)) if e.args else e
         if e.op is SUM:
             return self._sum(e)
+        if e.op.name in ("solve", "triangular_solve"):
+            return system(e)
         if e.op.family == "matrix":
-            return _matrix(e)
+            return sides_apart(_matrix(e))
         if e.op.name == "reshape":
             return _reshape(e)
         if e.op.family == "map" and len(e.args) == 1:

@@ -33,6 +33,7 @@ from symgrad.simplify.fractions import (
     root_of_a_product,
     sign_out,
 )
+from symgrad.simplify.kroneckers import common_side
 from symgrad.simplify.networks import Exponent, Network, network_of, product_of
 from symgrad.simplify.opening import Terms, networks, opened, summed
 
@@ -387,6 +388,7 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("over one denominator", over_one),
     FormRule("divisor into a bracket", divisor_inside),
     FormRule("root of a product", root_of_a_product),
+    FormRule("common side of Kronecker products", common_side),
     FormRule("determinant and inverse of a product", square_factors),
 )
 

@@ -1,0 +1,65 @@
+"""Kronecker products in formulas: inverses and determinants of their sides, transposes, common sides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from symgrad.core.build import ONE, SUM, Term, contract, linear, permute, relabelling, terms_of
+from symgrad.core.expr import Expr, Labels
+from symgrad.core.sizes import monomial, size_product
+from symgrad.lower.kronecker import kronecker
+from symgrad.ops.structure import reshape
+
+
+def product(a: Expr, b: Expr) -> Expr:
+    """A ⊗ B of two matrices."""
+    made = contract([a, b], [(0, 2), (1, 3)], range(4), dtype=a.dtype)
+    rows, columns = (size_product(pair) for pair in zip(a.shape, b.shape, strict=True))
+    return reshape(made, (rows, columns))
+
+
+def sides_apart(e: Expr) -> Expr:
+    """(A ⊗ B)⁻¹ = A⁻¹ ⊗ B⁻¹, log det (A ⊗ B) = m log det A + n log det B of n×n and m×m."""
+    if e.op.name not in ("inv", "logdet") or e.args[0].ndim != 2:
+        return e
+    sides = kronecker(e.args[0])
+    if sides is None or any(a.shape[0] != a.shape[1] for a in sides):
+        return e
+    a, b = sides
+    if e.op.name == "inv":
+        return product(e.func(a), e.func(b))
+    rows = [(monomial(b.shape[0]), e.func(a), ()), (monomial(a.shape[0]), e.func(b), ())]
+    return linear(rows, (), e.dtype)
+
+
+def turned_sides(e: Expr) -> Expr:
+    """(A ⊗ B)ᵀ = Aᵀ ⊗ Bᵀ."""
+    sides = kronecker(e.args[0]) if relabelling(e) == (1, 0) else None
+    return e if sides is None else product(*(permute(a, (1, 0)) for a in sides))
+
+
+def common_side(e: Expr) -> Iterator[Expr]:
+    """A ⊗ C + B ⊗ C = (A + B) ⊗ C, and so for the other side."""
+    if e.op is not SUM or e.ndim != 2:
+        return
+    natural: Labels = (0, 1)
+    terms = terms_of(e)
+    found = [kronecker(a) if ls == natural else None for _, a, ls in terms]
+    for side in (0, 1):
+        groups: dict[Expr, list[int]] = {}
+        for k, pair in enumerate(found):
+            if pair is not None:
+                groups.setdefault(pair[side], []).append(k)
+        for shared, members in groups.items():
+            if len(members) < 2:
+                continue
+            inner: list[Term] = [
+                (terms[k][0], pair[1 - side], natural) for k in members if (pair := found[k])
+            ]
+            total = linear(inner, inner[0][1].shape, e.dtype)
+            made = product(shared, total) if side == 0 else product(total, shared)
+            rest = [t for k, t in enumerate(terms) if k not in members]
+            yield linear([*rest, (ONE, made, natural)], e.shape, e.dtype)
+
+
+__all__ = ["common_side", "product", "sides_apart", "turned_sides"]
