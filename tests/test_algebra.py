@@ -18,6 +18,7 @@ S = sg.symbol("S", "n,n", f64, "symmetric")
 p = sg.symbol("p", "n", f64, "prob")
 q = sg.symbol("q", "n", f64, "sign")
 X = sg.symbol("X", "n,m", f64)
+W, w = sg.symbol("W", "m,m", f64), sg.symbol("w", "m", f64)
 n = x.shape[0]
 inv, det = sg.linalg.inv, sg.linalg.det
 
@@ -72,14 +73,46 @@ WRITTEN = [
     (lambda: (x - sg.mean(x)).sum() * y + z, "z"),
     (lambda: (X - X.mean(0)).sum(0).sum() * y + z, "z"),
     (lambda: sg.diag(x) + B.T - B.T, "diag(x)"),
+    (lambda: (x @ A @ x) * y / (x @ A @ x), "y"),
+    (lambda: (x @ A @ x) * y / (x @ A.T @ x), "y"),
+    (lambda: (A * A).sum() * y / (A * A.T).sum() ** 2, None),
+    (lambda: (A * B).sum(0) * x / (A * B).sum(1) ** 2, None),
+    (lambda: (A * B).sum(1) * x / (A * B).sum(1), "x"),
+    (lambda: (A * B).sum(1) * x / ((A * B) ** 2).sum(1) * (x @ y), None),
+    (lambda: ((A * B.T) ** 2).sum(0) * x / ((A.T * B) ** 2).sum(1) ** 1.5, None),
+    (lambda: (x @ x) * y * (x @ x) ** -1.5, "y / norm(x)"),
+    (lambda: (x @ A @ y) * (x @ A @ y) * z / (x @ A @ y), None),
+    (lambda: A @ (B / 2 + C / 2) @ A / 4, None),
+    (lambda: x * (y / n + z / n) ** 2, None),
+    (lambda: n / (x * s) ** 2, "n / (x * s) ** 2"),
+    (lambda: (x * s) ** 3 * y[:, None], None),
+    (lambda: sg.outer(A @ x, y) / s, "outer(A @ x / s, y)"),
+    (lambda: sg.outer(y, A @ x).T * s, None),
+    (lambda: sg.outer(A @ x, A @ x) * s, "s * outer(A @ x, A @ x)"),
+    (lambda: sg.linalg.slogdet(sg.kron(A, W))[1], None),
+    (lambda: inv(sg.kron(A, W)), "kron(inv(A), inv(W))"),
+    (lambda: inv(sg.kron(A, W)).T, "kron(inv(A).T, inv(W).T)"),
+    (lambda: sg.kron(A, W).T @ sg.kron(x, w), None),
+    (lambda: sg.kron(A, W) + sg.kron(B, W.T) - sg.kron(C, W), "kron(A - C, W) + kron(B, W.T)"),
+    (lambda: sg.kron(W, A) + sg.kron(W, B.T), "kron(W, A + B.T)"),
+    (lambda: sg.func.jacrev(lambda at: sg.linalg.solve(A, at))(x), "inv(A)"),
+    (lambda: sg.func.jacrev(lambda at: sg.linalg.solve(A.T, B @ at))(x), None),
+    (lambda: sg.flip(sg.flip(A, (0,)).T, (0, 1)).T, None),
+    (lambda: sg.flip(sg.flip(X, (0, 1)), (1, 0)), "X"),
+    (lambda: sg.flip(x, (0,))[:, None] * X, None),
+    (lambda: sg.grad((z.detach() * x).sum(), x), "z"),
 ]
 
 FORMED = {
+    "common side of Kronecker products": (
+        lambda: sg.kron(A, W) - sg.kron(A, W.T),
+        "kron(A, W - W.T)",
+    ),
     "open one sum": (lambda: A @ (x + y) - A @ x, "A @ y"),
     "take all common factors out": (lambda: x * s / r - y * s / r, "s / r * (x - y)"),
     "choice by a sign": (
         lambda: sg.grad((z * sg.maximum(x, y)).sum(), x),
-        "0.5 * (sign(x - y) + 1) * z",
+        "0.5 * ((sign(x - y) + 1) * z)",
     ),
     "logistic function of both signs": (
         lambda: sg.grad((sg.clamp(x, min=0) + sg.log(1 + sg.exp(-sg.abs(x)))).sum(), x),
@@ -132,6 +165,7 @@ def test_normal_form(value, text):
     values |= {"s": np.array(1.7), "t": np.array(-0.6), "r": np.array(0.8)}
     values |= {"S": values["A"] + values["A"].T, "p": np.array([0.1, 0.2, 0.3, 0.4])}
     values |= {"X": rng.normal(size=(4, 3)), "q": np.array([1.0, -1.0, -1.0, 1.0])}
+    values |= {"W": rng.normal(size=(3, 3)), "w": rng.normal(size=3)}
     letters = {"n": 4, "m": 3}
     inputs = [sg.tensor(v, dtype=f64, requires_grad=True) for v in values.values()]
     scope = dict(zip(values, inputs, strict=True)) | {"n": 4}

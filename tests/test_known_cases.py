@@ -20,7 +20,6 @@ from benchmarks._corpus import derived
 from benchmarks._work import Work, letters
 from symgrad.core.traverse import leaves
 from symgrad.derivation.python_form import namespace
-from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
 from tests.test_known_formulas import counted
 
@@ -30,23 +29,15 @@ CASES: dict[str, dict[str, Any]] = {
     for file in ("cases.json", "more.json")
     for c in json.loads((FOLDER / file).read_text())["cases"]
 }
-DEARER = {"trace-fourth-power", "gp-cholesky", "cca-ratio", "pinball", "hess-residual-norm",
-          "trace-ratio-inverse", "logdet-kron", "harmonic-mean", "kl-gauss-S1",
-          "hess-quadratic-flat", "hvp-gram-squared", "jac-perspective"}  # fmt: skip
+DEARER = {"trace-fourth-power", "gp-cholesky", "pinball", "hess-residual-norm",
+          "trace-ratio-inverse", "hvp-gram-squared"}  # fmt: skip
 """What takes more operations than the book's formula at a tall or wide setting."""
 LARGER = {"trace-fourth-power", "bilinear-gram", "inverse-twice", "gp-amplitude", "gp-cholesky",
-          "hess-residual-norm", "trace-ratio-inverse", "logdet-kron", "kernel-ridge", "kl-gauss-S1",
-          "trace-ratio", "attention-read-q", "glu-gate", "hess-quadratic-flat",
-          "hvp-logsumexp-affine", "hvp-gram-squared", "jac-solve"}  # fmt: skip
+          "hess-residual-norm", "trace-ratio-inverse", "kernel-ridge", "trace-ratio",
+          "attention-read-q", "glu-gate", "hvp-logsumexp-affine", "hvp-gram-squared"}  # fmt: skip
 """What has more numbers alive at once there."""
-LONG = {"gp-cholesky", "logdet-kron"}
+LONG = {"gp-cholesky"}
 """What is over one and a half times as long."""
-BROKEN = {"deconvolution", "self-convolution"}
-"""What raises an error."""
-UNREAD = {"jac-solve", "filtered-sparsity"}
-"""What has no formula, or one that is not read back."""
-UNCOUNTED = {"conv-relu-weight", "filtered-sparsity"}
-"""What is printed with functions whose work is not counted."""
 
 
 def sampled(spec: dict[str, Any], sizes: dict[str, int], rng: np.random.Generator) -> Any:
@@ -102,11 +93,8 @@ def counts(which: str) -> Iterator[tuple[tuple[float, float], tuple[float, float
         {w: round(first * (last / first) ** (k / steps)) for k, w in enumerate(words)}
         for first, last in ((1000, 10), (10, 1000), (1000, 900))
     ]
-    rows = [[str(s) for s in spec["shape"]] for spec in case["variables"].values()]
-    for sizes in [
-        s for s in settings if all(eval(x, {}, dict(s)) > 0 for row in rows for x in row)
-    ][:2]:
-        yield ours.at(sizes), known.at(sizes)
+    pairs = [(ours.at(sizes), known.at(sizes)) for sizes in settings]
+    yield from [pair for pair in pairs if pair[1][0] >= 0][:2]  # a window fits its axis
 
 
 def read(formula: Any, tensors: dict[str, Any], spelling: str) -> Any:
@@ -119,20 +107,12 @@ def read(formula: Any, tensors: dict[str, Any], spelling: str) -> Any:
 @pytest.mark.parametrize("which", CASES)
 def test_it_is_the_known_formula_and_reads_back(which: str):
     case = CASES[which]
-    if which in BROKEN:
-        with pytest.raises(TypeError):
-            found(which)
-        return
     formula, tensors, text = found(which)
     rng = np.random.default_rng(0)
     env = {w: sampled(spec, case["dims"], rng) for w, spec in case["variables"].items()}
     scope = {**namespace(), **case["dims"], **env}
     want = eval(case["formula"], scope)
     np.testing.assert_allclose(eval(text, scope), want, 1e-8, 1e-9)
-    if which in UNREAD:
-        with pytest.raises(NotationError):
-            read(formula, tensors, "unicode")
-        return
     assert formula.latex()
     for spelling in ("unicode", "ascii"):
         e = read(formula, tensors, spelling)
@@ -140,7 +120,7 @@ def test_it_is_the_known_formula_and_reads_back(which: str):
         np.testing.assert_allclose(evaluate([e], feeds, case["dims"])[0], want, 1e-8, 1e-9)
 
 
-@pytest.mark.parametrize("which", sorted(CASES.keys() - BROKEN - UNCOUNTED))
+@pytest.mark.parametrize("which", CASES)
 def test_it_is_as_short_and_cheap(which: str):
     long = counted(found(which)[2]) > 1.5 * CASES[which]["complexity"]
     dearer = larger = False

@@ -46,6 +46,7 @@ from symgrad.lower.terms import common_content
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
 
+OUTER = text("outer({0}, {1})")
 PLUS = infix("+", SUM)
 MINUS = infix("-", SUM)
 NEGATIVE = prefix("-")
@@ -123,6 +124,17 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
             eyes.append((min(labels), max(labels)))
             continue
         counted[(a, labels)] = counted.get((a, labels), 0) + 1
+    for p, members in _alike(state, counted, rank).items():
+        for member in members:
+            del counted[member]
+        value, labels = _together(state, members)
+        state.orders.work = added(state.orders.work, state.orders.entries(sizes[x] for x in labels))
+        value = _power(value, abs(p))
+        if labels:
+            name = Name(p, *(Name(base_and_exponent(a)[0], ls) for a, ls in members))
+            factors.append(Factor(value, labels, name, p < 0))
+        else:
+            (under if p < 0 else over).append(value)
     for (a, labels), times in counted.items():
         base, p = base_and_exponent(a)
         p = p * times
@@ -162,6 +174,10 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
             if over or _plain_number(c):
                 made = _in_front(value, body.value)
                 return _spread([made], [], body.labels, eyes, node, sizes), ONE
+    side = _side_to_scale(body) if body is not None and not eyes and (over or under) else None
+    if body is not None and side is not None:
+        made = _outer_scaled(body, side, over, under)
+        return _spread([made], [], body.labels, eyes, node, sizes), c
     if body is not None and body.under and not (over and eyes):
         return _spread(over, [*under, body.value], body.labels, eyes, node, sizes), c
     labels = body.labels if body is not None else ()
@@ -172,10 +188,57 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     return _spread(over, under, labels, eyes, node, sizes), c
 
 
+def _alike(
+    state: Lowering, counted: Mapping[tuple[Expr, Labels], int], rank: int
+) -> dict[Fraction, list[tuple[Expr, Labels]]]:
+    """Factors with one whole exponent, which one power of their product is: ``(a * x) ** 2``."""
+    found: dict[Fraction, list[tuple[Expr, Labels]]] = {}
+    for (a, labels), times in counted.items():
+        base, p = base_and_exponent(a)
+        q = p * times
+        whole = isinstance(q, Fraction) and q.denominator == 1 and abs(q) > 1
+        alone = state.uses.get(a, 0) <= times and squares(base) is None
+        if whole and alone and len({*labels}) == len(labels) and all(0 <= x < rank for x in labels):
+            found.setdefault(q, []).append((a, labels))
+    return {
+        q: members
+        for q, members in found.items()
+        if len(members) > 1 and len({ls for _, ls in members if ls}) < 2
+    }
+
+
+def _together(
+    state: Lowering, members: Sequence[tuple[Expr, Labels]]
+) -> tuple[Operand, Labels]:
+    """The product of bases of which one has axes, or several the same ones; and its labels."""
+    rows = sorted(members, key=lambda row: -len(row[1]))
+    values = [state.value(base_and_exponent(a)[0]) for a, _ in rows]
+    return product_of(values), rows[0][1]
+
+
 def _leads(body: Factor, sizes: Mapping[int, Size], state: Lowering) -> bool:
     """Does a scalar scale the leftmost matrix of a product with less work than the result?"""
     first, whole = (state.orders.entries(sizes[x] for x in ls) for ls in (body.lead, body.labels))
     return bool(body.lead) and not within(whole, first)
+
+
+def _side_to_scale(body: Factor) -> int | None:
+    """Which vector of an ``outer`` a number scales with no memory of its own: a computed one."""
+    if not isinstance(body.value, Apply) or body.value.template != OUTER or body.under:
+        return None
+    first, second = body.value.operands
+    made = [k for k, side in enumerate((first, second)) if isinstance(side, Apply)]
+    return made[0] if made and first != second else None
+
+
+def _outer_scaled(
+    body: Factor, side: int, over: Sequence[Operand], under: Sequence[Operand]
+) -> Operand:
+    """``outer(a / s, b)``."""
+    assert isinstance(body.value, Apply)
+    sides = list(body.value.operands)
+    sides[side] = _quotient([*([_quotient(over, [])] if over else []), sides[side]], under)
+    return Apply(OUTER, tuple(sides))
 
 
 def _plain_number(c: Monomial) -> bool:

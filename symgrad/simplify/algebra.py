@@ -34,6 +34,7 @@ from symgrad.simplify.kroneckers import sides_apart, turned_sides
 from symgrad.simplify.laws import LAWS, one_label
 from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
 from symgrad.simplify.systems import system
+from symgrad.simplify.totals import total_meets_power
 from symgrad.simplify.triangles import Triangles
 
 # ------------------------------------------------------------------ symmetry
@@ -210,7 +211,9 @@ class Normal:
         """A product, or a power, in normal form."""
         net = network_of(e)
         for _ in range(len(net.factors)):
-            if not any(law.step(net) for law in LAWS):
+            if not any(law.step(net) for law in LAWS) and not total_meets_power(
+                net, self.symmetry.product
+            ):
                 break
         if net.coefficient.is_zero:
             return constant(0, e.dtype, e.shape)

@@ -21,6 +21,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial
+from symgrad.lower.terms import common_content
 from symgrad.simplify.networks import Exponent, Network
 
 
@@ -231,7 +232,22 @@ def _total_of_centred(net: Network) -> bool:
     return False
 
 
+def _number_of_a_sum(net: Network) -> bool:
+    """(a x + a y)ᵏ = aᵏ (x + y)ᵏ for a number a that all terms have."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        if e.op is not SUM or len(e.args) < 2 or not isinstance(p, Fraction) or p.denominator != 1:
+            continue
+        shared = common_content([c for c, _, _ in terms_of(e)])
+        if not shared.is_one:
+            net.coefficient = net.coefficient * shared**p
+            net.factors[k] = linear([(c / shared, a, row) for c, a, row in terms_of(e)],
+                                    e.shape, e.dtype), p, ls  # fmt: skip
+            return True
+    return False
+
+
 LAWS: tuple[Law, ...] = (
+    Law("number of a sum", _number_of_a_sum),
     Law("step and positive part", _step_of_relu),
     Law("powers of two values", _powers_of_two_values, "holds for declared signs"),
     Law("hyperbolic tangent", _hyperbolic, "finite where exp overflows"),
