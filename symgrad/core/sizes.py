@@ -104,15 +104,15 @@ class Monomial:
     def __neg__(self) -> Monomial:
         return Monomial(-self.number, self.powers)
 
-    def __add__(self, other: Size) -> Size:
+    def __add__(self, other: object) -> Size:
         return size_total(self, other) if isinstance(other, (int, Monomial)) else NotImplemented
 
     __radd__ = __add__
 
-    def __sub__(self, other: Size) -> Size:
+    def __sub__(self, other: object) -> Size:
         return size_total(self, -other) if isinstance(other, (int, Monomial)) else NotImplemented
 
-    def __rsub__(self, other: int) -> Size:
+    def __rsub__(self, other: object) -> Size:
         return size_total(other, -self) if isinstance(other, int) else NotImplemented
 
     @property

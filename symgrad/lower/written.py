@@ -195,8 +195,8 @@ def _alike(
     found: dict[Fraction, list[tuple[Expr, Labels]]] = {}
     for (a, labels), times in counted.items():
         base, p = base_and_exponent(a)
-        q = p * times
-        whole = isinstance(q, Fraction) and q.denominator == 1 and abs(q) > 1
+        q = Fraction(p * times)
+        whole = isinstance(p, Fraction) and q.denominator == 1 and abs(q) > 1
         alone = state.uses.get(a, 0) <= times and squares(base) is None
         if whole and alone and len({*labels}) == len(labels) and all(0 <= x < rank for x in labels):
             found.setdefault(q, []).append((a, labels))
@@ -207,9 +207,7 @@ def _alike(
     }
 
 
-def _together(
-    state: Lowering, members: Sequence[tuple[Expr, Labels]]
-) -> tuple[Operand, Labels]:
+def _together(state: Lowering, members: Sequence[tuple[Expr, Labels]]) -> tuple[Operand, Labels]:
     """The product of bases of which one has axes, or several the same ones; and its labels."""
     rows = sorted(members, key=lambda row: -len(row[1]))
     values = [state.value(base_and_exponent(a)[0]) for a, _ in rows]
@@ -377,7 +375,8 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         if rest.is_one and _is_flag(e):
             value = Apply(TIMES, (Literal(1), value))
         if image:
-            value, labels = plain(value, e.shape, labels)
+            value, kept = plain(value, e.shape, labels)
+            labels = tuple(kept)
         value = aligned(value, e.shape, labels, rank)
         rows.append((negative, False, scale_written(rest, value), spans(labels, rank), labels))
     rows.sort(key=lambda row: row[:2])
