@@ -54,6 +54,7 @@ FLOORS: dict[str, float] = {
     "symgrad.tensors.creation": 7.3,
     "symgrad.tensors.exchange": 7.35,
     "symgrad.tensors.inside": 6.2,
+    "symgrad.tensors.keywords": 7.05,
     "symgrad.version": 8,
     "symgrad.tensors.filling": 7.35,
     "symgrad.tensors.surface": 7.2,

@@ -150,3 +150,43 @@ def test_draws_have_their_distributions():
     assert abs(sg.zeros(20_001).cauchy_(1.0).median().item() - 1) < 0.05
     with pytest.raises(RuntimeError):
         sg.zeros(2).bernoulli_(2.0)
+
+
+X = lambda t: t.arange(6.0).reshape(2, 3)  # noqa: E731 - an argument of every use below
+
+KEYWORDS = {
+    **{f"{name} over an axis": lambda t, n=name: [
+        getattr(X(t), n)(axis=1, keepdims=True), getattr(t, n)(X(t), axis=0),
+        getattr(t, n)(x=X(t), dim=0),
+    ] for name in ("sum", "mean", "prod", "amax", "std", "any", "argmax", "logsumexp", "max",
+                   "median")},
+    **{f"{name} along an axis": lambda t, n=name: [
+        getattr(X(t), n)(axis=-1), getattr(t, n)(input=X(t), axis=0),
+    ] for name in ("softmax", "cumsum", "sort", "unbind", "squeeze", "unsqueeze", "argsort")},
+    "joined along an axis": lambda t: [t.cat([X(t)] * 2, axis=1), t.stack([X(t)] * 2, axis=1)],
+    "operands by name": lambda t: [
+        t.add(input=X(t), other=X(t), alpha=2), t.matmul(input=X(t), other=X(t).T),
+        t.mm(input=X(t), mat2=X(t).T), t.pow(X(t), exponent=2), t.softmax(input=X(t), dim=0),
+    ],
+    "views by name": lambda t: [
+        X(t).transpose(dim0=0, dim1=1), X(t).unsqueeze(dim=-1), X(t).narrow(dim=1, start=0, length=2),
+        X(t).select(dim=0, index=1), X(t).view(3, 2), X(t).diagonal(offset=1),
+    ],
+    "out": lambda t: [t.add(X(t), 1, out=o) is o for o in [t.empty(2, 3)]],
+    "out of another shape": lambda t: t.exp(t.zeros(2), out=t.empty(0)),
+    "out of several": lambda t: list(
+        t.max(X(t), 0, out=(t.empty(3), t.empty(3, dtype=t.int64)))
+    ),
+    "out of what is tracked": lambda t: t.exp(t.ones(2, requires_grad=True), out=t.empty(2)),
+    "variance of one entry": lambda t: [t.tensor([1.5]).std(), t.ones(2, 1).var(1)],
+    "variance with more taken off": lambda t: t.tensor([1.5, 2.0]).var(correction=2),
+    "mv of matrices": lambda t: t.mv(t.ones(2, 2), t.ones(2, 2)),
+    "vdot of matrices": lambda t: t.vdot(t.ones(2, 2), t.ones(2, 2)),
+    "the largest of none": lambda t: t.zeros(3, 0).amax(1),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:std:UserWarning", "ignore:var:UserWarning")
+@pytest.mark.parametrize("name", KEYWORDS)
+def test_keywords_are_those_of_pytorch(name):
+    check(KEYWORDS[name])

@@ -10,6 +10,7 @@ from symgrad.core.build import elementwise as apply
 from symgrad.core.build import permute as permute_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
+from symgrad.errors import ShapeError
 from symgrad.functional.elementwise import clamp, maximum
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
@@ -176,5 +177,7 @@ def inner(a: Expr, b: Expr) -> Expr:
 
 @public(saves=("cross",))
 def vdot(a: Expr, b: Expr) -> Expr:
-    """Σ a* b."""
+    """Σ a* b of two vectors."""
+    if a.ndim != 1 or b.ndim != 1:
+        raise ShapeError(f"1D tensors expected, but got {a.ndim}D and {b.ndim}D tensors")
     return conj(a) @ b

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -124,8 +125,10 @@ def var(
     total = reduce_sum(squared(off), axes)
     less = correction if correction is not None else int(unbiased)
     if less:
-        if isinstance(n, int):
-            total = total * (float("nan") if n - less <= 0 else 1 / (n - less))
+        if isinstance(n, int) and n <= less:  # over 0, where a sum of one entry is the number 0
+            total = total + math.inf * (n > 1)
+        elif isinstance(n, int):
+            total = total * (1 / (n - less))
         else:
             total = total / monomial(size_total(n, monomial(-rational(less))))
     else:
@@ -284,6 +287,8 @@ def mm(a: Expr, b: Expr) -> Expr:
 @public(saves=("cross",))
 def mv(a: Expr, b: Expr) -> Expr:
     """Matrix times vector."""
+    if (a.ndim, b.ndim) != (2, 1):
+        raise ShapeError(f"vector + matrix @ vector expected, got 1, {a.ndim}, {b.ndim}")
     return product_of_matrices(*promoted_matrices(a, b, "mv"))
 
 

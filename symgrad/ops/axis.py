@@ -21,7 +21,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import Shape
-from symgrad.errors import ShapeError
+from symgrad.errors import AxisSizeError
 from symgrad.ops.row import COMPLEX, Template, form
 
 Inferred = tuple[Shape, DType]
@@ -43,7 +43,7 @@ def _reduced(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
 
 def _largest_infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> Inferred:
     if args[0].shape[params[0]] == 0:
-        raise ShapeError("max or min over an axis of size 0 has no value")
+        raise AxisSizeError("max or min over an axis of size 0 has no value")
     return _reduced(args, params)
 
 

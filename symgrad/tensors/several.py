@@ -16,6 +16,7 @@ from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.shape import axis_of
 from symgrad.functional.table import FUNCTIONS
 from symgrad.tensors.calls import call
+from symgrad.tensors.keywords import keyworded
 from symgrad.tensors.tensor import Tensor
 
 METHODS: dict[str, Callable[..., Any]] = {}
@@ -55,7 +56,7 @@ PAIRS["aminmax"] = pair("aminmax", ("min", "max"))
 def method(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that is a method, too."""
     word = function.__name__
-    METHODS[word if word in IN_PLACE else word.rstrip("_")] = function
+    METHODS[word if word in IN_PLACE else word.rstrip("_")] = keyworded(function)
     return function
 
 

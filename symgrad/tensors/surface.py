@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from symgrad.core.sizes import Monomial
+from symgrad.functional.ranges import names_of
 from symgrad.functional.table import FUNCTIONS, Function
+from symgrad.tensors.keywords import ordered, understood, written
 from symgrad.tensors.ranges import ranged
 from symgrad.tensors.tensor import Tensor, as_operand, call
 from symgrad.tensors.views import view_of
@@ -25,13 +27,24 @@ ALIASES = {
 }  # fmt: skip
 
 
+def _spelled(
+    row: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments as the composition calls them; those of a view by place, for NumPy."""
+    names = names_of(row.name)
+    args, kwargs = understood(names, args, kwargs)
+    return (args if row.view is None else ordered(names, args, kwargs)), kwargs
+
+
 def function_of(row: Function) -> Callable[..., Any]:
     """The public function of a row."""
     record = ranged(row, call)
 
     def run(*args: Any, **kwargs: Any) -> Any:
-        if kwargs and "input" in kwargs:
-            args = (kwargs.pop("input"), *args)
+        if kwargs:
+            if "out" in kwargs:
+                return written(kwargs.pop("out"), run(*args, **kwargs))
+            args, kwargs = _spelled(row, args, kwargs)
         if row.view is not None and args and isinstance(args[0], Tensor):
             return view_of(row, args[0], args[1:], kwargs)
         return record(row, args, kwargs)
@@ -47,6 +60,9 @@ def _method_of(row: Function) -> Callable[..., Any]:
     record = ranged(row, call)
 
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if kwargs:
+            (self, *rest), kwargs = _spelled(row, (self, *args), kwargs)
+            args = tuple(rest)
         if row.view is not None:
             return view_of(row, self, args, kwargs)
         return record(row, (self, *args), kwargs)
