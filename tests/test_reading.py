@@ -40,7 +40,22 @@ def heteroscedastic() -> Any:
     return sg.derive(0.5 * (s + (y - m) ** 2 * sg.exp(-s)).sum(), [m, s])
 
 
+def mixture() -> Any:
+    X, M, a = sg.symbols("X:n,d  M:k,d  a:k")
+    distances = ((X[:, None, :] - M[None, :, :]) ** 2).sum(-1)
+    return sg.derive(-sg.logsumexp(F.log_softmax(a, 0) - distances / 2, -1).mean(), [M, a])
+
+
+def spread_mixture() -> Any:
+    x, m, s, a = sg.symbols("x:n  m:k  s:k  a:k")
+    off = (x[:, None] - m[None, :]) / sg.exp(s)
+    return sg.derive(sg.logsumexp(F.log_softmax(a, 0) - s - off**2 / 2, -1).sum(), [m, a])
+
+
 READ = {
+    "a mixture": (mixture, "∂L/∂a = p − (1/n) Σᵢ P[i,:]", ("Σᵣ", "softmax(a[")),
+    "the argument of a softmax has a name": (
+        spread_mixture, "P = softmax(Z) L = Σᵢ logsumexp(Z[i,:]) ∂L/∂a = Σᵢ P[i,:] − n p", ("Σₗ",)),
     "an activation whose slope is needed": (gated, "h₂ = tanh(z₂)", ("tanh(z₂) ⊙",)),
     "one action per row": (policy, "δZ[i,j] = (1/n) (−R[i] 1[a[i] = j]", ("Σᵣ", "r < 1")),
     "a bound is a bound": (cosine, "L = 1 − uᵀ v / (max(a, 1e-08) max(b, 1e-08))", ("where", "√(uᵀ u) −")),

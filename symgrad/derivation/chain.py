@@ -172,6 +172,7 @@ class ChainDerivation(Derivation):
         body = Derivation(within, [argument, *found.weights])
         head = Derivation(last, [head_end, *outside])
         tail = Derivation(start, outside) if start is not None else None
+        self.derived = {k: w for d in (tail, body, head) if d for k, w in d.derived.items()}
         shared = {name_of(e) for e in outside}
         places = {name_of(e): (name_of(e), l) for e in (*found.weights, argument)}
         for line in body.lines:

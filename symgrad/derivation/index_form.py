@@ -198,9 +198,11 @@ POINTWISE = {"name", "symmetric", "number", "scale", "sum", "hadamard", "call"}
 """Kinds of a form that says the same of every entry."""
 
 
-def ambiguous(form: Form) -> bool:
-    """Is it pointwise, with a function as a factor?  ``exp(S) ⊙ E`` may be read as a matrix's."""
+def ambiguous(e: Expr, form: Form) -> bool:
+    """Is a matrix pointwise, with a function as a factor?  ``exp(S)`` may be read as a matrix's."""
     found, stack = False, [form]
+    if e.ndim != 2:
+        return False
     while stack:
         part = stack.pop()
         if part.kind not in POINTWISE:

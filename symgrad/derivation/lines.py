@@ -180,8 +180,8 @@ class _Builder:
 
     def new(self, e: Expr, kind: str) -> Expr:
         """A symbol with a free name for a value."""
-        plain = kind == ADJOINT and "δ" not in self.names.taken
-        word = self.names.fresh("δ") if plain else self.names.free(e.ndim)
+        alone = kind == ADJOINT and "δ" not in self.names.taken
+        word = self.names.fresh("δ") if alone else self.names.free(e.ndim)
         return symbol(word, e.shape, e.dtype, number=next(self.numbers))
 
     def _define(self, node: Expr, word: str) -> Expr:
@@ -191,8 +191,8 @@ class _Builder:
         else:
             x = layer.layer
             form = self._spelt("LN", x.x, x.weight, x.bias, x.epsilon()), ()
-        facts = self.symmetries.facts(over)
-        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers), facts=facts)
+        number, facts = next(self.numbers), self.symmetries.facts(over)
+        leaf = symbol(word, node.shape, node.dtype, number, facts)
         self.lines.definitions.append(Definition(leaf, over, FORWARD, form=form))
         self.moved[node] = leaf
         if layer is not None:
@@ -209,9 +209,7 @@ class _Builder:
             try:
                 by_entry = entries and len(stack) == 1
                 form = form_of(top, lines.written, lines.named, by_entry, lines.recogniser)
-                if len(stack) == 1 and (
-                    self._rows_of_entries(form[0]) or (top.ndim == 2 and ambiguous(form[0]))
-                ):
+                if len(stack) == 1 and (self._rows_of_entries(form[0]) or ambiguous(top, form[0])):
                     form = form_of(top, lines.written, lines.named, entries=True)
             except NotationError as error:
                 stack[-1] = top
@@ -454,7 +452,8 @@ class _Builder:
         base = base_letter(_MADE[node.op.name], node)
         number = name_of(node.args[0])[1:]
         word = self.names.fresh(base + number if base in "hH" and number.isdigit() else base)
-        leaf = symbol(word, node.shape, node.dtype, number=next(self.numbers))
+        facts = self.symmetries.facts(node)
+        leaf = symbol(word, node.shape, node.dtype, next(self.numbers), facts)
         self.made[node] = leaf
         definitions = self.lines.definitions
         owner = node.args[0]

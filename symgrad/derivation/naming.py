@@ -93,6 +93,8 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
                 u.op.name == "softmax" and _feeds_product(users.get(u, ())) for u in above
             )
             found[node] = "S" if attends and node.ndim > 1 and _product(bare(node)) else "Z"
+        elif node.op is SUM and node.ndim > 1 and any(u.op.name in SOFT for u in above):
+            found[node] = "Z"
         elif node.op.name == "softmax":
             found[node] = "P"
         elif node.op.name == "sigmoid":
@@ -123,6 +125,10 @@ def _loop_letter(node: Expr) -> str:
     k = node.params[0]
     word = name_of(states[k % len(states)]) if k < 2 * len(states) else "*"
     return word.upper() if len(word) == 1 else "H"
+
+
+SOFT = ("softmax", "logsumexp")
+"""Operations whose argument has a name."""
 
 
 def attention(order: Sequence[Expr], users: Mapping[Expr, list[Expr]]) -> dict[Expr, str]:

@@ -25,8 +25,9 @@ class Symmetries:
     normal: Normal = field(default_factory=Normal)
 
     def symmetric(self, e: Expr) -> Expr:
-        """Without the transposes of what is symmetric, where something is."""
-        if not any(facts_of(x) and SYMMETRIC & {*facts_of(x)} for x in topological([e])):
+        """Without the transposes of what is symmetric, and sums of probabilities, where some are."""
+        order = topological([e])
+        if not any(SYMMETRIC & {*facts_of(x)} for x in order) and not any(map(_sums_rows, order)):
             return e
         return self.normal.of([e])[0]
 
@@ -61,8 +62,23 @@ class Symmetries:
 
     def facts(self, e: Expr) -> tuple[str, ...]:
         """What is known of the value of a line."""
+        if e.op.name == "softmax" and e.params[0] == -1:
+            return ("prob",)
         term = single_term(e)
         return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
+
+
+def _sums_rows(node: Expr) -> bool:
+    """Does a product sum probabilities over their last axis, where nothing else stands?"""
+    if node.op is not CONTRACTION:
+        return False
+    rows = node.params[0]
+    return any(
+        "prob" in facts_of(a)
+        and ls[-1] >= node.ndim
+        and sum(row.count(ls[-1]) for row in rows) == 1
+        for a, ls in zip(node.args, rows, strict=True)
+    )
 
 
 def in_entries(g: Expr) -> Expr:
