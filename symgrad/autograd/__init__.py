@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
-from symgrad.autograd import functional
+from symgrad.autograd import function, functional
 from symgrad.autograd.custom import Function
 from symgrad.recording.gradients import grad
 from symgrad.recording.record import modes
-from symgrad.transforms.checks import gradcheck
+from symgrad.tensors.tensor import Tensor
+from symgrad.transforms.checks import gradcheck, gradgradcheck
 
 
 class _Switch:
@@ -33,10 +35,30 @@ class _Switch:
         modes.grad = self._before.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        if inspect.isgeneratorfunction(function):
+            return self._stepwise(function)
+
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
             with type(self)():
                 return function(*args, **kwargs)
+
+        return run
+
+    def _stepwise(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A generator whose steps run under the switch, and what is between them does not."""
+
+        @functools.wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            made = function(*args, **kwargs)
+            given = None
+            while True:
+                try:
+                    with type(self)():
+                        shown = made.send(given)
+                except StopIteration as end:
+                    return end.value
+                given = yield shown
 
         return run
 
@@ -57,7 +79,7 @@ class no_grad(_Switch):
 
 
 class inference_mode(no_grad):
-    """As ``no_grad``."""
+    """As ``no_grad``; ``inference_mode(False)`` changes nothing."""
 
     def __new__(cls, mode: Any = True) -> Any:
         """As a context, a decorator, or a decorated function."""
@@ -65,6 +87,19 @@ class inference_mode(no_grad):
 
     def __init__(self, mode: Any = True) -> None:
         super().__init__()
+        self._asked = bool(mode)
+
+    def __enter__(self) -> inference_mode:
+        self._outer = modes.inference
+        super().__enter__()
+        modes.inference = self._asked
+        modes.grad = self._before[-1] and not self._asked
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        modes.inference = self._outer
+        super().__exit__(kind, error, trace)
 
 
 class enable_grad(_Switch):
@@ -154,6 +189,17 @@ def is_grad_enabled() -> bool:
     return modes.grad
 
 
+def is_inference_mode_enabled() -> bool:
+    """Is this thread inside ``inference_mode``?"""
+    return modes.inference
+
+
+def Variable(data: Any, requires_grad: bool = False) -> Any:
+    """``data`` itself in PyTorch's first style, or another view of it that requires grad."""
+    made: Tensor = data.detach()
+    return made.requires_grad_() if requires_grad else made
+
+
 def backward(
     tensors: Any,
     grad_tensors: Any = None,
@@ -172,16 +218,20 @@ def backward(
 
 __all__ = [
     "Function",
+    "Variable",
     "backward",
     "detect_anomaly",
     "enable_grad",
+    "function",
     "functional",
     "grad",
     "gradcheck",
+    "gradgradcheck",
     "inference_mode",
     "is_anomaly_check_nan_enabled",
     "is_anomaly_enabled",
     "is_grad_enabled",
+    "is_inference_mode_enabled",
     "no_grad",
     "set_detect_anomaly",
     "set_grad_enabled",

@@ -6,6 +6,7 @@ it can be compiled, printed and differentiated again.  It must not read values (
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from symgrad_codegen.program import POSTFIX, Template
@@ -29,6 +30,9 @@ class Context:
     def __init__(self, needs: tuple[bool, ...]) -> None:
         self.needs_input_grad = needs
         self.saved_tensors: tuple[Any, ...] = ()
+        self.materialize = True
+        self._plain: tuple[Any, ...] = ()
+        self._dirty: tuple[Any, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
         """Keep these tensors."""
@@ -36,12 +40,21 @@ class Context:
 
     def mark_non_differentiable(self, *tensors: Any) -> None:
         """Outputs without a derivative; integers have none anyway."""
+        self._plain = tensors
 
     def mark_dirty(self, *tensors: Any) -> None:
-        """Inputs that were changed in place."""
+        """Inputs that were changed in place, and are outputs."""
+        self._dirty = tensors
 
     def set_materialize_grads(self, value: bool) -> None:
-        """Absent gradients are zeros."""
+        """Is a gradient that is absent zeros for ``backward``, or None?"""
+        self.materialize = value
+
+    def marks(self) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """The outputs without a derivative, and the inputs that were changed; asked once."""
+        found = self._plain, self._dirty
+        self._plain = self._dirty = ()
+        return found
 
 
 class Call:
@@ -94,14 +107,13 @@ class Call:
             for k, (shape, dtype) in enumerate(self.outputs)
             if k != self.index
         }
-        seeds = [Tensor.of(others.get(k, incoming)) for k in range(len(self.outputs))]
+        seeds = [
+            Tensor.of(others.get(k, incoming)) if k == self.index or context.materialize else None
+            for k in range(len(self.outputs))
+        ]
         found = self.owner.backward(context, *seeds)
         listed = list(found) if isinstance(found, tuple) else [found]
-        if len(listed) < self.inputs:
-            raise DerivativeError(
-                f"{self.owner.__name__}.backward returned {len(listed)} gradients for "
-                f"{self.inputs} inputs; return None where an input has none"
-            )
+        check_count(self.owner, listed, self.inputs)
         table = {incoming: adjoint, **dict(zip(stand_ins, saved, strict=True))}
         # A saved result is this operation's result: its derivative is the user's, again.
         table.update({stand_ins[k]: node for k in self.own})
@@ -110,6 +122,7 @@ class Call:
         for place, arg in zip(self.tensors, node.args[1 : 1 + width], strict=True):
             part = listed[place]
             parts.append(None if part is None else self._placed(part.expr(), table, arg.dtype))
+            check_gradient(self.owner, place, part, arg.shape)
         return (*parts, *[None] * len(saved))
 
     def over_batch(self, node: Expr, whole: tuple[Expr, ...], size: Size) -> Expr:
@@ -125,6 +138,25 @@ class Call:
                 "ctx.save_for_backward in forward, or use Python numbers"
             )
         return cast(substitute([part], table)[0], dtype)
+
+
+def check_count(owner: Any, found: Sequence[Any], inputs: int) -> None:
+    """DerivativeError where ``backward`` gives fewer gradients than inputs, or more."""
+    if len(found) < inputs or any(g is not None for g in found[inputs:]):
+        raise DerivativeError(
+            f"function {owner.__name__}Backward returned an incorrect number of gradients "
+            f"(expected {inputs}, got {len(found)})",
+            "Return None where an input has none.",
+        )
+
+
+def check_gradient(owner: Any, place: int, found: Any, shape: Any) -> None:
+    """DerivativeError where a gradient has not the shape of its input."""
+    if found is not None and tuple(found.shape) != tuple(shape):
+        raise DerivativeError(
+            f"Function {owner.__name__}Backward returned an invalid gradient at index {place} - got "
+            f"{list(found.shape)} but expected shape compatible with {list(shape)}"
+        )
 
 
 class BatchCall:
@@ -200,34 +232,59 @@ class Function:
     """
 
     @staticmethod
-    def forward(ctx: Context, *args: Any) -> Any:
-        """The value."""
+    def forward(*args: Any) -> Any:
+        """The value: ``forward(ctx, *inputs)``, or of the inputs alone beside ``setup_context``."""
         raise NotImplementedError("write forward(ctx, *inputs)")
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Any, ...], output: Any) -> Any:
+        """Keep what ``backward`` needs; where it is written, ``forward`` is not given ``ctx``."""
+        raise NotImplementedError("write setup_context(ctx, inputs, output)")
 
     @staticmethod
     def backward(ctx: Context, *gradients: Any) -> Any:
         """One gradient per input, from one per output."""
-        raise NotImplementedError("write backward(ctx, *gradients)")
+        raise NotImplementedError(
+            "You must implement either the backward or vjp method for your custom "
+            "autograd.Function to use it with backward mode AD."
+        )
 
     @classmethod
     def apply(cls, *args: Any) -> Any:
         """Run ``forward``; its derivative is ``backward``."""
         needs = tuple(isinstance(a, Tensor) and a.requires_grad for a in args)
         context = Context(needs)
+        nodes = [a.node() if isinstance(a, Tensor) else None for a in args]
         before, modes.grad = modes.grad, False
         try:
-            found = cls.forward(context, *args)
+            if cls.setup_context is Function.setup_context:
+                found = cls.forward(context, *args)
+            else:
+                found = cls.forward(*args)
+                cls.setup_context(context, args, found)
         finally:
             modes.grad = before
+        plain, dirty = context.marks()
         if not (modes.grad and any(needs)):
             return found
+        for t in dirty:
+            if t.is_leaf and t._tracked:
+                raise RuntimeError(
+                    "a leaf Variable that requires grad has been used in an in-place operation."
+                )
         outputs = found if isinstance(found, tuple) else (found,)
-        made = [cls._recorded(context, args, outputs, k) for k in range(len(outputs))]
+        made = [
+            o if any(o is t for t in plain) else cls._recorded(context, nodes, outputs, k)
+            for k, o in enumerate(outputs)
+        ]
+        for k, o in enumerate(outputs):
+            if any(o is t for t in dirty):
+                made[k] = o._set(made[k])
         return tuple(made) if isinstance(found, tuple) else made[0]
 
     @classmethod
-    def _recorded(cls, context: Context, args: Any, outputs: Any, index: int) -> Any:
-        places = tuple(k for k, a in enumerate(args) if isinstance(a, Tensor))
+    def _recorded(cls, context: Context, inputs: Any, outputs: Any, index: int) -> Any:
+        places = tuple(k for k, a in enumerate(inputs) if a is not None)
         kinds = tuple((tuple(o.shape), o.dtype) for o in outputs)
         facts = dict(context.__dict__)
         kept = facts.pop("saved_tensors")
@@ -241,13 +298,13 @@ class Function:
         except TypeError:  # an attribute that cannot be compared
             key, known = None, None
         if known is None:
-            known = Call(cls, facts, len(args), places, kinds, index, own, layout)
+            known = Call(cls, facts, len(inputs), places, kinds, index, own, layout)
             if key is not None:
                 if len(_CALLS) >= CALLS:
                     _CALLS.clear()
                 _CALLS[key] = known
-        tensors = [outputs[index], *(args[k] for k in places), *saved]
-        nodes = tuple(t.node() for t in tensors)
+        first, *kept = (t.node() for t in (outputs[index], *saved))
+        nodes = (first, *(inputs[k] for k in places), *kept)
         record = note(known.row, (*[SLOT] * len(nodes), ()), nodes)
         return Tensor.from_node(record)
 

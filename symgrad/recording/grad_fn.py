@@ -102,6 +102,14 @@ class _GradFn:
         """(node, output number) of every tracked operand."""
         return tuple((grad_fn_of(o) if o.tracked else None, 0) for o in self._node.operands)
 
+    @property
+    def variable(self) -> Any:
+        """The leaf that an AccumulateGrad adds to."""
+        owner = getattr(self._node, "owner", None)
+        if owner is None:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute 'variable'")
+        return owner()
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} object at {id(self._node):#x}>"
 

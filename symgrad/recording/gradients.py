@@ -14,7 +14,7 @@ from symgrad.functional.table import FUNCTIONS
 from symgrad.recording import phases
 from symgrad.recording.anomaly import inspect
 from symgrad.recording.execute import lock
-from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
+from symgrad.recording.record import PLAIN, SLOT, Gradient, Leaf, Part, modes, note
 from symgrad.recording.settle import DEEP, settle
 from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
 
@@ -150,6 +150,10 @@ def _ones(node: Any, make: Any) -> Any:
     return make.from_value(np.ones(node.shape, node.dtype.numpy), node.dtype)
 
 
+def _zeros(node: Any, make: Any) -> Any:
+    return make.from_value(np.zeros(node.shape, node.dtype.numpy), node.dtype)
+
+
 def _summed(parts: Sequence[Any]) -> Any:
     """The pending sum of nodes of one kind; None where there is none."""
     total = None
@@ -202,9 +206,20 @@ def grad(
     create_graph: bool = False,
     only_inputs: bool = True,
     allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Any, ...]:
-    """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays."""
+    """Σ gradients of ``outputs`` with respect to ``inputs``, as new tensors; ``.grad`` stays.
+
+    ``is_grads_batched``: ``grad_outputs`` have one axis more, as the results then have;
+    ``materialize_grads``: zeros for inputs that are not used.
+    """
+    if is_grads_batched:
+        return _batched(
+            outputs, inputs, grad_outputs, bool(retain_graph), create_graph, allow_unused
+        )
     del only_inputs  # PyTorch takes no other, either
+    allow_unused = materialize_grads or allow_unused
     outs, ins = _listed(outputs), _listed(inputs)
     seeds = _listed(grad_outputs) if grad_outputs is not None else [None] * len(outs)
     keep = bool(create_graph if retain_graph is None else retain_graph)
@@ -231,7 +246,28 @@ def grad(
         whole = Gradient(node, seed, tuple(n for _, n in targets), create_graph, keep)
         for place, (k, n) in enumerate(targets):
             totals[k] = _summed([totals[k], Part(whole, place, n)])
-    return tuple(None if p is None else make.from_node(p) for p in totals)
+    return tuple(
+        make.from_node(p)
+        if p is not None
+        else _zeros(i.node(), make)
+        if materialize_grads
+        else None
+        for i, p in zip(ins, totals, strict=True)
+    )
+
+
+def _batched(outputs: Any, inputs: Any, seeds: Any, retain: bool, create: bool, unused: Any) -> Any:
+    """One gradient after the other, stacked."""
+    rows = list(zip(*[tuple(s) for s in _listed(seeds)], strict=True))
+    each = [grad(outputs, inputs, list(row), retain or k + 1 < len(rows), create, True, unused)
+            for k, row in enumerate(rows)]  # fmt: skip
+    stack = FUNCTIONS["stack"]
+    make = _listed(outputs)[0].base
+    return tuple(
+        None if None in parts else make.from_node(
+            note(stack, ((SLOT,) * len(parts), ()), tuple(p.node() for p in parts)))
+        for parts in zip(*each, strict=True)
+    )  # fmt: skip
 
 
 def _places(t: Any, nodes: Sequence[Any]) -> list[Any]:

@@ -29,6 +29,7 @@ class Modes(threading.local):
     """Switches of this thread."""
 
     grad = True
+    inference = False
     capture: Any = None
     autocast: Any = None
     anomaly = False
