@@ -78,6 +78,7 @@ FLOORS: dict[str, float] = {
     "symgrad.random": 6.3,
     "symgrad.tensors.attributes": 6.3,
     "symgrad.recording.gradients": 6.3,
+    "symgrad.recording.carried": 6.1,
     "symgrad.recording.closed": 6.2,
     "symgrad.recording.anomaly": 6.25,
     "symgrad.recording.phases": 6.25,

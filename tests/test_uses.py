@@ -190,3 +190,86 @@ KEYWORDS = {
 @pytest.mark.parametrize("name", KEYWORDS)
 def test_keywords_are_those_of_pytorch(name):
     check(KEYWORDS[name])
+
+
+WRITES = [
+    "x.view(6, 4)[0, 0] = 9", "x.T[0, 0, 1] = 9", "x.permute(2, 0, 1)[0] = 9", "x[..., 1].fill_(3)",
+    "x.diagonal(0, 0, 1).zero_()", "x[0].diagonal(1).fill_(7)", "x[0][:3, :3].diagonal().add_(5)",
+    "x.unsqueeze(0)[0, 1, 2, 3] = -5", "x.narrow(2, 1, 2).mul_(2)", "x.movedim(0, 2)[0, 0, 0] = 31",
+    "x.expand(1, 2, 3, 4)[0, 0, 0, 0] = 6", "x.expand_as(x)[0, 0] = 6", "x.view_as(x)[0, 0, 1] = 41",
+    "x.unflatten(2, (2, 2))[0, 0, 1, 1] = 51", "x.detach()[1, 1, 1] = 11", "x.data[0, 2, 1] = 91",
+    "x.real[0, 2, 2] = 101", "x.positive()[0, 0] = 9", "t.atleast_3d(x)[0] = 3",
+    "x.broadcast_to(2, 3, 4)[0, 0] = 4", "x.mT[0, 3, 0] = 71", "x.flatten(1)[0, 0] = 5",
+    "x.view(-1)[2:5] = t.tensor([1.0, 2.0, 3.0])", "x[:, 1:2].squeeze(1).fill_(4)",
+]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")  # PyTorch warns of habits that it will drop
+@pytest.mark.parametrize("write", WRITES)
+def test_writes_through_views_are_seen(write):
+    def use(t):
+        x = t.arange(24.0).reshape(2, 3, 4)
+        exec(write, {"x": x, "t": t})
+        w = t.arange(24.0).reshape(2, 3, 4).requires_grad_()
+        y = w * 1
+        exec(write, {"x": y, "t": t})
+        (y * y).sum().backward()
+        return x, w.grad
+
+    check(use)
+
+
+def untracked_write(t):
+    x = t.tensor([0.5, 2.0, -1.0], requires_grad=True)
+    y = x * 3
+    with t.no_grad():
+        y.clamp_(0, 2)
+        y[0] += 1
+    (y * y).sum().backward()
+    return y.detach(), y.requires_grad, x.grad
+
+
+def parts(t):
+    z = t.zeros(2, dtype=t.complex64)
+    z.real.fill_(3)
+    z.imag[0] = 9
+    return z
+
+
+def windows(t):
+    return sg.arange(4.0).unfold(0, 2, 1).zero_()
+
+
+INDICES = {
+    "False": False, "True": True, "bytes": "t.tensor([1, 0], dtype=t.uint8)",
+    "one truth value": "t.tensor(True)", "a list of lists": [[0], [1]], "one list of a list": [[0, 1]],
+    "a mask too long": "t.tensor([True, False, True])",
+    "positions that do not fit": "(t.tensor([0, 1]), t.tensor([0, 1, 2]))",
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", INDICES)
+def test_what_stands_in_brackets(name):
+    def use(t):
+        at = INDICES[name]
+        at = eval(at, {"t": t}) if isinstance(at, str) else at
+        x = t.arange(24.0).reshape(2, 3, 4).requires_grad_()
+        y = x * 2
+        y[at] = y[at] * 3
+        (y[at] ** 2).sum().backward()
+        return y.detach(), x.grad
+
+    check(use)
+
+
+@pytest.mark.parametrize(
+    "use", [untracked_write, parts, lambda t: t.zeros(2, 3)[0].view_as(t.ones(3, 1))]
+)
+def test_memory_is_shared(use):
+    check(use)
+
+
+def test_no_write_is_lost():
+    with pytest.raises(RuntimeError, match="single memory location"):
+        windows(sg)

@@ -79,7 +79,12 @@ def _unflatten(shape: Sequence[Size], dim: int, sizes: Sequence[Size]) -> tuple[
     return (*shape[:axis], *sizes, *shape[axis + 1 :])
 
 
-@public(grad_fn="ViewBackward0")
+def _unflatten_view(v: Any, dim: int, sizes: Any) -> Any:
+    axis = dim % v.ndim
+    return np.reshape(v, (*v.shape[:axis], *sizes, *v.shape[axis + 1 :]), copy=False)
+
+
+@public(grad_fn="ViewBackward0", view=_unflatten_view)
 def unflatten(a: Expr, dim: int, sizes: Any) -> Expr:
     """One axis split into several."""
     axis = axis_of(dim, a.ndim)
@@ -90,7 +95,7 @@ def unflatten(a: Expr, dim: int, sizes: Any) -> Expr:
     return structure.reshape(a, _unflatten(a.shape, dim, parts))
 
 
-@public(grad_fn="PermuteBackward0")
+@public(grad_fn="PermuteBackward0", view=np.moveaxis)
 def movedim(a: Expr, source: Any, destination: Any) -> Expr:
     """Axes moved to other places."""
     given = (source,) if isinstance(source, int) else source
@@ -248,7 +253,7 @@ def triu(a: Expr, diagonal: int = 0) -> Expr:
     return join.triu(a, diagonal)
 
 
-@public()
+@public(view=lambda v, offset=0, dim1=0, dim2=1: np.diagonal(v, offset, dim1, dim2))
 def diagonal(a: Expr, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Expr:
     """The diagonal of matrices, as the last axis."""
     j, k = axis_of(dim1, a.ndim), axis_of(dim2, a.ndim)

@@ -23,13 +23,17 @@ WORDS = {"float16": "Half", "bfloat16": "BFloat16", "float32": "Float", "float64
          "bool": "Bool", "complex64": "ComplexFloat", "complex128": "ComplexDouble"}  # fmt: skip
 
 
-@public(grad_fn="SelectBackward0", method=False)
+@public(grad_fn="SelectBackward0", method=False, view=lambda v: v.real)
 def real(a: Expr) -> Expr:
     """Re a; a real tensor itself."""
     return apply("real", a) if a.dtype.is_complex else a
 
 
-@public(grad_fn="SelectBackward0", method=False)
+@public(
+    grad_fn="SelectBackward0",
+    method=False,
+    view=lambda v: v.imag if v.dtype.kind == "c" else v,
+)
 def imag(a: Expr) -> Expr:
     """Im a of a complex tensor."""
     if not a.dtype.is_complex:

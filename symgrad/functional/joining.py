@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, contract, reduce_sum
 from symgrad.core.build import permute as permute_axes
@@ -65,7 +67,7 @@ def dstack(tensors: Sequence[Expr]) -> Expr:
     return cat([atleast_3d(t) for t in tensors], 2)
 
 
-@public()
+@public(grad_fn="UnsqueezeBackward0", view=np.atleast_3d)
 def atleast_3d(a: Expr) -> Expr:
     """With at least three axes."""
     if a.ndim >= 3:

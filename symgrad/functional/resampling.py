@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from symgrad.core import dtypes
 from symgrad.core.build import cast, constant, elementwise, permute, product, squeeze, unsqueeze
 from symgrad.core.dtypes import DType
@@ -29,9 +31,15 @@ def _grid(rows: int, row_step: int, columns: int, column_step: int) -> Expr:
     return unsqueeze(i * row_step, [1]) + unsqueeze(j * column_step, [0])
 
 
-@public()
+def _windows(v: Any, dimension: int, size: int, step: int) -> Any:
+    v = v if v.ndim else v.reshape(1)
+    windows = np.lib.stride_tricks.sliding_window_view(v, size, dimension)
+    return windows[(slice(None),) * (dimension % v.ndim) + (slice(None, None, step),)]
+
+
+@public(view=_windows)
 def unfold(a: Expr, dimension: int, size: int, step: int) -> Expr:
-    """All windows of ``size`` along an axis, ``step`` apart, as a new last axis (a copy)."""
+    """All windows of ``size`` along an axis, ``step`` apart, as a new last axis."""
     if a.ndim == 0:
         return reshape(unfold(reshape(a, (1,)), axis_of(dimension, 0), size, step), (size,))
     axis = axis_of(dimension, a.ndim)

@@ -184,6 +184,17 @@ class Afterwards:
     call: Callable[[Any], Any]
 
 
+class HookHandle:
+    """What registering a hook returns."""
+
+    def __init__(self, table: dict[Any, Any]) -> None:
+        self.table = table
+
+    def remove(self) -> None:
+        """Forget the hook."""
+        self.table.pop(self, None)
+
+
 def _add(owner: Any, new: Any) -> None:
     old = owner.grad
     if old is None:

@@ -114,6 +114,21 @@ def random_(
     return _drawn(self, stream_of(generator).integers(low, high, _shape(self)))
 
 
+def view_as(self: Tensor, other: Tensor) -> Tensor:
+    """The same memory in the shape of another tensor."""
+    return self.view(other.shape)
+
+
+def expand_as(self: Tensor, other: Tensor) -> Tensor:
+    """The same memory, repeated to the shape of another tensor."""
+    return self.expand(other.shape)
+
+
+def reshape_as(self: Tensor, other: Tensor) -> Tensor:
+    """In the shape of another tensor; the same memory where that allows it."""
+    return self.reshape(other.shape)
+
+
 def _shape(t: Tensor) -> tuple[int, ...]:
     return tuple(t.shape)
 
@@ -179,7 +194,7 @@ LAYOUTS = ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims")
 METHODS = (
     new_tensor, new_zeros, new_ones, new_full, uniform_, normal_, log_normal_, exponential_,
     geometric_, cauchy_, bernoulli_, random_, fill_diagonal_, index_copy_, masked_scatter_, detach_,
-    *map(_in_place, LAYOUTS),
+    view_as, expand_as, reshape_as, *map(_in_place, LAYOUTS),
 )  # fmt: skip
 for _method in METHODS:
     setattr(Tensor, _method.__name__, _method)

@@ -10,18 +10,24 @@ import numpy as np
 from symgrad_codegen import arrays
 
 from symgrad.core import dtypes
-from symgrad.errors import AxisError, SymgradError
+from symgrad.core.build import broadcast_shapes
+from symgrad.errors import AxisError, AxisSizeError, ShapeError, SymgradError
 from symgrad.recording.execute import value
 from symgrad.tensors.calls import as_operand
 from symgrad.tensors.reading import Reading
 
+MASKS = {dtypes.bool_, dtypes.uint8}
+SEVERAL = (list, tuple, slice, type(Ellipsis), Reading, np.ndarray)
 WHOLE = ("s", None, None, 1)
 
 Parsed = tuple[tuple[tuple[Any, ...], ...], list[int], list[Any]]
 
 
 def _as_index(item: Any) -> Any:
-    """Lists and arrays as tensors."""
+    """Lists and arrays as tensors; bytes, and one truth value in a tensor, as what they say."""
+    if isinstance(item, Reading) and item.dtype in MASKS:
+        item = item if item.dtype is dtypes.bool_ else item.bool()
+        return bool(item) if not item.ndim and known_array(item) is not None else item
     if isinstance(item, (list, np.ndarray)) or arrays.is_jax_array(item):
         array = np.asarray([np.asarray(v) for v in item] if isinstance(item, list) else item)
         if not array.size and array.dtype.kind == "f":
@@ -42,6 +48,8 @@ def _positions(mask: Any) -> list[Any]:
 
 def parse(t: Any, index: Any) -> Parsed:
     """(entries of the view, axes of the view that tensors pick from, those tensors)."""
+    if isinstance(index, list) and any(i is None or isinstance(i, SEVERAL) for i in index):
+        index = tuple(index)  # NumPy's first way to write an index of several axes
     items = [_as_index(i) for i in (index if isinstance(index, tuple) else (index,))]
     used = 0
     for item in items:
@@ -65,9 +73,12 @@ def parse(t: Any, index: Any) -> Parsed:
             entries += [WHOLE] * room
             axis += room
             place += room
-        elif item is None or item is True:
+        elif item is None or item is True or item is False:
             entries.append(("n",))
             place += 1
+            if item is False:  # none of the one entry of a new axis
+                dims.append(place - 1)
+                picks.append(Reading.base.from_value(np.zeros(0, np.int64), dtypes.int64))
         elif isinstance(item, slice):
             step = _bound(item.step)
             if step is not None and step <= 0:
@@ -76,7 +87,7 @@ def parse(t: Any, index: Any) -> Parsed:
             axis += 1
             place += 1
         elif isinstance(item, Reading) and item.dtype is dtypes.bool_:
-            _same_sizes(item, shape, axis)
+            same_sizes(item, shape, axis)
             for found in _positions(item):
                 entries.append(WHOLE)
                 dims.append(place)
@@ -99,6 +110,7 @@ def parse(t: Any, index: Any) -> Parsed:
         else:
             entries.append(("i", _number(item, shape[axis], axis)))
             axis += 1
+    _fit_together([p.shape for p in picks])
     while entries and entries[-1] == WHOLE:
         entries.pop()
     return tuple(entries), dims, picks
@@ -128,7 +140,18 @@ def _out_of_bounds(k: int, axis: int, size: int) -> AxisError:
     )
 
 
-def _same_sizes(mask: Any, shape: Sequence[Any], axis: int) -> None:
+def _fit_together(shapes: Sequence[Any]) -> None:
+    try:
+        broadcast_shapes(shapes)
+    except ShapeError:
+        raise AxisSizeError(
+            "shape mismatch: indexing tensors could not be broadcast together with shapes "
+            f"{', '.join(str(list(s)) for s in shapes)}"
+        ) from None
+
+
+def same_sizes(mask: Any, shape: Sequence[Any], axis: int) -> None:
+    """AxisError where a mask has not the sizes of the axes it picks from."""
     for k, size in enumerate(mask.shape):
         if size != shape[axis + k]:
             raise AxisError(

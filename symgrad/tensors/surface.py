@@ -23,7 +23,7 @@ ALIASES = {
     "concat": "cat", "swapaxes": "transpose", "arcsin": "asin", "arccos": "acos",
     "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh", "arccosh": "acosh",
     "arctanh": "atanh", "fix": "trunc", "greater_equal": "ge", "less_equal": "le",
-    "not_equal": "ne", "swapdims": "transpose",
+    "not_equal": "ne", "swapdims": "transpose", "moveaxis": "movedim",
 }  # fmt: skip
 
 
@@ -174,10 +174,15 @@ def install() -> dict[str, Callable[..., Any]]:
     Tensor.__abs__ = _method_of(FUNCTIONS["abs"])  # type: ignore[attr-defined]
     Tensor.__invert__ = _method_of(FUNCTIONS["bitwise_not"])  # type: ignore[attr-defined]
     for name in PARTS:
-        setattr(Tensor, name, property(_method_of(FUNCTIONS[name]), _part_setter(name)))
+        setattr(Tensor, name, property(_part(name), _part_setter(name)))
     for word, name in CASTS.items():
         setattr(Tensor, word, functools.partialmethod(_cast_to, name))
     return functions
+
+
+def _part(name: str) -> Callable[[Tensor], Any]:
+    read = _method_of(FUNCTIONS[name])
+    return lambda self: self if name == "real" and not self.dtype.is_complex else read(self)
 
 
 def _part_setter(name: str) -> Callable[[Tensor, Any], None]:

@@ -20,11 +20,12 @@ from symgrad.derivation.order import Written
 from symgrad.errors import DTypeError, ShapeError
 from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import FUNCTIONS
+from symgrad.recording.carried import CARRIED
 from symgrad.recording.effects import note_effect
 from symgrad.recording.execute import value
 from symgrad.recording.grad_fn import grad_fn_of
-from symgrad.recording.gradients import Afterwards, backward
-from symgrad.recording.record import Leaf, Record, leaf_like, modes, tracked_leaf
+from symgrad.recording.gradients import Afterwards, HookHandle, backward
+from symgrad.recording.record import PLAIN, Leaf, Record, leaf_like, modes, note, tracked_leaf
 from symgrad.recording.settle import settle_source
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensors import wording
@@ -203,8 +204,8 @@ class Tensor(Viewing):
 
     @property
     def data(self) -> Tensor:
-        """The same storage without tracking."""
-        return Tensor(self._storage)
+        """The same memory without tracking."""
+        return self.detach()
 
     @data.setter
     def data(self, new: Tensor) -> None:
@@ -277,7 +278,7 @@ class Tensor(Viewing):
             raise RuntimeError("cannot register a hook on a tensor that doesn't require gradient")
         if self._hooks is None:
             self._hooks = {}
-        handle = _HookHandle(self._hooks)
+        handle = HookHandle(self._hooks)
         self._hooks[handle] = hook
         if not self.is_leaf:  # the graph keeps what it has to call, as PyTorch's does
             self._now().handle = lambda: self
@@ -361,7 +362,12 @@ class Tensor(Viewing):
             storage.version += 1
         else:
             node = new.node()
-            storage.rebind(node if modes.grad else _plain(node))
+            if not modes.grad:
+                node = _plain(node)
+                if storage.node.tracked and type(storage.node) is not Leaf:
+                    node = note(CARRIED, PLAIN[2], (storage.node, node), True)
+                    node.tracked = True
+            storage.rebind(node)
             note_effect(storage.node)
             if type(storage.node) is Record:
                 storage.node.handle = weakref.ref(self)
@@ -450,15 +456,6 @@ class Parameter(Tensor):
 
     def __repr__(self) -> str:
         return "Parameter containing:\n" + Tensor.__repr__(self)
-
-
-class _HookHandle:
-    def __init__(self, table: dict[Any, Any]) -> None:
-        self.table = table
-
-    def remove(self) -> None:
-        """Forget the hook."""
-        self.table.pop(self, None)
 
 
 def typename(value: object) -> str:

@@ -20,12 +20,16 @@ from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.recording.record import SLOT, Leaf, modes, note
 from symgrad.tensors.attributes import UntypedStorage
 from symgrad.tensors.calls import as_operand, call
-from symgrad.tensors.indexing import WHOLE, Parsed, known_array, numpy_index, parse
+from symgrad.tensors.indexing import WHOLE, Parsed, known_array, numpy_index, parse, same_sizes
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import strides_of
 from symgrad.tensors.wording import index_problem
 
-SAME_ORDER = {"reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze"}
+SAME_ORDER = {"reshape", "view", "flatten", "ravel", "squeeze", "unsqueeze", "unflatten",
+              "atleast_3d"}  # fmt: skip
+REPEATING = {"expand", "broadcast_to"}
+SAME = {"detach", "positive"}
+OTHER_PART = {"real": "imag", "imag": "real"}
 
 
 def origin(t: Any) -> Any:
@@ -96,10 +100,17 @@ def _is_whole(a: Any) -> bool:
 def _back(function: Function, base: Any, new: Any, statics: tuple[Any, ...]) -> Any:
     """The whole base with ``new`` where the view shows it."""
     args, name = statics[1:-1], function.name
-    if name in SAME_ORDER:
+    if name in SAME_ORDER or (name in REPEATING and new.numel() == base.numel()):
         return call(FUNCTIONS["reshape"], (new, tuple(base.shape)), {})
-    if name == "detach":
+    if name in SAME or (name in OTHER_PART and not base.dtype.is_complex):
         return new
+    if name in OTHER_PART:
+        parts = {name: new, OTHER_PART[name]: call(FUNCTIONS[OTHER_PART[name]], (base,), {})}
+        return call(FUNCTIONS["complex"], (parts["real"], parts["imag"]), {})
+    if name == "movedim":
+        return call(function, (new, args[1], args[0]), {})
+    if name == "diagonal":
+        return call(FUNCTIONS["diagonal_scatter"], (base, new, *args), dict(statics[-1]))
     if name in ("t", "transpose"):
         return call(function, (new, *args), dict(statics[-1]))
     if name == "permute":
@@ -148,12 +159,17 @@ class Viewing(Reading):
 
     def _write_through(self, new: Any) -> None:
         t: Any = self
-        while t._view is not None:
-            _, function, statics, *_ = t._view
-            base = _base(t)
-            new = _back(function, base, new, statics)
-            t = base
-        t._set(new)
+        before = modes.grad
+        try:
+            while t._view is not None:
+                _, function, statics, *_ = t._view
+                base = _base(t)
+                new = _back(function, base, new, statics)
+                modes.grad = modes.grad and function.name != "detach"
+                t = base
+            t._set(new)
+        finally:
+            modes.grad = before
 
     def _root(self) -> Any:
         t: Any = self
@@ -207,6 +223,7 @@ class Viewing(Reading):
         mask = index if isinstance(index, Reading) and index.dtype.name == "bool" else None
         if mask is not None and not isinstance(value, Reading):
             if tuple(mask.shape) != tuple(self.shape):
+                same_sizes(mask, self.shape, 0)
                 mask = mask.reshape((*mask.shape, *(1,) * (self.ndim - mask.ndim)))
             self._set(call(FUNCTIONS["masked_fill"], (self, mask, value), {}))
             return
