@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from symgrad.core.build import CONTRACTION, SUM, constant_value, relabelling, terms_of
 from symgrad.core.expr import Expr, Labels
@@ -71,8 +71,10 @@ class Written:
         return found
 
 
-def ordered_terms(e: Expr, written: Written) -> list[Term]:
-    """Terms as written; else positive before negative, numbers last among equals."""
+def ordered_terms(
+    e: Expr, written: Written, rank: Callable[[Expr], int] = lambda a: 0
+) -> list[Term]:
+    """Terms as written; else positive before negative, numbers last, then more axes, then ``rank``."""
     terms = terms_of(e)
     position = written.positions(e)
     if position is not None:
@@ -81,7 +83,12 @@ def ordered_terms(e: Expr, written: Written) -> list[Term]:
             return sorted(terms, key=lambda t: sure[t[1]])
     return sorted(
         terms,
-        key=lambda t: (t[0].number < 0, constant_value(t[1]) is not None, -len(t[1].shape)),
+        key=lambda t: (
+            t[0].number < 0,
+            constant_value(t[1]) is not None,
+            -len(t[1].shape),
+            rank(t[1]),
+        ),
     )
 
 

@@ -97,7 +97,13 @@ def _elementwise(
     carried: set[int] = set()
     full = rank == 0
     real = any(not _is_flag(state, a) for a, _ in counted)
-    ordered = sorted(counted.items(), key=lambda item: _is_flag(state, item[0][0]))
+    ordered = sorted(
+        counted.items(),
+        key=lambda item: (
+            _is_flag(state, item[0][0]),
+            not state.readable and (item[0][0].ndim > 0, state.age(item[0][0])),
+        ),
+    )  # fmt: skip
     for (a, labels), times in ordered:
         source = a
         if a.op.name == "power" and a.params[2][0] == -1 and state.once(a):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from symgrad_codegen.program import Apply, Instruction, Operand, Template, Variable
+from symgrad_codegen.program import Apply, Instruction, Operand, Template, Variable, walk
 
 from symgrad.core.expr import Expr
 from symgrad.errors import LoweringError
@@ -62,6 +62,13 @@ class Lowering:
     def array(self, node: Expr) -> Operand:
         """The operand of a node as an array of its dtype and shape, where it is a bare number."""
         return typed(self.value(node), node)
+
+    def age(self, node: Expr) -> int:
+        """The number of the oldest variable in the operand of a node: equal lines read equally."""
+        value = self.value(node)
+        if isinstance(value, Variable):
+            return value.number
+        return min([x.number for x in walk(value) if isinstance(x, Variable)], default=0)
 
     def once(self, node: Expr) -> bool:
         """Is the node used once, and not a variable?"""

@@ -31,7 +31,13 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
     if len(spread) == len(terms) or len(terms) == 1:
         spread = []
     plain_terms = [t for t in terms if t not in spread]
-    plain_terms.sort(key=lambda t: (not _positive(t[0] / common), constant_value(t[1]) is not None))
+    plain_terms.sort(
+        key=lambda t: (
+            not _positive(t[0] / common),
+            constant_value(t[1]) is not None,
+            0 if state.readable else state.age(t[1]),
+        )
+    )
     total: Operand | None = None
     carried: set[int] = set()
     full = rank == 0

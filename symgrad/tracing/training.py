@@ -17,11 +17,12 @@ from symgrad_codegen.compile import Executable, compiled
 from symgrad_codegen.program import Apply, Foreign, Instruction, Program, Variable, text
 
 from symgrad.core import dtypes
-from symgrad.core.build import constant
+from symgrad.core.build import SUM, constant
 from symgrad.core.expr import Expr, name_of, symbol
-from symgrad.core.traverse import substitute
+from symgrad.core.traverse import substitute, topological
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.notation import Printer, slots_of
+from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.tidy import Lines
 from symgrad.errors import DeviceError
 from symgrad.lower import Line
@@ -179,9 +180,21 @@ class RowStep(TrainingStep):
 
     def _line(self, word: str, e: Expr, lines: Lines) -> Line:
         leaf = symbol(word, e.shape, e.dtype, number=-3)
+        self._in_order(e, lines)
         form, at = form_of(e, lines.written, lines.named)
         letters = {s: "ijkl"[k % 4] for k, s in enumerate(slots_of([*at, form]))}
         return Line(leaf, e, f"{word} = {Printer(letters).text(form)}")
+
+    def _in_order(self, e: Expr, lines: Lines) -> None:
+        """Terms of a rule in one order for every parameter: among equals the oldest comes first."""
+        there = [*self.parameter_symbols(), *(d.symbol for d in lines.definitions)]
+        age = {s: k for k, s in enumerate(there, 1)}  # the state comes before all
+        oldest: dict[Expr, int] = {}
+        for node in topological([e]):
+            oldest[node] = min([oldest[a] for a in node.args], default=age.get(node, 0))
+            if node.op is SUM:
+                rows = ordered_terms(node, Written(), lambda a: oldest[a])
+                lines.written.note(node, [a for _, a, _ in rows])
 
     def init(self, params: Any) -> tuple[Any, dict[str, Any]]:
         """Copies of the parameters on the device, and the first state.
