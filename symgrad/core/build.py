@@ -59,6 +59,7 @@ __all__ = [
     "contract",
     "delta",
     "elementwise",
+    "factors_at",
     "imaginary",
     "inlined",
     "is_zero",
@@ -83,6 +84,21 @@ __all__ = [
     "unsqueeze",
     "zeros",
 ]
+
+
+def factors_at(
+    e: Expr, labels: Sequence[int], fresh: Callable[[Size], int]
+) -> list[tuple[Expr, Labels]]:
+    """The factors of a product whose axes stand at ``labels``; ``fresh(size)`` labels what it sums."""
+    table = dict(enumerate(labels))
+    rows: list[tuple[Expr, Labels]] = []
+    for a, ls in zip(e.args, e.params[0], strict=True):
+        for axis, x in enumerate(ls):
+            if x >= 0 and x not in table:
+                table[x] = fresh(a.shape[axis])
+        rows.append((a, tuple([table[x] if x >= 0 else -1 for x in ls])))
+    return rows
+
 
 # ------------------------------------------------------------------ maps
 

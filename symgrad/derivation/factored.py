@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 
-from symgrad.core.build import CONTRACTION, SUM, relabelling
+from symgrad.core.build import CONTRACTION, SUM, factors_at, relabelling
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.notation import Form
@@ -42,7 +43,7 @@ def flatten(
     ``keep_totals`` leaves a plain sum over an axis as the factor it is.
     """
     typed = False
-    fresh = 10_000
+    fresh = count(10_000)
     result: list[tuple[Expr, Labels]] = []
     coefficient = ONE
     stack: list[tuple[Expr, tuple[int, ...]]] = [(e, tuple(range(len(e.shape))))]
@@ -59,23 +60,14 @@ def flatten(
             continue
         if node.op.name in SOLVES and len(place) == 2 and node is not e:
             row, column = place
-            stack += [(node.args[-1], (fresh, column)), (inverted(node), (row, fresh))]
-            fresh += 1
+            between = next(fresh)
+            stack += [(node.args[-1], (between, column)), (inverted(node), (row, between))]
             continue
         if node.op is not CONTRACTION or not node.args:
             if not (node.op is CONTRACTION and not node.args):
                 result.append((node, place))
             continue
-        table = dict(enumerate(place))
-        children: list[tuple[Expr, tuple[int, ...]]] = []
-        for a, ls in zip(node.args, node.params[0], strict=True):
-            moved: list[int] = []
-            for x in ls:
-                if x >= 0 and x not in table:
-                    table[x] = fresh
-                    fresh += 1
-                moved.append(table[x] if x >= 0 else -1)
-            children.append((a, tuple(moved)))
+        children = factors_at(node, place, lambda _: next(fresh))
         position = written.positions(node)
         if position is not None:
             order = {bare(a): k for a, k in position.items()}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import count
 
-from symgrad.core.build import CONTRACTION, contract, permute, scale, single_term
+from symgrad.core.build import CONTRACTION, contract, factors_at, permute, scale, single_term
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.factors import Factor
@@ -105,18 +106,10 @@ def _regrouped(
     body: Expr, k: int, inner: Expr, known: Mapping[Expr, Expr]
 ) -> tuple[Expr, tuple[Expr, Expr], str] | None:
     """``body`` with its factor ``k`` opened, where a group of factors has a name."""
-    table: dict[int, int] = dict(enumerate(body.params[0][k]))
-    fresh = 1 + max(x for ls in body.params[0] for x in ls)
+    numbers = count(1 + max(x for ls in body.params[0] for x in ls))
     pairs = zip(body.args, body.params[0], strict=True)
     factors: list[Factor] = [f for j, f in enumerate(pairs) if j != k]
-    for a, ls in zip(inner.args, inner.params[0], strict=True):
-        row: list[int] = []
-        for x in ls:
-            if x >= 0 and x not in table:
-                table[x] = fresh
-                fresh += 1
-            row.append(table[x] if x >= 0 else -1)
-        factors.append((a, tuple(row)))
+    factors += factors_at(inner, body.params[0][k], lambda _: next(numbers))
     rank = body.ndim
     sizes: dict[int, Size] = {x: a.shape[j] for a, ls in factors for j, x in enumerate(ls)}
     for label in sorted({x for _, ls in factors for x in ls if x >= rank}):

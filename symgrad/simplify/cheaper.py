@@ -13,7 +13,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 
-from symgrad.core.build import CONTRACTION, DELTA, ONE, SUM, Term, contract, linear, scale, terms_of
+from symgrad.core.build import (
+    CONTRACTION,
+    DELTA,
+    ONE,
+    SUM,
+    Term,
+    contract,
+    factors_at,
+    linear,
+    scale,
+    terms_of,
+)
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial, Size
@@ -176,19 +187,8 @@ class Cheaper:
                 q.factors.append((e, ls))
                 continue
             saved += self.work(e) / uses
-            queue += self.entered(q, e, ls)[::-1]
+            queue += factors_at(e, ls, q.fresh)[::-1]
         return _renamed(q), saved
-
-    def entered(self, q: Product, e: Expr, labels: Labels) -> list[tuple[Expr, Labels]]:
-        """The factors of a product that stands at these labels."""
-        table = dict(enumerate(labels))
-        rows: list[tuple[Expr, Labels]] = []
-        for a, ls in zip(e.args, e.params[0], strict=True):
-            for axis, x in enumerate(ls):
-                if x >= 0 and x not in table:
-                    table[x] = q.fresh(a.shape[axis])
-            rows.append((a, tuple(table[x] if x >= 0 else -1 for x in ls)))
-        return rows
 
     def distributes(self, q: Product, e: Expr) -> bool:
         """Is it a sum of terms that are simpler than itself, of which the product has one?"""

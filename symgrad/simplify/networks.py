@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from symgrad.core.build import CONTRACTION, ONE, SUM, contract, power
+from symgrad.core.build import CONTRACTION, ONE, SUM, contract, factors_at, power
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, Size
 
@@ -28,6 +28,12 @@ class Network:
     def fresh(self) -> int:
         """A label that is not in use."""
         return max([self.rank - 1, *self.sizes]) + 1
+
+    def label(self, size: Size) -> int:
+        """A new label of this size."""
+        made = self.fresh()
+        self.sizes[made] = size
+        return made
 
 
 def network_of(node: Expr) -> Network:
@@ -50,19 +56,10 @@ def network_of(node: Expr) -> Network:
                 stack.append((e.args[0], p * q, place))
                 continue
         if e.op is CONTRACTION and _opens(e, p, whole, node):
-            table = dict(enumerate(place))
-            for k, s in enumerate(e.shape):
-                if table[k] >= 0:
-                    found.sizes.setdefault(table[k], s)
-            start = found.fresh()
-            for a, ls in zip(e.args, e.params[0], strict=True):
-                for k, x in enumerate(ls):
-                    if x >= 0 and x not in table:
-                        table[x] = start
-                        found.sizes[start] = a.shape[k]
-                        start += 1
-            for a, ls in zip(e.args[::-1], e.params[0][::-1], strict=True):
-                stack.append((a, p, tuple(table[x] if x >= 0 else -1 for x in ls)))
+            for label, s in zip(place, e.shape, strict=True):
+                if label >= 0:
+                    found.sizes.setdefault(label, s)
+            stack += [(a, p, ls) for a, ls in factors_at(e, place, found.label)[::-1]]
             continue
         found.factors.append((e, p, place))
     return found

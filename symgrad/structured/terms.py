@@ -17,6 +17,7 @@ from symgrad.core.build import (
     constant_value,
     contract,
     delta,
+    factors_at,
     terms_of,
 )
 from symgrad.core.expr import Expr
@@ -135,20 +136,11 @@ def _falls_apart(node: Expr) -> bool:
 def _entered(node: Expr, labels: Sequence[int], sizes: dict[int, Size]) -> list[Factor]:
     """The factors of a product, a slice or a placing at these labels."""
     if node.op is CONTRACTION:
-        table = dict(enumerate(labels))
-        made: list[Factor] = []
-        for a, ls in zip(node.args, node.params[0], strict=True):
-            row: list[int] = []
-            for axis, x in enumerate(ls):
-                if x >= 0 and x not in table:
-                    table[x] = _fresh(sizes, a.shape[axis])
-                row.append(table[x] if x >= 0 else -1)
-            made.append((a, tuple(row)))
-        return made
+        return factors_at(node, labels, lambda size: _fresh(sizes, size))
     inner = node.args[0]
     spec = node.params[0]
     row = list(labels)
-    made = []
+    made: list[Factor] = []
     for k, part in enumerate(spec):
         axis = inner.ndim - len(spec) + k
         if part is None:

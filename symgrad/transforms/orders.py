@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from symgrad_codegen.lazy import lazy
 
-from symgrad.core.build import CONTRACTION, DELTA, relabelling
+from symgrad.core.build import CONTRACTION, DELTA, factors_at, relabelling
 from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
 from symgrad.core.sizes import Size
 from symgrad.core.traverse import topological, users
@@ -85,7 +86,7 @@ def _bare(e: Expr) -> Expr:
 def _opened(e: Expr, counts: dict[Expr, int]) -> tuple[list[tuple[Expr, Labels]], Tree]:
     """The factors of a product with the products that only it uses opened, and its order."""
     factors: list[tuple[Expr, Labels]] = []
-    fresh = 1000
+    fresh = count(1000)
     done: list[Tree] = []
     stack: list[tuple[Expr, Labels] | int] = [(e, tuple(range(e.ndim)))]
     while stack:
@@ -100,13 +101,7 @@ def _opened(e: Expr, counts: dict[Expr, int]) -> tuple[list[tuple[Expr, Labels]]
             done.append(len(factors))
             factors.append((node, place))
             continue
-        table = dict(enumerate(place))
-        rows: list[tuple[Expr, Labels]] = []
-        for a, ls in zip(node.args, node.params[0], strict=True):
-            for x in ls:
-                if x >= 0 and x not in table:
-                    table[x], fresh = fresh, fresh + 1
-            rows.append((a, tuple(table[x] if x >= 0 else -1 for x in ls)))
+        rows = factors_at(node, place, lambda _: next(fresh))
         stack += [len(rows), *rows[::-1]]
     return factors, done[0]
 
