@@ -5,7 +5,7 @@ The names of ``kinds.py`` are here too: this is the module that other rooms buil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
