@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 from symgrad_codegen import arrays
 from symgrad_codegen.eager import template_function
-from symgrad_codegen.program import Template
+from symgrad_codegen.template import Template
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, inlined
 from symgrad.core.dtypes import bfloat16, real_of

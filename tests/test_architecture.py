@@ -151,7 +151,8 @@ LONG: dict[str, str] = {}
 """Module of more than 500 lines → why it is one idea."""
 
 NOT_IMPORTED = ["sympy", "optax", "matplotlib", "rich", "sklearn", "torch", "IPython", "pandas",
-                "scipy", "safetensors"]  # fmt: skip
+                "scipy", "safetensors", "symgrad.simplify", "symgrad.structured", "symgrad.lower",
+                "symgrad.derivation.derive", "symgrad.tracing", "symgrad_codegen.source"]  # fmt: skip
 """What `import symgrad` must not import: `symgrad_codegen.lazy` imports it at its first use."""
 
 

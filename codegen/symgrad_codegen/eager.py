@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from symgrad_codegen.lazy import lazy
-from symgrad_codegen.program import Template
+from symgrad_codegen.template import Template
 
 _SCOPE: dict[str, Any] = {"math": math, "np": np, "scipy": lazy("scipy"),
                           "special": lazy("scipy.special")}  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from symgrad_codegen.program import POSTFIX, Template
+from symgrad_codegen.template import POSTFIX, Template
 
 from symgrad.core.build import cast, zeros
 from symgrad.core.dtypes import DType

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from symgrad_codegen.program import BIT_AND, BIT_OR, BIT_XOR, SHIFT, UNARY
+from symgrad_codegen.template import BIT_AND, BIT_OR, BIT_XOR, SHIFT, UNARY
 
 from symgrad.ops.row import boolean, call, elementwise_row, form, infix
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from symgrad_codegen.program import COMPARE, Template
+from symgrad_codegen.template import COMPARE, Template
 
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply

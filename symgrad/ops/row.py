@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from symgrad_codegen.program import (
+from symgrad_codegen.template import (
     ANY,
     ATOM,
     COMPARE,

@@ -11,11 +11,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from symgrad_codegen import arrays
-from symgrad_codegen.compile import Executable, compiled
+from symgrad_codegen.lazy import lazy
 
 from symgrad.core.expr import Expr, symbol
 from symgrad.core.traverse import topological
@@ -30,9 +30,13 @@ from symgrad.recording.pattern import LEAF, Pattern, collect, signature
 from symgrad.recording.pieces import Place, is_small, joined, picker, places, unpacked, whole_of
 from symgrad.recording.record import SLOT, Gradient, Leaf, Record, Update, forget
 from symgrad.recording.replay import ELSEWHERE, placed, written_out
-from symgrad.simplify import stabilised
-from symgrad.structured.programs import lowered
 
+if TYPE_CHECKING:
+    from symgrad_codegen.compile import Executable
+
+compiling = lazy("symgrad_codegen.compile")
+programs = lazy("symgrad.structured.programs")
+rules = lazy("symgrad.simplify")
 COLD_NODES = 200
 """A graph with derivatives up to this size met for the first time is evaluated with NumPy."""
 COLD_ELEMENTS = 4_000_000
@@ -147,8 +151,8 @@ class Plan:
         found = self.executables.get(donate)
         if found is None:
             hints = [(f"out{k}", e) for k, e in enumerate(self.outputs)]
-            program = lowered("graph", self.inputs, hints, _names)
-            found = self.executables[donate] = compiled(program, donate, title=self.title)
+            program = programs.lowered("graph", self.inputs, hints, _names)
+            found = self.executables[donate] = compiling.compiled(program, donate, title=self.title)
         return found
 
 
@@ -416,7 +420,7 @@ def _plan(
         for n, k in enumerate(ends)
     ]  # fmt: skip
     table = {id(nodes[k]): leaf for k, leaf in zip(ends, inputs, strict=True)}
-    expansion = Expansion(nodes, table, stabilised)
+    expansion = Expansion(nodes, table, rules.stabilised)
     number = {id(nodes[k]): n for n, k in enumerate(ends)}
     renewed: dict[int, int] = {}
     exprs: list[Expr] = []
@@ -432,7 +436,7 @@ def _plan(
         exprs += found if isinstance(found, list) else [found]
         returned = len(exprs) if at < len(roots) else returned
     title = "loss+gradients" if any(type(n) is Gradient for n in nodes) else "values"
-    made = Plan(inputs, stabilised(expansion.final(exprs)), renewed, title, returned)
+    made = Plan(inputs, rules.stabilised(expansion.final(exprs)), renewed, title, returned)
     made.ranges = _ranges(nodes, expansion)
     return made
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from symgrad_codegen.lazy import lazy
+
 from symgrad.autodiff import pull_back
 from symgrad.core.build import DELTA, add, constant_value, elementwise, ones, zeros
 from symgrad.core.equal import united
@@ -13,22 +15,23 @@ from symgrad.core.traverse import leaves, substitute
 from symgrad.ops.structure import select
 from symgrad.recording.record import Gradient, Leaf, Part, Record, Update, build
 from symgrad.recording.walk import equalities_of
-from symgrad.simplify import simplify
+
+rules = lazy("symgrad.simplify")
 
 
 class Expansion:
     """Expressions of the nodes of a walk, over given symbols for its ends.
 
-    ``rewritten`` is applied to what is differentiated.
+    ``rewritten`` is applied to what is differentiated: the stabilising rules, if nothing else.
     """
 
     def __init__(
         self,
         order: Sequence[Any],
         ends: Mapping[int, Expr],
-        rewritten: Callable[[Sequence[Expr]], list[Expr]] = simplify,
+        rewritten: Callable[[Sequence[Expr]], list[Expr]] | None = None,
     ) -> None:
-        self._rewritten = rewritten
+        self._rewritten = rewritten or rules.simplify
         self.exprs: dict[int, Any] = dict(ends)
         self.barriers: dict[Expr, Expr] = {}
         self._unrolled: list[Any] = []  # kept, as long as their ids are used

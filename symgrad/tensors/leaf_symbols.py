@@ -13,7 +13,6 @@ from symgrad.derivation.naming import display_names
 from symgrad.recording.expand import Expansion
 from symgrad.recording.record import Leaf
 from symgrad.recording.walk import equalities_of, walk
-from symgrad.simplify import simplify
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.wording import user_frame
 
@@ -28,7 +27,7 @@ DECLARED_AS: WeakKeyDictionary[Expr, Expr] = WeakKeyDictionary()
 def expanded(
     node: Any,
     letters: Mapping[str, int] | None = None,
-    rewritten: Callable[[Sequence[Expr]], list[Expr]] = simplify,
+    rewritten: Callable[[Sequence[Expr]], list[Expr]] | None = None,
 ) -> tuple[Expr, dict[Expr, str], set[Expr], dict[int, Any]]:
     """A node's expression, the user's names in it, the symbols of tracked leaves, all by id.
 

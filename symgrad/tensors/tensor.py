@@ -27,7 +27,6 @@ from symgrad.recording.grad_fn import grad_fn_of
 from symgrad.recording.gradients import Afterwards, HookHandle, backward
 from symgrad.recording.record import PLAIN, Leaf, Record, leaf_like, modes, note, tracked_leaf
 from symgrad.recording.settle import settle_source
-from symgrad.simplify import GROUPS, rewrite
 from symgrad.tensors import wording
 from symgrad.tensors.calls import as_operand, call
 from symgrad.tensors.inside import Inside
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from symgrad.derivation.formula import Formula
 
 formulas = lazy("symgrad.derivation.formula")
+rules = lazy("symgrad.simplify")
 
 
 class Tensor(Viewing):
@@ -230,7 +230,7 @@ class Tensor(Viewing):
         written = Written()
         with listening(written.note):
             e = self.expr()
-        (e,), _ = rewrite([e], GROUPS, written.carry)
+        (e,), _ = rules.rewrite([e], rules.GROUPS, written.carry)
         return formulas.formula(e, written)
 
     def latex(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from symgrad_codegen import arrays
+from symgrad_codegen.lazy import lazy
 
 from symgrad.autodiff import pull_back
 from symgrad.core.build import contract, delta, zeros
@@ -19,14 +20,13 @@ from symgrad.functional.table import FUNCTIONS
 from symgrad.recording.closed import Closed, record_of
 from symgrad.recording.record import PLAIN, Gradient, Leaf, Part, modes, note
 from symgrad.recording.tracked import tracked_nodes
-from symgrad.simplify import simplify
 from symgrad.tensors.tensor import Tensor, typename
 from symgrad.transforms.batching import batched, repeated
 
+rules = lazy("symgrad.simplify")
 Transformed = Callable[..., Any]
 
 # ------------------------------------------------------------------ levels of differentiation
-
 
 _OPEN: set[int] = set()
 """ids of the copies whose transformation is running: an inner one has to keep their graph."""
@@ -307,7 +307,7 @@ def pushed(level: Level, out: Tensor, directions: Sequence[Tensor]) -> Tensor:
 def _jacobian(expr: Expr, x: Expr) -> Expr:
     """∂expr/∂x with the axes of ``expr`` in front."""
     seed = symbol("g", expr.shape, expr.dtype, number=-4)
-    (expr,) = simplify([expr])
+    (expr,) = rules.simplify([expr])
     (found,) = pull_back({expr: seed}, [x])
     if found is None:
         return zeros((*expr.shape, *x.shape), x.dtype)
