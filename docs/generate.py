@@ -277,12 +277,18 @@ def sides(rule: Rule | Procedure) -> tuple[Expr, Expr]:
     return rule.left(x), rule.right(x)
 
 
+LONGEST = 160
+"""Characters of a right side that a page shows: series are longer."""
+
+
 def rewrites(rules: Iterable[Rule | Procedure]) -> list[list[str]]:
     """A row per rule."""
     rows = []
     for rule in rules:
         before, after = sides(rule)
-        rows.append([rule.name, cell(printed(before)), cell(printed(after)), rule.states])
+        made = printed(after)
+        made = made if len(made) <= LONGEST else f"{made[:LONGEST]} …"
+        rows.append([rule.name, cell(printed(before)), cell(made), rule.states])
     return rows
 
 

@@ -42,6 +42,8 @@ def feeds_of(rule: Rule | Procedure, left: Expr, at: float | None = None) -> dic
             drawn = rng.integers(0, min(SIZES.values()), shape)
         if getattr(rule, "domain", "real") == "positive":
             drawn = np.abs(drawn)
+        if getattr(rule, "domain", "real") == "unit":
+            drawn = np.tanh(drawn)
         if getattr(rule, "domain", "real") == "above one":
             drawn = 1.3 + np.abs(drawn)
         found[leaf] = drawn

@@ -28,9 +28,11 @@ from symgrad.core.traverse import leaves
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.index import ONEHOT, onehot
 from symgrad.simplify.engine import Procedure, Rule, sample
+from symgrad.simplify.gammas import GAMMAS
 from symgrad.simplify.limits import LIMITS
 from symgrad.simplify.logarithms import LOGARITHMS
 from symgrad.simplify.products import PRODUCTS
+from symgrad.simplify.small import SMALL
 from symgrad.simplify.sums import SUMS
 
 
@@ -308,7 +310,9 @@ BINARY: tuple[Rule | Procedure, ...] = (
 GROUPS: tuple[tuple[Rule | Procedure, ...], ...] = (STABLE, BINARY)
 """The passes that formulas and programs share, in order."""
 
-MACHINE: tuple[Rule | Procedure, ...] = (*SUMS, *LOGARITHMS, *PRODUCTS, *LIMITS)
+MACHINE: tuple[Rule | Procedure, ...] = (
+    *SUMS, *SMALL, *GAMMAS, *LOGARITHMS, *PRODUCTS, *LIMITS,
+)  # fmt: skip
 """What programs compute with, before differentiation and after it."""
 
 ALL_RULES: tuple[Rule | Procedure, ...] = (*STABLE, *BINARY, *MACHINE)

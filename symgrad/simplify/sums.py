@@ -200,12 +200,12 @@ def _length(e: Expr) -> int:
     return len(e.args) if e.op is SUM and e.args else 1
 
 
-def cancels(u: Expr, v: Expr) -> Expr | None:
-    """u − v where something cancels in it."""
+def cancels(u: Expr, v: Expr, merged: bool = False) -> Expr | None:
+    """u − v where something cancels in it; ``merged``: or is taken together, 2 x − x."""
     if u.shape != v.shape:
         return None
     gap = gap_of(u, v)
-    return gap if _length(gap) <= _length(u) + _length(v) - 2 else None
+    return gap if _length(gap) <= _length(u) + _length(v) - 2 + merged else None
 
 
 def _root(u: Expr, v: Expr, g: Expr) -> Expr:
@@ -225,6 +225,8 @@ def _softplus(u: Expr, v: Expr, g: Expr) -> Expr:
     return elementwise("log1p", product(elementwise("sigmoid", v), elementwise("expm1", g)))
 
 
+ANGLES = frozenset({"sin", "cos"})
+"""Functions whose difference is taken by any gap that has fewer terms."""
 BY_NUMBERS = frozenset({"sigmoid", "softplus"})
 """Functions whose difference is taken by a gap that is a number."""
 DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr]], ...] = (
@@ -265,7 +267,7 @@ def _difference(
             for k, b, v, other in others:
                 if j == k or a != -b or a.number < 0 or v.shape != u.shape or ls != (other or ls):
                     continue
-                g = cancels(u, v)
+                g = cancels(u, v, name in ANGLES)
                 if g is None or (name in BY_NUMBERS and constant_value(g) is None):
                     continue
                 rest = [t for i, t in enumerate(terms) if i not in (j, k)]
