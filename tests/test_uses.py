@@ -192,6 +192,24 @@ def test_keywords_are_those_of_pytorch(name):
     check(KEYWORDS[name])
 
 
+NUMBERS = {
+    "a mask taken from 1": lambda t: 1 - t.tensor([True]),
+    "a truth value taken away": lambda t: t.ones(2) - True,
+    "masks taken from numbers": lambda t: t.ones(2) - t.tensor([True, False]),
+    "a square of truth values": lambda t: t.tensor([True, False]) ** 2,
+    "an order of i": lambda t: t.ones(2) < 2j, "full of i": lambda t: t.full((2,), 2j, dtype=t.float32),
+    "filled with i": lambda t: t.ones(2).fill_(2j),
+    "filled with much": lambda t: t.zeros(2, dtype=t.uint8).fill_(300),
+    "written with much": lambda t: t.zeros(2, dtype=t.int8).__setitem__(0, 500),
+    "the largest": lambda t: t.full((2,), 255, dtype=t.uint8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_numbers_that_a_dtype_takes(name):
+    check(NUMBERS[name])
+
+
 WRITES = [
     "x.view(6, 4)[0, 0] = 9", "x.T[0, 0, 1] = 9", "x.permute(2, 0, 1)[0] = 9", "x[..., 1].fill_(3)",
     "x.diagonal(0, 0, 1).zero_()", "x[0].diagonal(1).fill_(7)", "x[0][:3, :3].diagonal().add_(5)",

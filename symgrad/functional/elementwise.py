@@ -11,7 +11,7 @@ from symgrad.core.build import cast, constant, power, product
 from symgrad.core.build import elementwise as apply
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.errors import DTypeError, ShapeError
+from symgrad.errors import ComplexError, DTypeError, ShapeError
 from symgrad.functional.promotion import floating, promoted
 from symgrad.functional.table import public
 from symgrad.ops.complex import magnitude
@@ -35,14 +35,21 @@ def _whole_factor(alpha: Any, dtype: DType) -> None:
         )
 
 
+def no_truth_values(*operands: Any) -> None:
+    """DTypeError where one of the operands of a difference is a truth value."""
+    if any(v.dtype is dtypes.bool_ if isinstance(v, Expr) else v is True or v is False
+           for v in operands):  # fmt: skip
+        raise DTypeError(
+            "Subtraction, the `-` operator, with a bool tensor is not supported.",
+            "Use ~ or logical_not() to invert a mask, logical_xor() for where two differ.",
+        )
+
+
 @public()
 def sub(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
     """a − alpha · b."""
+    no_truth_values(a, b)
     a, b = promoted(a, b)
-    if a.dtype is dtypes.bool_:
-        raise DTypeError(
-            "subtraction of two bool tensors is not defined; use logical_xor, or cast first"
-        )
     _whole_factor(alpha, a.dtype)
     return a - b * alpha if alpha != 1 else a - b
 
@@ -97,6 +104,8 @@ def remainder(a: Any, b: Any) -> Expr:
 def pow_(a: Any, b: Any) -> Expr:
     """aᵇ."""
     if isinstance(b, (int, float)) and isinstance(a, Expr):
+        if a.dtype is dtypes.bool_ and not isinstance(b, bool):
+            a = cast(a, dtypes.int64)
         if isinstance(b, int) and b < 0 and not a.dtype.differentiable:
             raise DTypeError(
                 "Integers to negative integer powers are not allowed.", "Cast with .float() first."
@@ -359,7 +368,12 @@ def masked_fill(a: Expr, mask: Expr, value: Any) -> Expr:
 for _name in ("gt", "ge", "lt", "le", "eq", "ne"):
 
     def _compare(a: Any, b: Any, _op: str = _name) -> Expr:
-        return apply(_op, *promoted(a, b))
+        a, b = promoted(a, b)
+        if a.dtype.is_complex and _op not in ("eq", "ne"):
+            raise ComplexError(
+                f'"{_op}" not implemented for {a.dtype}: complex numbers have no order'
+            )
+        return apply(_op, a, b)
 
     _compare.__name__ = _name
     public(_name)(_compare)

@@ -9,6 +9,7 @@ from symgrad.core.build import cast, constant, product, scale
 from symgrad.core.build import elementwise as apply
 from symgrad.core.dtypes import complex128, float64
 from symgrad.core.expr import Expr
+from symgrad.functional.elementwise import no_truth_values
 from symgrad.functional.promotion import floating, promoted, result_dtype
 from symgrad.functional.table import public
 from symgrad.ops.elementwise import where as choose
@@ -134,6 +135,7 @@ def isneginf(a: Expr) -> Expr:
 @public()
 def rsub(a: Any, b: Any, *, alpha: Any = 1) -> Expr:
     """b − alpha · a."""
+    no_truth_values(a, b)
     a, b = promoted(a, b)
     return b - a * alpha
 

@@ -19,7 +19,7 @@ from symgrad.functional.table import HALVES, Function
 from symgrad.random import stream_of
 from symgrad.recording.record import note
 from symgrad.tensors import factors, pieces, several
-from symgrad.tensors.given import drawn_dtype, dtype_of, in_order, shape_of, size_of
+from symgrad.tensors.given import drawn_dtype, dtype_of, fitting, in_order, shape_of, size_of
 from symgrad.tensors.limits import iinfo
 from symgrad.tensors.storage import Storage, device_name, jax_device
 from symgrad.tensors.surface import CAST_DTYPES, install
@@ -44,7 +44,7 @@ def _filled(shape: tuple[Any, ...], value: Any, kind: DType, where: Any, tracked
     """``value`` everywhere; without memory where a size is a letter."""
     if any(isinstance(s, Monomial) for s in shape):
         return Tensor.from_node(note(_FULL, (shape, value, kind, ()), ()))
-    return _made(np.full(shape, value, kind.numpy), kind, where, tracked)
+    return _made(np.full(shape, fitting(value, kind), kind.numpy), kind, where, tracked)
 
 
 def tensor(

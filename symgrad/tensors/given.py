@@ -10,6 +10,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError, RangeError, ShapeError
 from symgrad.functional.promotion import default_dtype
+from symgrad.tensors.limits import iinfo
 
 PYTHON_DTYPES = {float: dtypes.float64, int: dtypes.int64, bool: dtypes.bool_}
 """Python's types that PyTorch takes as dtypes."""
@@ -57,10 +58,24 @@ def drawn_dtype(dtype: Any, name: str) -> DType:
     return found
 
 
+def fitting(number: Any, dtype: DType) -> Any:
+    """A number that is written into a tensor; DTypeError for one that its dtype cannot hold."""
+    turned = isinstance(number, complex) and not dtype.is_complex and dtype is not dtypes.bool_
+    whole = isinstance(number, int) and dtype.kind in "iu"
+    if turned or (whole and not -int(iinfo(dtype).max) - 1 <= number <= iinfo(dtype).max):
+        raise DTypeError(
+            f"value cannot be converted to type {dtype.name} without overflow",
+            f"{number} is complex: make the tensor complex first, with .cfloat()."
+            if turned
+            else "",
+        )
+    return number
+
+
 def in_order(low: Any, high: Any, name: str) -> None:
     """RangeError where there is nothing between two bounds."""
     if not low < high:
         raise RangeError(f"{name} expects 'from' to be less than 'to', but got {low} >= {high}")
 
 
-__all__ = ["drawn_dtype", "dtype_of", "in_order", "shape_of", "size_of"]
+__all__ = ["drawn_dtype", "dtype_of", "fitting", "in_order", "shape_of", "size_of"]

@@ -29,6 +29,7 @@ from symgrad.recording.record import PLAIN, Leaf, Record, leaf_like, modes, note
 from symgrad.recording.settle import settle_source
 from symgrad.tensors import wording
 from symgrad.tensors.calls import as_operand, call
+from symgrad.tensors.given import fitting
 from symgrad.tensors.inside import Inside
 from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.reading import Reading
@@ -392,6 +393,7 @@ class Tensor(Viewing):
         return self._filled(0, "zeroed")
 
     def _filled(self, number: Any, name: str) -> Tensor:
+        number = fitting(number, self.dtype)
         if modes.grad and self.requires_grad:
             return self._set(call(FUNCTIONS[name], (self, number), {}))
         array = np.full(tuple(self.shape), number, self.dtype.numpy)

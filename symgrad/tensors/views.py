@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from symgrad_codegen import arrays
 
-from symgrad.errors import DTypeError, ShapeError, SymgradError
+from symgrad.errors import ShapeError, SymgradError
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.recording.record import SLOT, Leaf, modes, note
 from symgrad.tensors.attributes import UntypedStorage
 from symgrad.tensors.calls import as_operand, call
+from symgrad.tensors.given import fitting
 from symgrad.tensors.indexing import WHOLE, Parsed, known_array, numpy_index, parse, same_sizes
 from symgrad.tensors.reading import Reading
 from symgrad.tensors.storage import strides_of
@@ -242,11 +243,7 @@ class Viewing(Reading):
             return
         target: Any = view_of(FUNCTIONS["basic_index"], self, (entries,), {})
         if not isinstance(value, Reading):
-            if isinstance(value, complex) and not self.dtype.is_complex:
-                raise DTypeError(
-                    f"value cannot be converted to type {self.dtype.name} without overflow",
-                    f"{value} is complex: make the tensor complex first, with .cfloat().",
-                )
+            value = fitting(value, self.dtype)
             value = Reading.base.from_value(np.asarray(value).astype(self.dtype.numpy), self.dtype)
         if dims:
             target._set(
