@@ -61,8 +61,10 @@ def drawn_dtype(dtype: Any, name: str) -> DType:
 def fitting(number: Any, dtype: DType) -> Any:
     """A number that is written into a tensor; DTypeError for one that its dtype cannot hold."""
     turned = isinstance(number, complex) and not dtype.is_complex and dtype is not dtypes.bool_
-    whole = isinstance(number, int) and dtype.kind in "iu"
-    if turned or (whole and not -int(iinfo(dtype).max) - 1 <= number <= iinfo(dtype).max):
+    large = False
+    if isinstance(number, int) and dtype.kind in "iu":
+        large = not -int(iinfo(dtype).max) - 1 <= number <= iinfo(dtype).max
+    if turned or large:
         raise DTypeError(
             f"value cannot be converted to type {dtype.name} without overflow",
             f"{number} is complex: make the tensor complex first, with .cfloat()."
