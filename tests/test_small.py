@@ -37,6 +37,15 @@ ROWS: dict[str, Row] = {
                      [3.5, 13.9, 14.1, 1e3, 1e12]),
     "digamma": (lambda x: sg.digamma(x + 2) - sg.digamma(x), lambda x: mp.digamma(x + 2) - mp.digamma(x),
                 [0.3, 11.5, 12.5, 1e3, 1e8]),
+    "interest over its rate": (lambda x: ((1 + x / 12) ** 120 - 1) / x, lambda x: ((1 + x / 12) ** 120 - 1) / x,
+                               [1e-14, 1e-6, 0.05, 1.0, 5.9, 7.0]),
+    "annuity": (lambda x: (1 - (1 + x) ** -30) / x, lambda x: (1 - (1 + x) ** -30) / x, [1e-14, 1e-6, 0.05, 2.0]),
+    "geometric series": (lambda x: (1 - sg.exp(10 * x)) / (1 - sg.exp(x)),
+                         lambda x: (1 - mp.exp(10 * x)) / (1 - mp.exp(x)), [-80.0, -1.0, -1e-9, 1e-12, 0.9, 1.1, 60.0]),
+    "limit of e": (lambda x: (1 + x) ** (1 / x), lambda x: (1 + x) ** (1 / x), [-0.5, 1e-12, 1e-6, 0.1, 1.0, 1e6]),
+    "length less one": (lambda x: sg.sqrt(1 + x * x) - 1, lambda x: mp.sqrt(1 + x * x) - 1, [1e-10, 1e-3, -1.0, 3.0]),
+    "log cosh": (lambda x: sg.log(sg.cosh(x + 1)) - sg.log(sg.cosh(x)),
+                 lambda x: mp.log(mp.cosh(x + 1)) - mp.log(mp.cosh(x)), [-20.0, 0.5, 20.0, 300.0]),
     "both signs": (lambda x: sg.log(sg.sigmoid(x)) - sg.log(1 - sg.sigmoid(x)), lambda x: x, [1e-9, -3.0, 700.0]),
 }  # fmt: skip
 
@@ -53,6 +62,38 @@ def test_value_and_slope_keep_their_digits(which: str) -> None:
         slope = mp.diff(exact, point, h=abs(point) * mp.mpf(10) ** -25)
         assert found[0][k] == pytest.approx(float(exact(point)), rel=2e-13), at
         assert found[1][k] == pytest.approx(float(slope), rel=5e-12), at
+
+
+def both(value: Any, x: Any, **arrays: Any) -> list[np.ndarray]:
+    run = sg.compile([value, sg.grad(value, x)])
+    return [np.asarray(v) for v in run(x=np.array(arrays.pop("at")), **arrays)]
+
+
+def test_sums_that_overflow_or_cancel_together() -> None:
+    x, y = sg.symbol("x", "n", sg.float64), sg.symbol("y", "n", sg.float64)
+    for shift in (0.0, 1000.0, -1000.0):
+        at, other = np.array([shift, shift + 1]), np.array([shift, shift - 1])
+        value, slope = both(sg.exp(x).sum() / sg.exp(y).sum(), x, at=at, y=other)
+        assert value == pytest.approx(np.e, rel=1e-12)
+        assert slope == pytest.approx(np.e * np.array([1, np.e]) / (1 + np.e), rel=1e-12)
+    mean = sg.sigmoid(x).mean()
+    value, slope = both(sg.log(mean / (1 - mean)), x, at=[40.0, 50.0])
+    assert value == pytest.approx(40.69310178166073, rel=1e-14)
+    assert slope == pytest.approx([0.9999546021312976, 4.5397868702434395e-05], rel=1e-12)
+    distance = (x * x).sum() + (y * y).sum() - 2 * (x * y).sum()
+    value, slope = both(distance, x, at=[1e8, 2e8], y=np.array([1e8 + 1, 2e8 - 1]))
+    assert (value, list(slope)) == (2.0, [-2.0, 2.0])
+    value, slope = both(sg.sqrt(1 + x * x).sum() - 1, x, at=[1e200])
+    assert (value, slope[0]) == (1e200, 1.0)
+
+
+def test_a_divergence_of_distributions_that_do_not_meet() -> None:
+    x, y = sg.symbol("x", "n", sg.float64), sg.symbol("y", "n", sg.float64)
+    p, q = sg.softmax(x, -1), sg.softmax(y, -1)
+    divergence = ((p * sg.log(2 * p / (p + q))).sum() + (q * sg.log(2 * q / (p + q))).sum()) / 2
+    value, slope = both(divergence, x, at=[800.0, 0.0, 1.0], y=np.array([0.0, 800.0, 1.0]))
+    assert value == pytest.approx(np.log(2), rel=1e-14)
+    assert slope == pytest.approx(np.zeros(3), abs=1e-300)
 
 
 def test_products_of_probabilities() -> None:

@@ -41,6 +41,8 @@ from symgrad.simplify.networks import network_of
 from symgrad.simplify.sums import cancels, gap_of, open_terms
 
 POSITIVE = frozenset({"exp", "sigmoid", "softplus", "softmax", "cosh", "erfc"})
+SHARES = frozenset({"sigmoid", "softmax"})
+"""Positive functions that vanish sooner than their logarithm grows."""
 Part = tuple[Expr, Labels]
 
 
@@ -62,6 +64,8 @@ def _positive(e: Expr) -> bool:
         return "positive" in facts_of(e)
     if e.op.name == "prod":
         return e.args[0].op.name in POSITIVE
+    if e.op is SUM and len(e.args) > 1:  # of what has a logarithm of its own
+        return all(c.number > 0 and a.op.name in SHARES for c, a, _ in terms_of(e))
     return e.op.name in POSITIVE
 
 
@@ -188,8 +192,9 @@ def _exponent(c: Monomial, e: Expr) -> Expr | None:
         whole = c * size
         known = not whole.powers and whole.number > 0
         return constant(math.log(whole.number), e.dtype, e.shape) if known else None
-    if e.op.name == "exp":
-        return e.args[0] if c.is_one else e.args[0] + math.log(c.number)
+    if e.op.name == "exp" or e.op.name in SHARES:
+        u = LOGS[e.op.name](e)
+        return u if c.is_one else u + math.log(c.number)
     return None
 
 
@@ -203,6 +208,10 @@ def log_of_sum(node: Expr) -> Expr | None:
     exponents = [_exponent(c, e) if ls in (natural, (), tuple(range(inside.ndim))) else None
                  for c, e, ls in rows]  # fmt: skip
     known = [u for u in exponents if u is not None]
+    if any(e.op.name in SHARES for _, e, _ in rows) and not all(
+        e.op.name in SHARES for _, e, _ in rows
+    ):
+        known = []
     if len(known) == len(rows) and any(
         u.op.name == "exp" or constant_value(u) is None for u in known
     ):

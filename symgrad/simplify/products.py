@@ -67,7 +67,7 @@ def with_factors(node: Expr, factors: list[Factor]) -> Expr:
 Pair = Callable[[Expr, Expr], Expr | None]
 
 
-def _pairwise(pair: Pair) -> Callable[[Expr], Expr | None]:
+def pairwise(pair: Pair) -> Callable[[Expr], Expr | None]:
     """The rule for two factors at the same labels, in either order."""
 
     def step(node: Expr) -> Expr | None:
@@ -85,7 +85,8 @@ def _pairwise(pair: Pair) -> Callable[[Expr], Expr | None]:
     return step
 
 
-def _power_of(e: Expr) -> tuple[Expr, Fraction | float]:
+def power_of(e: Expr) -> tuple[Expr, Fraction | float]:
+    """e as (x, p) with e = xᵖ."""
     return (e.args[0], e.params[2][0]) if e.op.name == "power" else (e, Fraction(1))
 
 
@@ -96,7 +97,7 @@ def _exponentials(a: Expr, b: Expr) -> Expr | None:
 
 def _quotient(a: Expr, b: Expr) -> Expr | None:
     """f(x) / g(x) of two functions that is one."""
-    base, p = _power_of(b)
+    base, p = power_of(b)
     if p > -1 or base.op.family != "map" or a.op.family != "map" or not base.args:
         return None
     names, x, y = (a.op.name, base.op.name), a.args[0], base.args[0]
@@ -122,7 +123,7 @@ def _logistic(a: Expr, b: Expr) -> Expr | None:
 
 def _powers(a: Expr, b: Expr) -> Expr | None:
     """xᵖ x^q = xᵖ⁺^q where one of them is a root or a reciprocal."""
-    (x, p), (y, q) = _power_of(a), _power_of(b)
+    (x, p), (y, q) = power_of(a), power_of(b)
     if x is not y or (p == 1 and q == 1) or constant_value(x) is not None:
         return None
     return power(x, p + q) if p + q else constant(1, x.dtype, x.shape)
@@ -132,7 +133,7 @@ RATIOS = {"sin": "sine_ratio", "expm1": "expm1_ratio", "log1p": "log1p_ratio"}
 """f → f(x)/x, whose slope does not cancel near 0."""
 
 
-def _times(u: Expr, x: Expr) -> Monomial | None:
+def multiple_of(u: Expr, x: Expr) -> Monomial | None:
     """c of u = c x."""
     c, u = (terms_of(u)[0][0], u.args[0]) if u.op is SUM and len(u.args) == 1 else (ONE, u)
     d, x = (terms_of(x)[0][0], x.args[0]) if x.op is SUM and len(x.args) == 1 else (ONE, x)
@@ -141,12 +142,12 @@ def _times(u: Expr, x: Expr) -> Monomial | None:
 
 def _ratio(a: Expr, b: Expr) -> Expr | None:
     """f(c x) / x as c times the ratio of f."""
-    x, p = _power_of(b)
+    x, p = power_of(b)
     if x.op is CONTRACTION and not x.sums and len(x.args) == 2 and x.args[0] is x.args[1]:
         x, p = x.args[0], 2 * p
     if a.op.name not in RATIOS or p > -1 or p != int(p):
         return None
-    c = _times(a.args[0], x)
+    c = multiple_of(a.args[0], x)
     if c is None:
         return None
     made = elementwise(RATIOS[a.op.name], a.args[0])
@@ -188,7 +189,7 @@ def over_their_sum(node: Expr) -> Expr | None:
         if a.op.name != "exp":
             continue
         for k, (b, other) in enumerate(factors):
-            base, p = _power_of(b)
+            base, p = power_of(b)
             if p != -1 or ls != other or base.op is not SUM or base.shape != a.shape:
                 continue
             natural = tuple(range(base.ndim))
@@ -218,7 +219,7 @@ def weighted_mean(node: Expr) -> Expr | None:
         if a.op is not CONTRACTION or not a.sums:
             continue
         for k, (b, other) in enumerate(factors):
-            base, p = _power_of(b)
+            base, p = power_of(b)
             if p != -1 or base.op is not CONTRACTION or len(base.args) != 1:
                 continue
             e, labels = base.args[0], base.params[0][0]
@@ -416,7 +417,7 @@ _PAIRS: tuple[tuple[str, Pair, str, Callable[[], tuple[Expr, Expr]]], ...] = (
 )  # fmt: skip
 
 PRODUCTS: tuple[Procedure, ...] = (
-    *(Procedure(name, _pairwise(pair), example, heads=(CONTRACTION.name,), needs=(needed,))
+    *(Procedure(name, pairwise(pair), example, heads=(CONTRACTION.name,), needs=(needed,))
       for name, pair, needed, example in _PAIRS),
     Procedure("exponential over a sum of exponentials", over_their_sum, _example(
         lambda x, y: elementwise("exp", x), lambda x, y: power(elementwise("exp", x) + 2 * elementwise("exp", y), -1),
@@ -439,4 +440,13 @@ PRODUCTS: tuple[Procedure, ...] = (
               heads=(CONTRACTION.name,), needs=("power",)),
 )  # fmt: skip
 
-__all__ = ["PRODUCTS", "Factor", "open_factors", "with_factors"]
+__all__ = [
+    "PRODUCTS",
+    "RATIOS",
+    "Factor",
+    "multiple_of",
+    "open_factors",
+    "pairwise",
+    "power_of",
+    "with_factors",
+]

@@ -32,6 +32,7 @@ from symgrad.simplify.gammas import GAMMAS
 from symgrad.simplify.limits import LIMITS
 from symgrad.simplify.logarithms import LOGARITHMS
 from symgrad.simplify.products import PRODUCTS
+from symgrad.simplify.ratios import RATIO_RULES
 from symgrad.simplify.small import SMALL
 from symgrad.simplify.sums import SUMS
 
@@ -311,7 +312,7 @@ GROUPS: tuple[tuple[Rule | Procedure, ...], ...] = (STABLE, BINARY)
 """The passes that formulas and programs share, in order."""
 
 MACHINE: tuple[Rule | Procedure, ...] = (
-    *SUMS, *SMALL, *GAMMAS, *LOGARITHMS, *PRODUCTS, *LIMITS,
+    *SUMS, *SMALL, *GAMMAS, *RATIO_RULES, *LOGARITHMS, *PRODUCTS, *LIMITS,
 )  # fmt: skip
 """What programs compute with, before differentiation and after it."""
 

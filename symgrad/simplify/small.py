@@ -13,11 +13,13 @@ from fractions import Fraction
 from math import factorial
 
 from symgrad.core.build import (
+    CONTRACTION,
     ONE,
     SUM,
     Term,
     constant,
     constant_value,
+    contract,
     elementwise,
     linear,
     power,
@@ -181,7 +183,32 @@ def _count(e: Expr) -> int:
     return len(e.args) if e.op is SUM else 1
 
 
-# ------------------------------------------------------------------ products and logistic pairs
+# ------------------------------------------------------------------ squares, products, logistic pairs
+
+
+def square_of_difference(node: Expr) -> Expr | None:
+    """c (Σ u² + Σ v² ± 2 Σ u v) = c Σ (u ± v)², entry by entry or summed."""
+    terms = open_terms(node)
+    pairs = [(k, c, e, ls) for k, (c, e, ls) in enumerate(terms)
+             if e.op is CONTRACTION and len(e.args) == 2 and e.params[0][0] == e.params[0][1]]  # fmt: skip
+    for k, c, e, ls in pairs:
+        u, v = e.args
+        if u is v or sorted(e.params[0][0]) != list(range(u.ndim)):
+            continue
+        squares = [(j, a) for j, a, f, place in pairs
+                   if place == ls and f.params[0] == e.params[0] and f.args in ((u, u), (v, v))]  # fmt: skip
+        if len(squares) != 2 or squares[0][1] != squares[1][1] or c not in (
+            2 * squares[0][1], -2 * squares[0][1]
+        ):  # fmt: skip
+            continue
+        whole = u + v if c == 2 * squares[0][1] else gap_of(u, v)
+        made = contract(
+            [whole, whole], e.params[0], range(e.ndim), dict(enumerate(e.shape)), e.dtype
+        )
+        gone = (k, *(j for j, _ in squares))
+        rest = [t for i, t in enumerate(terms) if i not in gone]
+        return linear([*rest, (squares[0][1], made, ls)], node.shape, node.dtype)
+    return None
 
 
 def complement_of_product(node: Expr) -> Expr | None:
@@ -244,7 +271,8 @@ def _example(typed: Expr, step: Callable[[Expr], Expr | None]) -> Callable[[], P
     return example
 
 
-_X = sample("x")
+_X, _Y = sample("x"), sample("y")
+_EXPANDED = reduce_sum(_X * _X, [0]) + reduce_sum(_Y * _Y, [0]) - 2 * reduce_sum(_X * _Y, [0])
 SMALL: tuple[Procedure, ...] = (
     *(Procedure(f"power {p} less one", less_one, _example(power(1 + _X, p) - 1, less_one),
                 domain="positive", heads=(SUM.name,), needs=("power",))
@@ -256,6 +284,8 @@ SMALL: tuple[Procedure, ...] = (
                 _example(elementwise(name, _X) - _X, _tangent(name)),
                 domain="unit" if name in ("atanh", "log1p") else "real", heads=(SUM.name,),
                 needs=(name,)) for name in SERIES),
+    Procedure("square of a difference", square_of_difference,
+              _example(_EXPANDED, square_of_difference), heads=(SUM.name,), needs=(CONTRACTION.name,)),
     Procedure("complement of a product", complement_of_product,
               _example(along("prod", 1 - _X, -1) - 1, complement_of_product),
               heads=(SUM.name,), needs=("prod",)),

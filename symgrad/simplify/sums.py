@@ -227,7 +227,7 @@ def _softplus(u: Expr, v: Expr, g: Expr) -> Expr:
 
 ANGLES = frozenset({"sin", "cos"})
 """Functions whose difference is taken by any gap that has fewer terms."""
-BY_NUMBERS = frozenset({"sigmoid", "softplus"})
+BY_NUMBERS = frozenset({"sigmoid", "softplus", "tanh"})
 """Functions whose difference is taken by a gap that is a number."""
 DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr]], ...] = (
     ("power", HALF, _root),
@@ -240,6 +240,8 @@ DIFFERENCES: tuple[tuple[str, Fraction | None, Callable[[Expr, Expr, Expr], Expr
     ("atan", None, lambda u, v, g: elementwise("atan2", g, 1 + product(u, v))),
     ("exp", None, lambda u, v, g: product(elementwise("exp", v), elementwise("expm1", g))),
     ("log", None, lambda u, v, g: elementwise("log1p", product(g, power(v, -1)))),
+    ("tanh", None, lambda u, v, g: product(
+        elementwise("sinh", g), power(elementwise("cosh", u), -1), power(elementwise("cosh", v), -1))),
     ("softplus", None, _softplus),
     ("sigmoid", None, lambda u, v, g: product(
         elementwise("sigmoid", u), elementwise("sigmoid", -v), -elementwise("expm1", -g))),
@@ -376,7 +378,7 @@ def _error_example() -> tuple[Expr, Expr]:
 
 
 def _beside_length(node: Expr) -> Expr | None:
-    """√(a² + b²) − a = b² / (√(a² + b²) + a) for a > 0, √(a² + b²) + |a| below."""
+    """√(a² + b²) − a = b tan(½ atan2(b, a)) for a > 0, √(a² + b²) + |a| below."""
     terms = open_terms(node)
     for j, (c, h, ls) in enumerate(terms):
         if h.op.name != "hypot":
@@ -388,9 +390,11 @@ def _beside_length(node: Expr) -> Expr | None:
                 if j == k or not same or (number is None and (front != -c or place != ls)):
                     continue
                 positive = elementwise("gt", a, constant(0, a.dtype))
-                whole = h + elementwise("where", positive, a, -a)
+                there = elementwise("where", positive, a, constant(1, a.dtype, a.shape))
+                half = scale(HALF, elementwise("atan2", b, there))
+                other = elementwise("where", positive, constant(0, a.dtype, a.shape), a)
                 made = elementwise(
-                    "where", positive, product(b, product(b, power(whole, -1))), whole
+                    "where", positive, product(b, elementwise("tan", half)), h - other
                 )
                 rest = [t for i, t in enumerate(terms) if i not in (j, k)]
                 return linear([*rest, (c, made, ls)], node.shape, node.dtype)
