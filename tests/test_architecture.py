@@ -80,6 +80,7 @@ FLOORS: dict[str, float] = {
     "symgrad.recording.gradients": 6.3,
     "symgrad.recording.carried": 6.1,
     "symgrad.recording.closed": 6.2,
+    "symgrad.recording.sweeps": 6.1,
     "symgrad.recording.anomaly": 6.25,
     "symgrad.recording.phases": 6.25,
     "symgrad.recording.grad_fn": 6.2,

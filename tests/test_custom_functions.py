@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 import symgrad as sg
@@ -198,3 +199,100 @@ def test_a_second_derivative_of_a_function():
         (h,) = t.autograd.grad((g * g).sum(), x)
         assert h.tolist() == [8.0, 24.0, 16.0]
         assert t.autograd.function.once_differentiable
+
+
+def with_values(t):
+    class Values(t.autograd.Function):
+        """A sine whose backward reads numbers, with NumPy and with a condition."""
+
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, y)
+            return t.from_numpy(np.sin(x.detach().numpy())) * y, x * 2
+
+        @staticmethod
+        def backward(ctx, g, h):
+            x, y = ctx.saved_tensors
+            slope = t.from_numpy(g.detach().numpy() * np.cos(x.detach().numpy()))
+            down = t.from_numpy(np.sin(x.detach().numpy())) * g if ctx.needs_input_grad[1] else None
+            return slope * y.detach() + (h * 2 if h.sum() > 0 else h), down
+
+    return Values
+
+
+def in_a_model(t):
+    x = leaf(t)
+    total = 0.0
+    grads = []
+    for k in range(3):
+        h = x * (k + 1)
+        for _ in range(2):
+            h, side = with_values(t).apply(h.cos(), h + 1)
+            h = h + side.detach()
+        total = total + (h * h).sum()
+        grads.append(t.autograd.grad((h * h).sum(), x, retain_graph=True)[0])
+    total.backward()
+    return grads, x.grad
+
+
+def both_outputs(t):
+    x, y = leaf(t), t.ones(3)
+    a, b = with_values(t).apply(x, y)
+    kept = b * 1
+    kept.retain_grad()
+    (a.sum() + (kept * 3).sum()).backward()
+    return x.grad, kept.grad
+
+
+def hooked(t):
+    x = leaf(t)
+    seen = []
+    y = x * 2
+    y.register_hook(lambda g: g * 3)
+    a, _ = with_values(t).apply(y, y)
+    a.register_hook(lambda g: seen.append(g.tolist()))
+    found = t.autograd.grad(a.sum(), [x, y])
+    return found, seen
+
+
+def again(t):
+    class Cube(t.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x**3
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            return 3 * x**2 * g if x.sum() > 0 else g
+
+    x = leaf(t)
+    y = Cube.apply(x) * x
+    (g,) = t.autograd.grad(y.sum(), x, create_graph=True)
+    (h,) = t.autograd.grad((g * g).sum(), x)
+    return g.detach(), h
+
+
+@pytest.mark.parametrize("use", [in_a_model, both_outputs, hooked, again])
+def test_a_backward_that_reads_values(use):
+    def near(t):
+        return [np.round(np.asarray(leaf_of, float), 3).tolist() for leaf_of in flat(use(t))]
+
+    assert near(sg) == near(torch)
+
+
+def flat(found):
+    if isinstance(found, (tuple, list)):
+        return [v for part in found for v in flat(part)]
+    return [found.detach().numpy() if hasattr(found, "detach") else found]
+
+
+def test_hooks_are_called_in_grad_too():
+    for t in (torch, sg):
+        x = leaf(t)
+        y = x * 2
+        y.register_hook(lambda g: g * 3)
+        y.retain_grad()
+        (g,) = t.autograd.grad((y * y).sum(), x)
+        assert g.tolist() == [24.0, 72.0, 48.0]

@@ -1,7 +1,8 @@
 """``autograd.Function``: a forward and a backward by the user, as one operation.
 
 ``backward`` is run on symbols where a derivative is wanted, so it becomes part of the expression:
-it can be compiled, printed and differentiated again.  It must not read values (``if``, ``item``).
+it can be compiled, printed and differentiated again.  One that reads values (``if``, ``item``,
+NumPy) or tensors of its own is run on numbers, in backward passes only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from symgrad_codegen.template import POSTFIX, Template
 
 from symgrad.core.build import cast, zeros
@@ -20,6 +22,7 @@ from symgrad.core.traverse import leaves, substitute
 from symgrad.errors import DerivativeError
 from symgrad.functional.table import Function as Row
 from symgrad.recording.record import SLOT, modes, note
+from symgrad.recording.sweeps import applied
 from symgrad.tensors.tensor import Tensor
 from symgrad.transforms.batching import batched, repeated
 
@@ -57,6 +60,49 @@ class Context:
         return found
 
 
+class Application:
+    """One call of a Function, for a ``backward`` that is run on numbers."""
+
+    def __init__(self, owner: Any, context: Context, inputs: Sequence[Any]) -> None:
+        self.owner, self.context, self.inputs = owner, context, inputs
+        self.outputs: list[Any] = []
+
+    def tracked(self) -> list[Any]:
+        """The nodes that gradients go on to."""
+        return [n for n in self.inputs if n is not None and n.tracked]
+
+    def pull(self, arrived: dict[int, Any], create: bool) -> list[tuple[Any, Any]]:
+        """(node, gradient) for every tracked input, from the gradients of the outputs by number."""
+        materialize = self.context.materialize
+        seeds = [
+            Tensor.from_node(arrived[k])
+            if k in arrived
+            else _zeros_like(o)
+            if materialize
+            else None
+            for k, o in enumerate(self.outputs)
+        ]
+        saved = self.context.saved_tensors
+        before, modes.grad = modes.grad, create
+        try:
+            found = self.owner.backward(self.context, *seeds)
+        finally:
+            modes.grad = before
+            self.context.saved_tensors = saved
+        listed = list(found) if isinstance(found, tuple) else [found]
+        check_count(self.owner, listed, len(self.inputs))
+        parts: list[tuple[Any, Any]] = []
+        for k, (node, g) in enumerate(zip(self.inputs, listed, strict=False)):
+            if node is not None and node.tracked and g is not None:
+                check_gradient(self.owner, k, g, node.shape)
+                parts.append((node, g.to(node.dtype).node()))
+        return parts
+
+
+def _zeros_like(t: Tensor) -> Tensor:
+    return Tensor.from_value(np.zeros(tuple(t.shape), t.dtype.numpy), t.dtype)
+
+
 class Call:
     """One way of calling a Function: its class, its context without tensors, which output.
 
@@ -72,6 +118,8 @@ class Call:
         self.saved = saved
         self.outputs, self.index = outputs, index
         self.own = own
+        self.kinds: tuple[Any, ...] = ()
+        self._reads: bool | None = None
         # It frees its graph even where it saves no tensor.
         first = 1 + len(tensors)
         count = sum(saved[0]) + len(saved[1])
@@ -124,6 +172,19 @@ class Call:
             parts.append(None if part is None else self._placed(part.expr(), table, arg.dtype))
             check_gradient(self.owner, place, part, arg.shape)
         return (*parts, *[None] * len(saved))
+
+    def reads_values(self) -> bool:
+        """Does ``backward`` need numbers?  It is tried on symbols once."""
+        if self._reads is None:
+            self._reads = False
+            stand_ins = [symbol(f"x{k}", e.shape, e.dtype, number=-4)
+                         for k, e in enumerate(self.kinds)]  # fmt: skip
+            one = self.build(*stand_ins)
+            try:
+                self.pull_back(one, symbol("g", one.shape, one.dtype, number=-5))
+            except Exception:  # noqa: BLE001 - whatever it is, numbers may do, or raise it again
+                self._reads = True
+        return self._reads
 
     def over_batch(self, node: Expr, whole: tuple[Expr, ...], size: Size) -> Expr:
         """This call for a batch of examples, of which ``node`` is one."""
@@ -273,10 +334,15 @@ class Function:
                     "a leaf Variable that requires grad has been used in an in-place operation."
                 )
         outputs = found if isinstance(found, tuple) else (found,)
+        application = Application(cls, context, nodes)
+        application.outputs = [o.detach() if isinstance(o, Tensor) else o for o in outputs]
         made = [
             o if any(o is t for t in plain) else cls._recorded(context, nodes, outputs, k)
             for k, o in enumerate(outputs)
         ]
+        for k, o in enumerate(made):
+            if o is not outputs[k]:
+                applied[o._storage.node] = application, k
         for k, o in enumerate(outputs):
             if any(o is t for t in dirty):
                 made[k] = o._set(made[k])
@@ -305,6 +371,7 @@ class Function:
                 _CALLS[key] = known
         first, *kept = (t.node() for t in (outputs[index], *saved))
         nodes = (first, *(inputs[k] for k in places), *kept)
+        known.kinds = tuple(n.kind for n in nodes)
         record = note(known.row, (*[SLOT] * len(nodes), ()), nodes)
         return Tensor.from_node(record)
 

@@ -6,7 +6,7 @@ respect to y goes on to what y was made of, as if nothing had happened.
 
 from __future__ import annotations
 
-from symgrad_codegen.program import POSTFIX, Template
+from symgrad_codegen.template import POSTFIX, Template
 
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op

@@ -111,14 +111,15 @@ class Expansion:
                 if part is not None:
                     total.setdefault(e, []).append(part)
 
-        if node.partial:
+        if node.partial and root in wanted:  # b · 1, which is written as b
+            total[root] = [seed]
+        elif node.partial:
             sweep(self.barriers.get(root, root), seed)
-            chain = []
         elif root in self.barriers:
             total[root] = [seed]
         else:
             sweep(root, seed)
-        for leaf in reversed(chain):
+        for leaf in () if node.partial else reversed(chain):
             if leaf in total:
                 sweep(self.barriers[leaf], add(total[leaf]))
         return [add(total[e]) if e in total else zeros(e.shape, e.dtype) for e in wanted]

@@ -16,6 +16,7 @@ from symgrad.recording.anomaly import inspect
 from symgrad.recording.execute import lock
 from symgrad.recording.record import PLAIN, SLOT, Gradient, Leaf, Part, modes, note
 from symgrad.recording.settle import DEEP, settle
+from symgrad.recording.sweeps import stepwise, swept
 from symgrad.recording.tracked import check, remember, tracked_leaves, tracked_nodes
 
 
@@ -70,9 +71,15 @@ def backward(t: Any, gradient: Any, keep: bool, create: bool, inputs: Any) -> No
         if inputs is not None:
             chosen = {id(i) for i in _listed(inputs)}
             leaves = [n for n in leaves if id(n.owner and n.owner()) in chosen]
-        if hooked:
+        functions = stepwise(nodes)
+        if hooked or functions:
             wanted = [(n, owner) for n in leaves if n.owner and (owner := n.owner()) is not None]
-            _with_hooks(node, seed, wanted, hooked, create)
+            found = _in_sweeps(
+                node, seed, [n for n, _ in wanted], hooked, functions, create, t.base
+            )
+            for n, owner in wanted:
+                if id(n) in found:
+                    accumulate(owner, found[id(n)])
             return
         if not vectors:
             remember(nodes)
@@ -98,52 +105,27 @@ def _hooked(node: Any) -> Any:
     return owner if owner is not None and (owner._retains or owner._hooks) else None
 
 
-def _with_hooks(
-    node: Any,
-    seed: Any,
-    wanted: Sequence[tuple[Any, Any]],
-    hooked: Sequence[tuple[Any, Any]],
-    create: bool,
-) -> None:
-    """Hooks split the sweep: the gradient at each hooked tensor is made, shown, and may change."""
-    chain = sorted(hooked, key=lambda pair: pair[0].depth, reverse=True)
-    total: dict[int, list[Any]] = {id(node): [seed]}
-    ends = [n for n, _ in chain] + [n for n, _ in wanted]
-    make = hooked[0][1].base
+def _in_sweeps(
+    node: Any, seed: Any, finals: Sequence[Any], hooked: Sequence[tuple[Any, Any]],
+    functions: Sequence[Any], create: bool, make: Any,
+) -> dict[int, Any]:  # fmt: skip
+    """The gradients at ``finals`` where hooks or functions of the user's lie on the way."""
 
-    def sweep(root: Any, incoming: Any) -> None:
-        reached = {id(n) for n in tracked_nodes(root)}
-        targets = tuple(e for e in ends if e is not root and id(e) in reached)
-        cut = Gradient(root, incoming, targets, create, True, partial=True)
-        for k, e in enumerate(targets):
-            part = Part(cut, k, e)
-            total.setdefault(id(e), []).append(part)
-
-    done: set[int] = set()
-    sweeps = [node, *[n for n, _ in chain if n is not node]]
-    owners = {id(n): owner for n, owner in chain}
-    for root in sweeps:
-        if id(root) in done:
-            continue
-        done.add(id(root))
-        parts = total.get(id(root), [])
-        incoming = _summed(parts)
-        owner = owners.get(id(root))
-        if owner is not None:
-            shown = make.from_node(incoming) if incoming is not None else _ones(root, make)
+    def change(owner: Any) -> Callable[[Any], Any]:
+        def through(incoming: Any) -> Any:
+            shown = make.from_node(incoming)
             for hook in list((owner._hooks or {}).values()):
                 changed = hook(shown)
                 shown = changed if changed is not None else shown
             if owner._retains:
                 accumulate(owner, shown.node())
-            incoming = shown.node()
-        ends = [e for e in ends if e is not root]
-        sweep(root, incoming)
-        total = {k: v for k, v in total.items() if k != id(root)}
-    for n, owner in wanted:
-        parts = total.get(id(n), [])
-        if parts:
-            accumulate(owner, _summed(parts))
+            return shown.node()
+
+        return through
+
+    shown = [(n, change(owner)) for n, owner in hooked]
+    return swept(node, seed, finals, shown, functions, create, _summed,
+                 lambda n: _ones(n, make).node())  # fmt: skip
 
 
 def _ones(node: Any, make: Any) -> Any:
@@ -245,6 +227,8 @@ def grad(
             inspect(node, seed)
         if not create_graph and (vectors := phases.turning(nodes)):
             phases.inspect(node, seed, vectors)
+        hooked = [(n, owner) for n in nodes if (owner := _hooked(n)) is not None]
+        functions = stepwise(nodes)
         targets: list[tuple[int, Any]] = []
         for k, i in enumerate(ins):
             found = _places(i, nodes)
@@ -254,6 +238,12 @@ def grad(
                     "Set allow_unused=True if this is the desired behavior."
                 )
             targets += [(k, n) for n in found]
+        if hooked or functions:
+            ends = [n for _, n in targets]
+            found_at = _in_sweeps(node, seed, ends, hooked, functions, create_graph, make)
+            for k, n in targets:
+                totals[k] = _summed([totals[k], found_at.get(id(n))])
+            continue
         whole = Gradient(node, seed, tuple(n for _, n in targets), create_graph, keep)
         for place, (k, n) in enumerate(targets):
             totals[k] = _summed([totals[k], Part(whole, place, n)])
