@@ -286,9 +286,11 @@ def _scattered(name: str, write: Callable[..., Any]) -> Plan:
 
 
 def _onehot(program: Program) -> None:
-    i = program.operand(lambda n: n.value.ndim < 3, kind="i")
     size = program.size(program.pick((3, 2, 4)))
     extent = extent_of(size)
+    # A label that is none is refused where it is known: a gather and a product differ there.
+    i = program.operand(lambda n: n.value.ndim < 3 and ((n.value >= 0) & (n.value < extent)).all(),
+                        kind="i")  # fmt: skip
     k = program.bounded(program.operand(lambda n: n.expr.shape[-1:] in ((), (1,), (size,))
                                         and n.value.ndim < 2, (size,)))  # fmt: skip
     program.emit(f"onehot {size} *", lambda j, x: product(onehot(j, size, dtypes.float64), x),

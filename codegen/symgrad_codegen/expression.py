@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import cast
 
 from symgrad_codegen.program import (
+    ANY,
     ATOM,
     NUMBER,
     POSTFIX,
@@ -148,12 +149,14 @@ def _fill(
         # As formatters have it: x**2, x**-2, but f(x) ** 2.
         pieces = (pieces[0], ("text", "**"), pieces[2])
     filled: list[str | tuple[Operand, int]] = []
-    for kind, value in pieces:
+    for k, (kind, value) in enumerate(pieces):
         if kind == "text":
             filled.append(value)
         elif kind == "hole":
             index = int(value)
-            filled.append((operands[index], template.hole(index)))
+            after = pieces[k + 1][1] if k + 1 < len(pieces) and pieces[k + 1][0] == "text" else ""
+            least = POSTFIX if after.startswith(("[", ".", "(")) else ANY  # of the whole operand
+            filled.append((operands[index], max(least, template.hole(index))))
         else:
             rest = range(named, len(operands))
             comma = value.strip() == ","

@@ -54,6 +54,7 @@ OPERATIONS: list[tuple[Template, int, Callable[..., Any]]] = [
     (prefix("~"), 1, operator.invert),
     (postfix(".T"), 1, lambda x: x.T),
     (postfix("[0]"), 1, lambda x: x[0]),
+    (text("f({0}[0], {0}.T)"), 1, lambda x: Term("f", (x[0], x.T))),
     (call("f", arity=2), 2, lambda x, y: Term("f", (x, y))),
     (text("{0} if {1} else {2}", precedence=5, hole=6), 3, lambda x, c, y: Term("if", (x, c, y))),
 ]
