@@ -27,7 +27,7 @@ from symgrad.core.build import (
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape
+from symgrad.core.sizes import Shape, size_total
 from symgrad.errors import ShapeError
 from symgrad.ops.axis import along, expanded
 from symgrad.ops.elementwise import where
@@ -35,7 +35,7 @@ from symgrad.ops.gather import scatter_add
 from symgrad.ops.join import arange, tril, triu
 from symgrad.ops.outputs import project, projections
 from symgrad.ops.row import HOLOMORPHIC, Template, form, like
-from symgrad.ops.structure import position, slice_axis
+from symgrad.ops.structure import pad, position, slice_axis
 
 Inferred = tuple[Shape, DType]
 
@@ -125,11 +125,22 @@ def cumprod(e: Expr, axis: int, exclusive: bool = False) -> Expr:
 
 
 def running_position(e: Expr, extreme: Expr, axis: int) -> Expr:
-    """Where the running extreme of ``e`` stands: the last such position so far; of NaN the last."""
-    hit = elementwise("eq", e, extreme)
+    """Where the running extreme of ``e`` stands: the last such position so far; of NaN the last.
+
+    That is where an entry is no worse than the extreme before it.  (To ask where the two are equal
+    is not safe: XLA may compute ``e`` again, rounded another way.)
+    """
+    size = e.shape[axis]
+    turn = unsqueeze(arange(size, dtypes.int64), range(1, -axis))
+    hit = elementwise("eq", turn, constant(0, dtypes.int64))
+    if size != 0:
+        widths = [(0, 0)] * e.ndim
+        widths[axis] = (1, 0)
+        before = pad(slice_axis(extreme, axis, 0, size_total(size, -1)), widths)
+        order = "le" if extreme.op.name == "cummin" else "ge"
+        hit = elementwise("logical_or", hit, elementwise(order, e, before))
     if e.dtype.is_floating_point:
         hit = elementwise("logical_or", hit, elementwise("isnan", e))
-    turn = unsqueeze(arange(e.shape[axis], dtypes.int64), range(1, -axis))
     return along("cummax", where(hit, turn, constant(0, dtypes.int64)), axis)
 
 
