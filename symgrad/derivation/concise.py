@@ -22,6 +22,7 @@ from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
 from symgrad.lower.network import Counts, Orders, added, largest, settings_of, within
+from symgrad.lower.peak import peak, rearranged
 from symgrad.lower.program import reading
 from symgrad.lower.state import Lowering
 from symgrad.simplify.algebra import Normal
@@ -114,8 +115,8 @@ def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
             other, tried = reading(e, values, replace(plain, names=dict(known), late=late))
             found = _measured(e, other, tried)
             if found[0] < price[0] or (not known and _better(found, price)):
-                best, price = other, found
-    return best
+                best, price, state = other, found, tried
+    return rearranged(best, state.orders.sized, len(state.orders.settings))
 
 
 Length = tuple[int, Counts, Counts, Counts]
@@ -176,7 +177,7 @@ def _measured(e: Expr, root: Operand, state: Lowering) -> Length:
             times = len(node.args) - 1 if node.op is SUM else _WORK.get(node.op.family, 1)
             work = added(work, tuple(times * s for s in size))
             widest = largest(widest, size)
-    return operations, work, widest, orders.alive.of(e)
+    return operations, work, widest, peak(root, orders.sized, len(orders.settings))
 
 
 @lru_cache(maxsize=4096)

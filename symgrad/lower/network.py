@@ -93,6 +93,8 @@ class Orders:
     widest: Counts = ()
     known: dict[Size, Counts] = field(default_factory=dict[Size, Counts])  # at these settings
     alive: Alive = field(default_factory=Alive)
+    sized: dict[int, tuple[Operand, Counts]] = field(default_factory=dict[int, Any])
+    """Entries of operands, by identity."""
 
     def __post_init__(self) -> None:
         """Values alive are counted at the same settings."""
@@ -172,6 +174,7 @@ def network(
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
             orders.work = added(orders.work, _volume([extents[x] for x in last.labels], many))
             value, labels, c = _total(value, last.labels, gone, sizes, c)
+            orders.sized[id(value)] = value, _volume([extents[x] for x in labels], many)
             last = replace(last, value=value, labels=labels, under=False)
         if last.labels:
             bodies.append(last)
@@ -201,7 +204,7 @@ def _whole(
     factors: list[Factor], out: set[int], extents: Mapping[int, Counts], orders: Orders
 ) -> Factor:
     """All factors met; what no other factor carries is summed."""
-    first = Search(frozenset(out), extents, (), orders.late, len(orders.settings))
+    first = Search(frozenset(out), extents, (), orders.late, len(orders.settings), orders.sized)
     fresh = first.whole(factors)
     names = {name for name, nodes in orders.names.items() if nodes != {orders.node}}
     used = {part for name in names for part in name.parts[:2]}
@@ -224,6 +227,7 @@ class Search:
     names: Collection[Name]
     late: bool
     settings: int
+    sized: dict[int, tuple[Operand, Counts]]
     known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
     pairs: dict[Any, tuple[Factor, Factor, Factor]] = field(default_factory=dict[Any, Any])
 
@@ -308,6 +312,7 @@ class Search:
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = second.made != {} and len(second.labels) > 1
+        self.sized[id(value)] = value, self.volume(labels)
         name = Name(a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):

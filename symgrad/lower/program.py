@@ -287,11 +287,15 @@ def reading(
     order = topological([root], state.values.__contains__)
     state.uses = users(order)
     state.rooted = {e.args[0] for e in order if e.op.name == "power" and e.params[2][0] % 1 == 0.5}
+    sized = state.orders.sized
     for node in order:
         if node not in state.values:
             value = lower_node(state, node)
             if value is not None:
                 state.values[node] = value
+        if node in state.values:
+            value = state.values[node]
+            sized[id(value)] = value, state.orders.entries(node.shape)
     return state.value(root), state
 
 
