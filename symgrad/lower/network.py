@@ -169,6 +169,11 @@ def network(
         last = _whole(part, out, extents, orders)
         orders.met(last)
         last = replace(last, cost=NOTHING, made={})
+        bound = [{x for x in f.labels if x not in out} for f in part]
+        if len(part) > 1 and all(b == bound[0] for b in bound):
+            mean, c = _averaged(last.value, [sizes[x] for x in bound[0]], c)
+            orders.sized[id(mean)] = orders.sized.get(id(last.value), (mean, ()))
+            last = replace(last, value=mean)
         gone = [x for x in last.labels if x not in out]
         if gone:
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
@@ -459,6 +464,16 @@ def _total(
     axes = [k for k, x in enumerate(labels) if x in gone]
     spelled = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
     return Apply(text(f"jnp.{word}({{0}}, axis={spelled})"), (value,)), kept, c
+
+
+def _averaged(value: Operand, gone: Sequence[Size], c: Monomial) -> tuple[Operand, Monomial]:
+    """A total over axes of these sizes as a mean where the coefficient divides by their number."""
+    spelled = value.template.form("jax") if isinstance(value, Apply) else ""
+    number = prod((monomial(s) for s in gone), start=ONE)
+    if not spelled.startswith("jnp.sum({0}") or not number.powers or not _divides(c, number):
+        return value, c
+    assert isinstance(value, Apply)
+    return Apply(text(spelled.replace("jnp.sum", "jnp.mean", 1)), value.operands), c * number
 
 
 def _divides(c: Monomial, number: Monomial) -> bool:

@@ -31,7 +31,7 @@ from symgrad.ops.structure import reshape
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
 from symgrad.simplify.kroneckers import sides_apart, turned_sides
-from symgrad.simplify.laws import LAWS, one_label
+from symgrad.simplify.laws import LAWS, at_its_axes, one_label
 from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
 from symgrad.simplify.systems import system
 from symgrad.simplify.totals import total_meets_power
@@ -143,6 +143,15 @@ def _map(e: Expr) -> Expr:
     return e
 
 
+def _choice(e: Expr) -> Expr:
+    """where(x ≥ c, x, max(x, c)) = max(x, c)."""
+    test, x, larger = e.args
+    if test.op.name not in ("ge", "gt") or larger.op.name != "maximum" or test.args[0] is not x:
+        return e
+    same = test.args == larger.args and test.params[0] == larger.params[0] and at_its_axes(test)
+    return larger if same and at_its_axes(e) and len({*e.params[0]}) == 1 else e
+
+
 def _reshape(e: Expr) -> Expr:
     """Sums out of it; the identity of n m entries as n×m×n×m is an identity for each of both."""
     if e.op.name != "reshape":  # of what was reshaped from this shape
@@ -201,6 +210,8 @@ class Normal:
             return _reshape(e)
         if e.op.family == "map" and len(e.args) == 1:
             return _map(e)
+        if e.op.name == "where":
+            return _choice(e)
         if e.op.name == "flip":
             return turned(e)
         if e.op.name == "convolution":

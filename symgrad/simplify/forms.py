@@ -31,6 +31,7 @@ from symgrad.simplify.fractions import (
     logistic_choice,
     over_one,
     root_of_a_product,
+    sides_of_order,
     sign_out,
 )
 from symgrad.simplify.kroneckers import common_side
@@ -382,6 +383,7 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("logistic function of the other sign", logistic),
     FormRule("logistic slope of the other sign", logistic_turned),
     FormRule("one choice", one_choice),
+    FormRule("two sides of an order", sides_of_order),
     FormRule("choice by a sign", choice_by_sign),
     FormRule("logistic function of both signs", logistic_choice),
     FormRule("slope of the logistic function without a sign", sign_out),

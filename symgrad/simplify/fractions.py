@@ -5,12 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 
-from symgrad.core.build import CONTRACTION, ONE, SUM, Term, contract, elementwise, linear, terms_of
+from symgrad.core.build import (
+    CONTRACTION,
+    ONE,
+    SUM,
+    Term,
+    broadcast_to,
+    constant,
+    constant_value,
+    contract,
+    elementwise,
+    is_zero,
+    linear,
+    terms_of,
+)
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.simplify.laws import flat_sum, is_step
 from symgrad.simplify.networks import Network, network_of, product_of
 from symgrad.simplify.opening import Terms, networks, opened, summed
 
+MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
 ORDERED = {"gt": 1, "ge": 1, "lt": -1, "le": -1}
 
 
@@ -105,6 +119,25 @@ def _flat(e: Expr) -> Expr:
     return linear(rows, e.shape, e.dtype)
 
 
+def sides_of_order(e: Expr) -> Iterator[Expr]:
+    """a − b > 0 as a > b, with a number on the right: 1 − u > 0 as u < 1."""
+    word = e.op.name
+    if word not in MIRRORED or any(a.dtype.kind != "f" for a in e.args) or e.args[0].op is not SUM:
+        return
+    gap = flat_sum([(1, e.args[0]), (-1, broadcast_to(e.args[1], e.args[0].shape))])
+    terms = terms_of(gap) if gap.op is SUM else []
+    above = linear([t for t in terms if t[0].number > 0], gap.shape, gap.dtype)
+    below = linear([(-c, a, ls) for c, a, ls in terms if c.number < 0], gap.shape, gap.dtype)
+    if is_zero(above) or is_zero(below):
+        return
+    number = constant_value(above)
+    if number is None:
+        number = constant_value(below)
+        yield elementwise(word, above, below if number is None else constant(number, gap.dtype))
+    else:
+        yield elementwise(MIRRORED[word], below, constant(number, gap.dtype))
+
+
 def choice_by_sign(e: Expr) -> Iterator[Expr]:
     """a 1[x > y] + ½ (a + b) 1[x = y] + b 1[x < y] = ½ (a + b) + ½ (a − b) sign(x − y)."""
     if e.op is not SUM or len(e.args) < 2:
@@ -194,5 +227,6 @@ __all__ = [
     "logistic_choice",
     "over_one",
     "root_of_a_product",
+    "sides_of_order",
     "sign_out",
 ]

@@ -123,19 +123,35 @@ def _total_of_probabilities(net: Network) -> bool:
     return False
 
 
+def at_its_axes(e: Expr) -> bool:
+    """Has an elementwise function its first argument at the axes that it has itself?"""
+    first = e.args[0].shape
+    return first == e.shape and e.params[0][0] == tuple(
+        -1 if s == 1 else k for k, s in enumerate(first)
+    )
+
+
 def is_step(e: Expr, x: Expr) -> bool:
     """Is it 1[x > 0] or 1[x ≥ 0]?"""
-    if e.op.name != "cast" or e.args[0].op.name not in ("gt", "ge"):
+    if e.op.name != "cast" or e.args[0].op.name not in ("gt", "ge") or not at_its_axes(e.args[0]):
         return False
     above, below = e.args[0].args
     number = constant_value(below)
     return above is x and number is not None and number.is_zero
 
 
+def _positive_part(e: Expr) -> bool:
+    """Is it relu(x), or max(x, 0) over the axes of x?"""
+    if e.op.name != "maximum":
+        return e.op.name == "relu"
+    number = constant_value(e.args[1])
+    return number is not None and number.is_zero and at_its_axes(e)
+
+
 def _step_of_relu(net: Network) -> bool:
-    """1[x > 0] relu(x) = relu(x)."""
+    """1[x > 0] relu(x) = relu(x), and so max(x, 0)."""
     for e, p, ls in net.factors:
-        if e.op.name != "relu" or not p > 0:
+        if not _positive_part(e) or not p > 0:
             continue
         rest = [f for f in net.factors if f[2] != ls or not is_step(f[0], e.args[0])]
         if len(rest) < len(net.factors):
@@ -259,4 +275,4 @@ LAWS: tuple[Law, ...] = (
 )
 
 
-__all__ = ["LAWS", "Law", "flat_sum", "is_step", "one_label"]
+__all__ = ["LAWS", "Law", "at_its_axes", "flat_sum", "is_step", "one_label"]
