@@ -17,6 +17,7 @@ A, B, C = (sg.symbol(w, "n,n", f64) for w in "ABC")
 S = sg.symbol("S", "n,n", f64, "symmetric")
 p = sg.symbol("p", "n", f64, "prob")
 q = sg.symbol("q", "n", f64, "sign")
+k = sg.symbol("k", "n", f64, "onehot")
 X = sg.symbol("X", "n,m", f64)
 W, w = sg.symbol("W", "m,m", f64), sg.symbol("w", "m", f64)
 n = x.shape[0]
@@ -101,6 +102,25 @@ WRITTEN = [
     (lambda: sg.flip(sg.flip(X, (0, 1)), (1, 0)), "X"),
     (lambda: sg.flip(x, (0,))[:, None] * X, None),
     (lambda: sg.grad((z.detach() * x).sum(), x), "z"),
+    (lambda: sg.diagonal(sg.outer(A @ x, B @ x)), None),
+    (lambda: sg.diagonal(A @ B - sg.outer(x, y)), None),
+    (lambda: inv(sg.diag(r * x)) @ A, None),
+    (lambda: inv(sg.diag(x) @ sg.diag(y)), "diag(1 / (x * y))"),
+    (lambda: inv(sg.diag(x) * A.T * sg.eye(n, dtype=f64)), None),
+    (lambda: inv(sg.diag(A @ x)), "diag(1 / (A @ x))"),
+    (lambda: inv(sg.eye(n, dtype=f64) * r), None),
+    (lambda: sg.linalg.slogdet(sg.diag(A @ x))[1], None),
+    (lambda: sg.sign(x) / sg.abs(x) * y, "y / x"),
+    (lambda: sg.sign(A) / sg.abs(A.T) ** 3, None),
+    (lambda: sg.sign(x) / sg.abs(x) ** 2 * y, None),
+    (lambda: k * x / (k @ x) * y, "k * y"),
+    (lambda: k[:, None] * A / (k @ x), None),
+    (lambda: k * x * y / (k @ x) - k * y, None),
+    (lambda: k * y / (k @ x), None),
+    (lambda: sg.diag(r / x**2) + A, "diag(r / x ** 2) + A"),
+    (lambda: jacobian(lambda at: at / sg.norm(at), X), None),
+    (lambda: jacobian(lambda at: (at * X.detach()).sum() ** 2 * at, X), None),
+    (lambda: sg.func.hessian(lambda at: sg.norm(at) ** 3)(X).reshape(X.numel(), X.numel()), None),
     (lambda: sg.clamp(A, min=0) * sg.where(A > 0, 1.0, 0.0), None),
     (lambda: sg.relu(A) * (A.T > 0), None),
     (lambda: sg.clamp(A.T, min=0) * (A > 0), None),
@@ -185,6 +205,7 @@ def test_normal_form(value, text):
     values |= {"s": np.array(1.7), "t": np.array(-0.6), "r": np.array(0.8)}
     values |= {"S": values["A"] + values["A"].T, "p": np.array([0.1, 0.2, 0.3, 0.4])}
     values |= {"X": rng.normal(size=(4, 3)), "q": np.array([1.0, -1.0, -1.0, 1.0])}
+    values |= {"k": np.array([0.0, 0.0, 1.0, 0.0])}
     values |= {"W": rng.normal(size=(3, 3)), "w": rng.normal(size=3)}
     letters = {"n": 4, "m": 3}
     inputs = [sg.tensor(v, dtype=f64, requires_grad=True) for v in values.values()]

@@ -26,7 +26,7 @@ from tests.test_known_formulas import counted
 FOLDER = Path(__file__).parent / "known_cases"
 CASES: dict[str, dict[str, Any]] = {
     c["id"]: c
-    for file in ("cases.json", "more.json")
+    for file in ("cases.json", "more.json", "later.json")
     for c in json.loads((FOLDER / file).read_text())["cases"]
 }
 DEARER = {"trace-fourth-power", "gp-cholesky", "pinball", "hess-residual-norm",

@@ -8,6 +8,8 @@ from symgrad.core.build import CONTRACTION, DELTA, contract
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import size_product
 
+Pair = tuple[int, int]
+
 
 def _paired(e: Expr) -> Expr | None:
     """The product over (i, j, k, l) that ``e`` shows as a matrix of (i j) rows and (k l) columns."""
@@ -43,8 +45,23 @@ def kronecker(e: Expr) -> tuple[Expr, Expr] | None:
     inner = _paired(e)
     if inner is None:
         return None
-    factors = list(zip(inner.args, inner.params[0], strict=True))
-    first, second = {0, 2}, {1, 3}
+    return _apart(inner, (0, 2), (1, 3))
+
+
+def vectors(e: Expr) -> tuple[Expr, Expr, list[Expr]] | None:
+    """A, B where ``e`` is vec A (vec B)ᵀ: factors over (i, j), over (k, l), and scalars in front."""
+    inner = _paired(e)
+    sides = None if inner is None else _apart(inner, (0, 1), (2, 3), scalars=False)
+    if inner is None or sides is None:
+        return None
+    return *sides, [a for a, ls in zip(inner.args, inner.params[0], strict=True) if not ls]
+
+
+def _apart(inner: Expr, one: Pair, two: Pair, scalars: bool = True) -> tuple[Expr, Expr] | None:
+    """The factors over one pair of axes and those over the other; None where some have of both."""
+    rows = zip(inner.args, inner.params[0], strict=True)
+    factors = [(a, ls) for a, ls in rows if ls or scalars]
+    first, second = {*one}, {*two}
     for _ in factors:  # what shares a summed label stands on the same side
         for _, ls in factors:
             for side in (first, second):
@@ -54,14 +71,14 @@ def kronecker(e: Expr) -> tuple[Expr, Expr] | None:
         return None
     mine = [(a, ls) for a, ls in factors if not second & {*ls}]
     theirs = [(a, ls) for a, ls in factors if second & {*ls}]
-    return _side(inner, mine, (0, 2)), _side(inner, theirs, (1, 3))
+    return _side(inner, mine, one), _side(inner, theirs, two)
 
 
-def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: tuple[int, int]) -> Expr:
+def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: Pair) -> Expr:
     place = {pair[0]: 0, pair[1]: 1, -1: -1}
     rows = [tuple(place.get(x, x + 4) for x in ls) for _, ls in factors]
     sizes = {k: inner.shape[x] for k, x in enumerate(pair)}
     return contract([a for a, _ in factors], rows, (0, 1), sizes, inner.dtype)
 
 
-__all__ = ["identity_pairs", "kronecker"]
+__all__ = ["identity_pairs", "kronecker", "vectors"]

@@ -49,7 +49,7 @@ class _Run:
     """One evaluation of a text: for each value its entries, who owns them, and what it reads."""
 
     def __init__(self, root: Operand, sized: Sized, settings: int) -> None:
-        self.nothing = (0,) * settings
+        self.nothing: Counts = (0,) * settings
         self.sizes: list[Counts] = []
         self.owners: list[frozenset[int]] = []
         self.kinds: list[str] = []
@@ -111,7 +111,8 @@ class _Run:
         gone: dict[int, list[int]] = {}
         for owner, at in ends.items():
             gone.setdefault(at, []).append(owner)
-        alive, most = list(self.nothing), list(self.nothing)
+        alive: list[int] = list(self.nothing)
+        most: list[int] = list(self.nothing)
         for at, own in enumerate(self.sizes):
             dying = gone.get(at, [])
             mine = self.owners[at] == {at}

@@ -39,7 +39,7 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
-from symgrad.lower.kronecker import identity_pairs, kronecker
+from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
 from symgrad.lower.network import MATMUL, Factor, Name, added, exponent, network, within
 from symgrad.lower.terms import common_content
 
@@ -178,7 +178,7 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     if body is not None and side is not None:
         made = _outer_scaled(body, side, over, under)
         return _spread([made], [], body.labels, eyes, node, sizes), c
-    if body is not None and body.under and not (over and eyes):
+    if body is not None and body.under:
         return _spread(over, [*under, body.value], body.labels, eyes, node, sizes), c
     labels = body.labels if body is not None else ()
     if body is not None and over:
@@ -330,11 +330,29 @@ def written_reshape(state: Lowering, node: Expr) -> Operand:
     if whole is not None:
         if constant_value(whole) is not None:
             return Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
+        if whole.op is CONTRACTION and not any(whole.params[0]):
+            eye = Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
+            return _scaled_by(state, whole.args, eye)
         return Apply(text("diag(vec({0}))"), (_made(state, whole),))
     sides = kronecker(node)
     if sides is None:
-        return state.dense(node)
+        columns = vectors(node)
+        if columns is None:
+            return state.dense(node)
+        *pair, scalars = columns
+        sides = tuple(Apply(text("vec({0})"), (_made(state, e),)) for e in pair)
+        return _scaled_by(state, scalars, Apply(OUTER, sides))
     return Apply(text("kron({0}, {1})"), tuple(_made(state, e) for e in sides))
+
+
+def _scaled_by(state: Lowering, scalars: Sequence[Expr], value: Operand) -> Operand:
+    """``s * value / t``."""
+    over: list[Operand] = []
+    under: list[Operand] = []
+    for a in scalars:
+        base, p = base_and_exponent(a)
+        (under if p < 0 else over).append(raised(state, base, abs(p)))
+    return _quotient([*over, value], under)
 
 
 def _made(state: Lowering, e: Expr) -> Operand:

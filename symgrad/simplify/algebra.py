@@ -18,9 +18,11 @@ from symgrad.core.build import (
     constant,
     constant_value,
     contract,
+    elementwise,
     linear,
     permute,
     power,
+    reduce_sum,
     relabelling,
     terms_of,
 )
@@ -128,7 +130,27 @@ def _matrix(e: Expr) -> Expr:
         return a.args[0] if name == "inv" else power(e.func(a.args[0]), -1)
     if name == "logdet" and a.op.name == "inv":
         return -e.func(a.args[0])
-    return e
+    return _of_diagonal(e) if name in ("inv", "logdet") else e
+
+
+def _of_diagonal(e: Expr) -> Expr:
+    """diag(x)⁻¹ = diag(1 / x), log det diag(x) = Σ log |x|."""
+    net = network_of(e.args[0])
+    eyes = [f for f in net.factors if f[0].op is DELTA and f[1] == 1]
+    if len(eyes) != 1 or {*eyes[0][2]} != {0, 1} or e.ndim not in (0, 2) or e.args[0].ndim != 2:
+        return e
+    rest = [(a, p, tuple(0 if x == 1 else x for x in ls)) for a, p, ls in net.factors
+            if a.op is not DELTA]  # fmt: skip
+    sizes = {x: s for x, s in net.sizes.items() if x != 1}
+    shape = e.args[0].shape[:1]
+    found = {x: x if x == 0 else x - 1 for x in sizes}
+    moved = [(a, p, tuple(found[x] for x in ls)) for a, p, ls in rest]
+    line = product_of(
+        Network(net.coefficient, moved, {found[x]: s for x, s in sizes.items()}, 1), shape, e.dtype
+    )
+    if e.op.name == "logdet":
+        return reduce_sum(elementwise("log", elementwise("abs", line)), [0])
+    return contract([eyes[0][0], power(line, -1)], [(0, 1), (0,)], range(2), dtype=e.dtype)
 
 
 def _map(e: Expr) -> Expr:
@@ -236,6 +258,10 @@ class Normal:
             number = constant_value(a)
             if c.is_zero or (number is not None and number.is_zero):
                 continue
+            if a.op is CONTRACTION and -1 not in ls and len({*ls}) < len(ls):  # of its diagonal
+                ls, place = tuple(sorted({*ls})), ls
+                row = tuple(ls.index(x) for x in place)
+                a = self.product(contract([a], [row], range(len(ls)), dtype=a.dtype))
             if len(ls) == 2 and ls[0] > ls[1] >= 0:
                 other = self.symmetry.mirrored(a)
                 if other is not None and constant_value(other) is None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from symgrad.core.build import (
+    CONTRACTION,
     DELTA,
     ONE,
     SUM,
@@ -35,13 +36,19 @@ class Law:
 
 
 def _sign_of_absolute(net: Network) -> bool:
-    """|x| sign(x) = x, x sign(x) = |x|, |x|² = x²."""
+    """|x| sign(x) = x, sign(x) / |x| = 1 / x, x sign(x) = |x|, |x|² = x²."""
     for k, (e, p, ls) in enumerate(net.factors):
         if e.op.name == "sign" and p == 1:
             x = e.args[0]
             for j, (other, q, row) in enumerate(net.factors):
-                bare = other.op.name == "abs" and other.args[0] is x and q == 1
-                odd = isinstance(q, Fraction) and q.denominator == 1 and q > 0
+                whole = isinstance(q, Fraction) and q.denominator == 1
+                of = other.op.name == "abs" and other.args[0] is x and row == ls
+                if of and whole and q < 0 and q % 2:
+                    net.factors[k] = (x, q, ls)
+                    del net.factors[j]
+                    return True
+                bare = of and q == 1
+                odd = whole and q > 0
                 if row != ls or not (bare or (other is x and odd)):
                     continue
                 net.factors[k] = (x if bare else elementwise("abs", x), Fraction(1), ls)
@@ -184,6 +191,28 @@ def _powers_of_two_values(net: Network) -> bool:
     return False
 
 
+def _one_of_many(net: Network) -> bool:
+    """y ⊙ x / (yᵀ x) = y where one entry of y is 1 and the others are 0, by declaration."""
+    for k, (e, p, ls) in enumerate(net.factors):
+        if (
+            p != -1
+            or ls
+            or e.op is not CONTRACTION
+            or len(e.args) != 2
+            or e.params[0] != ((0,), (0,))
+        ):
+            continue
+        for y, x in (e.args, e.args[::-1]):
+            if y.op is not SYMBOL or "onehot" not in facts_of(y):
+                continue
+            at = [row for f, q, row in net.factors if f is y and q == 1 and row[0] < net.rank]
+            for j, (f, q, row) in enumerate(net.factors):
+                if f is x and q == 1 and row in at:
+                    net.factors = [r for i, r in enumerate(net.factors) if i not in (j, k)]
+                    return True
+    return False
+
+
 def flat_sum(rows: Sequence[tuple[Monomial | int | Fraction, Expr]]) -> Expr:
     """Σ c e with the terms of each in one sum, so that opposite terms cancel."""
     terms: list[tuple[Monomial, Expr, Labels]] = []
@@ -266,6 +295,7 @@ LAWS: tuple[Law, ...] = (
     Law("number of a sum", _number_of_a_sum),
     Law("step and positive part", _step_of_relu),
     Law("powers of two values", _powers_of_two_values, "holds for declared signs"),
+    Law("one of many", _one_of_many, "holds for declared choices"),
     Law("hyperbolic tangent", _hyperbolic, "finite where exp overflows"),
     Law("total of what is centred", _total_of_centred),
     Law("absolute value and sign", _sign_of_absolute),
