@@ -193,6 +193,10 @@ def test_keywords_are_those_of_pytorch(name):
 
 
 NUMBERS = {
+    "ends in tensors": lambda t: [
+        t.linspace(t.tensor(0.0), t.tensor(1), 3), t.logspace(t.tensor(0.0), 2, 3),
+        t.linspace(t.tensor(0), 9, 4, dtype=t.int64),
+    ],
     "a mask taken from 1": lambda t: 1 - t.tensor([True]),
     "a truth value taken away": lambda t: t.ones(2) - True,
     "masks taken from numbers": lambda t: t.ones(2) - t.tensor([True, False]),

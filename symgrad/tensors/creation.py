@@ -284,7 +284,8 @@ def _spaced(start: Any, end: Any, steps: int, kind: DType) -> np.ndarray[Any, An
 
 
 def _ends(kind: DType, start: Any, end: Any) -> tuple[Any, Any]:
-    """The ends of a range, whole where its numbers are."""
+    """The ends of a range, numbers or tensors of one, whole where its numbers are."""
+    start, end = (v.item() if isinstance(v, Tensor) else v for v in (start, end))
     return (int(start), int(end)) if kind.kind in "iu" else (start, end)
 
 
