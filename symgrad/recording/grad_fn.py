@@ -94,8 +94,8 @@ class _GradFn:
         self._node = node
 
     def name(self) -> str:
-        """The node's name."""
-        return type(self).__name__
+        """The node's name, as PyTorch spells it."""
+        return "torch::autograd::" * (type(self._node) is Leaf) + type(self).__name__
 
     @property
     def next_functions(self) -> tuple[tuple[Any, int], ...]:
