@@ -79,17 +79,29 @@ def swept(
 
 
 def _reached(root: Any, stops: dict[int, Any]) -> Iterable[Any]:
-    """The stops that lie under a node, not under one another."""
-    done = {id(root)}
-    stack = [root]
+    """The stops that lie under a node, not under one another.
+
+    A gradient is made of the steps under what it differentiates, not of its value: there, every
+    stop counts.
+    """
+    found: dict[int, Any] = {}
+    done = {(id(root), False)}
+    stack = [(root, False)]
     while stack:
-        for o in operands_of(stack.pop()):
-            if o.tracked and id(o) not in done:
-                done.add(id(o))
-                if id(o) in stops:
-                    yield o
-                else:
-                    stack.append(o)
+        node, within = stack.pop()
+        for k, o in enumerate(operands_of(node)):
+            differentiated = k == 0 and type(node) is Gradient
+            inside = within or differentiated
+            if not o.tracked:
+                continue
+            if id(o) in stops and not differentiated:
+                found[id(o)] = o
+            if (id(o), inside) in done:
+                continue
+            done.add((id(o), inside))
+            if inside or id(o) not in stops:
+                stack.append((o, inside))
+    return found.values()
 
 
 __all__ = ["applied", "stepwise", "swept"]
