@@ -15,10 +15,12 @@ from typing import Any
 import symgrad as sg
 from symgrad.autodiff import gradient
 from symgrad.core.build import elementwise, is_zero, reduce_sum
-from symgrad.core.expr import Expr, symbol
+from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
+from symgrad.core.traverse import substitute
 from symgrad.derivation.formula import Formula, form_of, formula
+from symgrad.errors import NotationError
 from symgrad.functional.table import FUNCTIONS, Function
 from symgrad.simplify import Procedure, Rule, simplify
 from symgrad.simplify.rules import BINARY, MACHINE, STABLE
@@ -45,8 +47,23 @@ def scalar(name: str) -> Expr:
 
 
 def printed(e: Expr) -> str:
-    """An expression as it was built, in Unicode."""
-    return Formula(e, lambda: form_of(e)).unicode
+    """An expression as it was built, in Unicode; what has to have a name for that follows it."""
+    named: dict[Expr, Expr] = {}
+    while True:
+        try:
+            text = Formula(e, lambda e=e: form_of(e)).unicode
+        except NotationError as error:
+            part = next(iter(error.parts), None)
+            if part is None or len(named) == len(NAMES):
+                raise
+            named[part] = symbol(NAMES[len(named)], part.shape, part.dtype, number=len(named) + 1)
+            (e,) = substitute([e], named)
+        else:
+            return "; ".join([text, *(f"{name_of(t)} = {printed(x)}" for x, t in named.items())])
+
+
+NAMES = "TUVP"
+"""Names of values within a formula."""
 
 
 PARAMETERS = {"power": (Fraction(3),), "flat_power": (Fraction(1, 3),), "zero_power": (Fraction(1, 3),),
@@ -118,7 +135,7 @@ ROOMS = {"": sg, "nn.functional.": sg.nn.functional, "linalg.": sg.linalg, "fft.
 """Where PyTorch's functions are."""
 INNER = ("_values", "_indices", "_states", "_layer")
 """Endings of rows that are one result of a function."""
-WIDE = 72
+WIDE = 240
 """Longer formulas are left out: the words say more."""
 SHAPES = ("A:n,n B:n,n C:n,n", "x:n y:n z:n", "A:n,n x:n y:n")
 """Arguments on which a function is shown: the first that it takes."""
@@ -133,6 +150,16 @@ Example = tuple[str, str, Call]
 
 _POOLED: dict[str, Example] = {
     f"{kind}_pool1d": ("X:b,c,6", "", call)
+    for kind, call in {
+        "avg": lambda f, x: f(x, 2),
+        "max": lambda f, x: f(x, 2),
+        "lp": lambda f, x: f(x, 2.0, 2),
+        "adaptive_avg": lambda f, x: f(x, 3),
+        "adaptive_max": lambda f, x: f(x, 3),
+    }.items()
+} | {
+    f"{kind}_pool{rank}d": (f"X:b,c,{','.join('6' * rank)}", "", call)
+    for rank in (2, 3)
     for kind, call in {
         "avg": lambda f, x: f(x, 2),
         "max": lambda f, x: f(x, 2),
@@ -198,9 +225,51 @@ EXAMPLES: dict[str, Example] = {
     "threshold": ("A:n,n", "", lambda f, a: f(a, 1.0, 0.0)),
     "masked_fill": ("A:n,n", "M:n,n", lambda f, a, m: f(a, m, 2.0)),
     "where": ("A:n,n B:n,n", "M:n,n", lambda f, a, b, m: f(m, a, b)),
+    "imag": ("z:n", "", lambda f, z: f(z)),
+    "view_as_real": ("z:n", "", lambda f, z: f(z)),
+    "view_as_complex": ("X:n,2", "", lambda f, x: f(x)),
+    "stack": ("x:n y:n", "", lambda f, x, y: f([x, y])),
+    "vstack": ("x:n y:n", "", lambda f, x, y: f([x, y])),
+    "dstack": ("x:n y:n", "", lambda f, x, y: f([x, y])),
+    "column_stack": ("x:n y:n", "", lambda f, x, y: f([x, y])),
+    "block_diag": ("A:2,2 B:3,3", "", lambda f, a, b: f([a, b])),
+    "cross": ("x:3 y:3", "", lambda f, x, y: f(x, y)),
+    "roll": ("x:4", "", lambda f, x: f(x, 1)),
+    "repeat_interleave": ("x:3", "", lambda f, x: f(x, 2)),
+    "channel_shuffle": ("X:b,4,h,w", "", lambda f, x: f(x, 2)),
+    "pixel_shuffle": ("X:b,4,h,w", "", lambda f, x: f(x, 2)),
+    "pixel_unshuffle": ("X:b,c,4,4", "", lambda f, x: f(x, 2)),
+    "cumulative_trapezoid": ("x:n", "", lambda f, x: f(x)),
+    "local_response_norm": ("X:b,4,w", "", lambda f, x: f(x, 2)),
+    "lu_solve": ("B:3,3 A:3,3", "i:3", lambda f, b, a, i: f(b, a, i)),
+    "index_reduce": ("A:n,d B:k,d", "i:k", lambda f, a, b, i: f(a, 0, i, b, "prod")),
+    "scatter": ("A:3,4 B:3,2", "K:3,2", lambda f, a, b, k: f(a, 1, k, b)),
+    "scatter_reduce": ("A:3,4 B:3,2", "K:3,2", lambda f, a, b, k: f(a, 1, k, b, "amax")),
+    "broadcast_to": ("x:n", "", lambda f, x: f(x, (2, *x.shape))),
+    "expand": ("x:n", "", lambda f, x: f(x, (2, *x.shape))),
+    "conv3d": ("X:b,c,t,h,w W:o,c,3,3,3", "", lambda f, x, w: f(x, w)),
+    "conv_transpose2d": ("X:b,c,h,w W:c,o,3,3", "", lambda f, x, w: f(x, w)),
+    "conv_transpose3d": ("X:b,c,t,h,w W:c,o,3,3,3", "", lambda f, x, w: f(x, w)),
+    "cosine_embedding_loss": ("A:n,d B:n,d y:n", "", lambda f, a, b, y: f(a, b, y)),
+    "grid_sample": ("X:1,1,2,2 G:1,1,1,2", "", lambda f, x, g: f(x, g)),
+    "interpolate": ("X:b,c,4", "", lambda f, x: f(x, scale_factor=2)),
+    "layer_norm": ("X:n,d", "", lambda f, x: f(x, (x.shape[-1],), None, None, 1e-5)),
+    "masked_scatter": ("A:3 B:3", "M:3", lambda f, a, b, m: f(a, m, b)),
+    "movedim": ("A:n,m", "", lambda f, a: f(a, 0, 1)),
+    "permute": ("A:n,m", "", lambda f, a: f(a, (1, 0))),
+    "nan_to_num": ("x:n", "", lambda f, x: f(x)),
+    "quantile": ("x:5", "", lambda f, x: f(x, 0.5)),
+    "nanquantile": ("x:5", "", lambda f, x: f(x, 0.5)),
+    "pdist": ("A:3,d", "", lambda f, a: f(a)),
+    "repeat": ("x:n", "", lambda f, x: f(x, (2, 1))),
+    "tile": ("x:n", "", lambda f, x: f(x, (2, 1))),
+    "unsqueeze": ("x:n", "", lambda f, x: f(x, 0)),
+    "triplet_margin_loss": ("A:n,d B:n,d C:n,d", "", lambda f, a, b, c: f(a, b, c)),
+    "multilabel_margin_loss": ("x:4", "y:4", lambda f, x, y: f(x, y)),
+    "histc": ("x:n", "", lambda f, x: f(x, 4, 0.0, 1.0)),
 }
 """Name of a row → the real operands, the whole-number ones (truth values under the name M), the call on
-them; the others are shown on SHAPES."""
+them; the others are shown on SHAPES.  z is complex."""
 
 
 def shown(value: Expr, arguments: list[Expr]) -> tuple[str, str]:
@@ -218,7 +287,9 @@ def shown(value: Expr, arguments: list[Expr]) -> tuple[str, str]:
 def example(row: Function) -> tuple[str, str]:
     """The same for a function with arguments of its own."""
     reals, wholes, call = EXAMPLES[row.name]
-    arguments = [symbol_of(word, sg.float32) for word in reals.split()]
+    arguments = [
+        symbol_of(word, sg.complex64 if word[0] == "z" else sg.float32) for word in reals.split()
+    ]
     others = [symbol_of(word, sg.bool if word[0] == "M" else sg.int64) for word in wholes.split()]
     return shown(call(row.build, *arguments, *others), arguments)
 
@@ -263,7 +334,7 @@ def functions_page() -> str:
     """docs/functions.md."""
     return f"""# Every function under PyTorch's name
 
-Printed from the table of public functions by `docs/generate.py`: names as in `torch`, the value on symbols with the options left as they are, and the gradient of the sum of the result with respect to the first argument. Where a formula is longer than the words, the words stand alone.
+Printed from the table of public functions by `docs/generate.py`: names as in `torch`, the value on symbols with the options left as they are, and the gradient of the sum of the result with respect to the first argument. What has a name only within a formula (T, U) follows it. Where a formula is longer than a line, the words stand alone.
 
 {table(["function", "what it is", "value", "gradient"], functions())}
 """
