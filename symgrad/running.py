@@ -58,6 +58,8 @@ MODULES = {
     "torch.utils.data": "symgrad.utils.data",
     "torch.utils.data.dataloader": "symgrad.utils.data.loader",
     "torch.utils.checkpoint": "symgrad.utils.checkpoint",
+    "torch.utils.dlpack": "symgrad.utils.dlpack",
+    "torch.version": "symgrad.version",
     "torch.utils.data.dataset": "symgrad.utils.data.dataset",
     "torch.utils.data.sampler": "symgrad.utils.data.sampler",
 }

@@ -172,8 +172,8 @@ def test_a_recorded_loop(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         sources.append(made.source)
         return made
 
-    execute_compiled = execute.compiled
-    monkeypatch.setattr(execute, "compiled", compiled)
+    execute_compiled = execute.compiling.compiled
+    monkeypatch.setattr(execute.compiling, "compiled", compiled)
     optimizer = sg.optim.SGD([P], lr=1e-3)
     for _ in range(4):
         optimizer.zero_grad()

@@ -199,7 +199,10 @@ POINTWISE = {"name", "symmetric", "number", "scale", "sum", "hadamard", "call"}
 
 
 def ambiguous(e: Expr, form: Form) -> bool:
-    """Is a matrix pointwise, with a function as a factor?  ``exp(S)`` may be read as a matrix's."""
+    """Is a matrix pointwise, with a function as a factor?
+
+    ``exp(S)`` may be read as a matrix's; f′ is always that of each entry.
+    """
     found, stack = False, [form]
     if e.ndim != 2:
         return False
@@ -207,7 +210,8 @@ def ambiguous(e: Expr, form: Form) -> bool:
         part = stack.pop()
         if part.kind not in POINTWISE:
             return False
-        found = found or (part.kind == "hadamard" and any(x.kind == "call" for x in part.items))
+        functions = [x.data for x in part.items if x.kind == "call"]
+        found = found or (part.kind == "hadamard" and not all(f.endswith("′") for f in functions))
         stack += part.items
     return found
 

@@ -32,7 +32,8 @@ def _grid(rows: int, row_step: int, columns: int, column_step: int) -> Expr:
 
 
 def _windows(v: Any, dimension: int, size: int, step: int) -> Any:
-    v = v if v.ndim else v.reshape(1)
+    if not v.ndim:
+        return _windows(v.reshape(1), 0, size, step)[0]
     windows = np.lib.stride_tricks.sliding_window_view(v, size, dimension)
     return windows[(slice(None),) * (dimension % v.ndim) + (slice(None, None, step),)]
 
