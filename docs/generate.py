@@ -15,7 +15,7 @@ from typing import Any
 import symgrad as sg
 from symgrad.autodiff import gradient
 from symgrad.core.build import elementwise, is_zero, reduce_sum
-from symgrad.core.expr import Expr, name_of, symbol
+from symgrad.core.expr import Expr, symbol
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import letter
 from symgrad.core.traverse import substitute
@@ -48,21 +48,26 @@ def scalar(name: str) -> Expr:
 
 def printed(e: Expr) -> str:
     """An expression as it was built, in Unicode; what has to have a name for that follows it."""
-    named: dict[Expr, Expr] = {}
-    while True:
+    lines = [("", e)]
+    written: list[str] = []
+    named = dict[Expr, Expr]()
+    while lines:
+        left, e = lines.pop(0)
         try:
-            text = Formula(e, lambda e=e: form_of(e)).unicode
+            written.append(left + Formula(e, lambda e=e: form_of(e)).unicode)
         except NotationError as error:
             part = next(iter(error.parts), None)
-            if part is None or len(named) == len(NAMES):
+            if part is None or (part not in named and len(named) == len(NAMES)):
                 raise
-            named[part] = symbol(NAMES[len(named)], part.shape, part.dtype, number=len(named) + 1)
-            (e,) = substitute([e], named)
-        else:
-            return "; ".join([text, *(f"{name_of(t)} = {printed(x)}" for x, t in named.items())])
+            if part not in named:
+                word = NAMES[len(named)]
+                named[part] = symbol(word, part.shape, part.dtype, number=len(named) + 1)
+                lines.append((f"{word} = ", part))
+            lines.insert(0, (left, substitute([e], {part: named[part]})[0]))
+    return "; ".join(written)
 
 
-NAMES = "TUVP"
+NAMES = "TUVPQR"
 """Names of values within a formula."""
 
 
@@ -225,6 +230,8 @@ EXAMPLES: dict[str, Example] = {
     "threshold": ("A:n,n", "", lambda f, a: f(a, 1.0, 0.0)),
     "masked_fill": ("A:n,n", "M:n,n", lambda f, a, m: f(a, m, 2.0)),
     "where": ("A:n,n B:n,n", "M:n,n", lambda f, a, b, m: f(m, a, b)),
+    "amax": ("x:n", "", lambda f, x: f(x)),
+    "amin": ("x:n", "", lambda f, x: f(x)),
     "imag": ("z:n", "", lambda f, z: f(z)),
     "view_as_real": ("z:n", "", lambda f, z: f(z)),
     "view_as_complex": ("X:n,2", "", lambda f, x: f(x)),
@@ -279,7 +286,11 @@ def shown(value: Expr, arguments: list[Expr]) -> tuple[str, str]:
         return text, ""
     try:
         (slope,) = gradient(reduce_sum(value, range(value.ndim)), arguments[:1])
-        return text, formula(simplify([slope])[0]).unicode
+        slope = simplify([slope])[0]
+        try:
+            return text, formula(slope).unicode
+        except NotationError:
+            return text, printed(slope)
     except sg.SymgradError:
         return text, ""
 
