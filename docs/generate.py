@@ -154,17 +154,8 @@ Call = Callable[..., Any]
 Example = tuple[str, str, Call]
 
 _POOLED: dict[str, Example] = {
-    f"{kind}_pool1d": ("X:b,c,6", "", call)
-    for kind, call in {
-        "avg": lambda f, x: f(x, 2),
-        "max": lambda f, x: f(x, 2),
-        "lp": lambda f, x: f(x, 2.0, 2),
-        "adaptive_avg": lambda f, x: f(x, 3),
-        "adaptive_max": lambda f, x: f(x, 3),
-    }.items()
-} | {
     f"{kind}_pool{rank}d": (f"X:b,c,{','.join('6' * rank)}", "", call)
-    for rank in (2, 3)
+    for rank in (1, 2, 3)
     for kind, call in {
         "avg": lambda f, x: f(x, 2),
         "max": lambda f, x: f(x, 2),
