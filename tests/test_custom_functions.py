@@ -150,6 +150,15 @@ def modes(t):
     return between, inside, nested, t.is_inference_mode_enabled(), (x * 2).requires_grad
 
 
+def decorated(t):
+    def tells():
+        return t.is_grad_enabled(), t.is_inference_mode_enabled()
+
+    switches = [t.inference_mode(False), t.inference_mode(), t.inference_mode, t.no_grad,
+                t.no_grad(), t.enable_grad(), t.set_grad_enabled(False)]  # fmt: skip
+    return [(switch(tells)(), tells()) for switch in switches]
+
+
 def leads_to(t):
     x = leaf(t)
     return (x * 2).grad_fn.next_functions[0][0].variable is x
@@ -176,7 +185,7 @@ USES = {
     "absent gradients": of_halves, "two gradients for one": of_wrong(lambda g: (g, g)),
     "the wrong shape": of_wrong(lambda g: g[:1].repeat(7)), "no backward": of_wrong(None),
     "None behind": of_wrong(lambda g: (g, None)), "zeros for what is not used": unused,
-    "gradients for a batch": batched, "modes": modes, "what a node leads to": leads_to,
+    "gradients for a batch": batched, "modes": modes, "switches as decorators": decorated, "what a node leads to": leads_to,
     "gradcheck of two outputs": many, "gradgradcheck": twice, "a wrong derivative": mistaken,
     "variables": lambda t: t.autograd.Variable(t.ones(2), requires_grad=True),
 }  # fmt: skip

@@ -23,7 +23,8 @@ def arguments(name, t, a):
     two = t.tensor(FLOATS[::-1].copy())
     given = {
         "cumsum": (1,), "cumprod": (1,), "clamp": (-0.3, 0.3), "clip": (-0.3, 0.3),
-        "clamp_min": (0.1,), "clamp_max": (0.1,), "masked_fill": (two > 0, 3.0), "lerp": (two, 0.5),
+        "clamp_min": (0.1,), "clamp_max": (0.1,), "masked_fill": (two > 0, 3.0),
+        "masked_scatter": (two > 0, two * 2), "lerp": (two, 0.5),
         "addcmul": (two, two), "addcdiv": (two, two), "scatter": (0, at, two),
         "scatter_add": (0, at, two), "index_add": (0, t.tensor([1, 0]), two), "logit": (0.2,),
         "index_fill": (1, t.tensor([0, 2]), 5.0), "addmm": (two, t.ones(3, 3, dtype=t.float64)),

@@ -111,6 +111,14 @@ USES = {
     ],
     "a diagonal of a line": lambda t: t.zeros(3).fill_diagonal_(2),
     "index_copy_": lambda t: t.zeros(3, 2).index_copy_(0, t.tensor([2, 0]), t.ones(2, 2)),
+    "index_copy_ beyond the axes": lambda t: t.zeros(3, 2).index_copy_(
+        5, t.tensor([0]), t.ones(3, 1)
+    ),
+    "keywords in place": lambda t: [
+        t.zeros(2).add_(other=1), t.ones(2).cumsum_(axis=0), t.ones(2).pow_(exponent=2),
+        t.zeros(2).random_(**{"from": 3, "to": 4}), t.zeros(2).uniform_(**{"from": 0, "to": 0}),
+    ],
+    "a bound of another name": lambda t: t.zeros(2).uniform_(low=5, high=6),
     "masked_scatter_": lambda t: t.zeros(3).masked_scatter_(
         t.tensor([True, False, True]), t.tensor([1.0, 2.0])
     ),

@@ -22,17 +22,18 @@ class _Switch:
 
     on = True
 
-    def __init__(self) -> None:
-        self._before: list[bool] = []
+    def __init__(self, *given: Any) -> None:
+        self._given = given
+        self._before: list[tuple[bool, bool]] = []
 
     def __enter__(self) -> _Switch:
-        self._before.append(modes.grad)
+        self._before.append((modes.grad, modes.inference))
         modes.grad = self.on
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:  # fmt: skip
-        modes.grad = self._before.pop()
+        modes.grad, modes.inference = self._before.pop()
 
     def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isgeneratorfunction(function):
@@ -40,7 +41,7 @@ class _Switch:
 
         @functools.wraps(function)
         def run(*args: Any, **kwargs: Any) -> Any:
-            with type(self)():
+            with type(self)(*self._given):
                 return function(*args, **kwargs)
 
         return run
@@ -54,7 +55,7 @@ class _Switch:
             given = None
             while True:
                 try:
-                    with type(self)():
+                    with type(self)(*self._given):
                         shown = made.send(given)
                 except StopIteration as end:
                     return end.value
@@ -86,20 +87,14 @@ class inference_mode(no_grad):
         return no_grad.__new__(cls, mode if callable(mode) else None)
 
     def __init__(self, mode: Any = True) -> None:
-        super().__init__()
+        _Switch.__init__(self, mode)
         self._asked = bool(mode)
 
     def __enter__(self) -> inference_mode:
-        self._outer = modes.inference
-        super().__enter__()
+        self._before.append((modes.grad, modes.inference))
         modes.inference = self._asked
-        modes.grad = self._before[-1] and not self._asked
+        modes.grad = not self._asked
         return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
-        modes.inference = self._outer
-        super().__exit__(kind, error, trace)
 
 
 class enable_grad(_Switch):
@@ -112,15 +107,20 @@ class set_grad_enabled(_Switch):
     """Tracking on or off, at once and within a ``with`` block."""
 
     def __init__(self, mode: bool) -> None:
-        super().__init__()
+        super().__init__(mode)
         self._mode = mode
         self._old = modes.grad
         modes.grad = mode
 
     def __enter__(self) -> set_grad_enabled:
-        self._before.append(self._old)
+        self._before.append((self._old, modes.inference))
         modes.grad = self._mode
         return self
+
+    def __call__(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function`` with tracking on or off; what is around it stays as it was."""
+        modes.grad = self._old
+        return super().__call__(function)
 
 
 class set_detect_anomaly:

@@ -24,6 +24,7 @@ from symgrad.core.sizes import (
     Number,
     Shape,
     Size,
+    held,
     monomial,
     plus,
     shape_text,
@@ -430,7 +431,9 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
     for coefficient, e, labels in terms:
         while True:
             if e.op is SUM and (
-                not e.args or (len(e.args) == 1 and (coefficient * e.params[0][0][0]).is_modest)
+                not e.args
+                or (len(e.args) == 1 and (coefficient * e.params[0][0][0]).is_modest)
+                or constant_value(e) is not None
             ):
                 if not e.args:
                     break
@@ -463,7 +466,9 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
                 del merged[key]
             else:
                 merged[key] = total
-    rows = [(c, e, labels) for (e, labels, _), c in merged.items()]
+    rows = [
+        (held(c) if dtype.differentiable else c, e, labels) for (e, labels, _), c in merged.items()
+    ]
     if len(rows) == 1 and rows[0][0].is_one:
         _, e, labels = rows[0]
         return contract([e], [labels], range(len(shape)), dict(enumerate(shape)), dtype)
@@ -480,6 +485,7 @@ def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:
         return e
     if e.op is not SUM and not (e.op is CONTRACTION and len(e.args) <= 1 and not e.sums):
         natural = tuple([-1 if s == 1 else k for k, s in enumerate(e.shape)])
+        c = held(c) if e.dtype.differentiable else c
         return intern(SUM, (e,), (((c, natural),), e.shape, e.dtype), e.shape, e.dtype)
     return linear([(monomial(coefficient), e, tuple(range(len(e.shape))))], e.shape, e.dtype)
 

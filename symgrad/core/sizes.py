@@ -208,12 +208,12 @@ def whole(number: _N) -> _N | int:
 def number_text(number: Number) -> str:
     """A short exact text of a number: ``2``, ``1/3``, ``0.001``."""
     if isinstance(number, float):
-        return repr(number)
+        return repr(number).removesuffix(".0")
     if number.denominator == 1:
         return str(number.numerator)
     if number.denominator <= 64 and number.denominator not in (10, 20, 25, 40, 50):
         return f"{number.numerator}/{number.denominator}"
-    return repr(float(number))
+    return repr(float(number)).removesuffix(".0")
 
 
 def _power(number: Number, power: Exact) -> Number:
@@ -273,6 +273,16 @@ def monomial(value: Monomial | Number | int) -> Monomial:
         if known is not None:
             return known
     return Monomial(rational(value))
+
+
+def held(c: Monomial) -> Monomial:
+    """``c``; a whole number of more than 31 bits is the float that it is beside floats."""
+    if c.number.__class__ is not int or -(2**31) < c.number < 2**31:
+        return c
+    try:
+        return Monomial(float(c.number), c.powers)
+    except OverflowError:
+        return Monomial(math.inf if c.number > 0 else -math.inf, c.powers)
 
 
 @lru_cache(maxsize=4096)

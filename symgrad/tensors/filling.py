@@ -11,10 +11,12 @@ import numpy as np
 
 from symgrad.core.dtypes import DType
 from symgrad.errors import RangeError
+from symgrad.functional.shape import axis_of
 from symgrad.random import stream_of
 from symgrad.recording.record import modes
 from symgrad.tensors.creation import full, tensor
 from symgrad.tensors.given import shape_of
+from symgrad.tensors.keywords import keyworded
 from symgrad.tensors.limits import finfo, iinfo
 from symgrad.tensors.tensor import Tensor
 from symgrad.tensors.views import origin
@@ -58,11 +60,9 @@ def new_full(
 # ------------------------------------------------------------------ draws
 
 
-def uniform_(
-    self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None, **given: float
-) -> Tensor:
+def uniform_(self: Tensor, from_: float = 0.0, to: float = 1.0, *, generator: Any = None) -> Tensor:
     """Fill with uniform draws on [from, to)."""
-    return _drawn(self, stream_of(generator).uniform(given.get("from", from_), to, _shape(self)))
+    return _drawn(self, stream_of(generator).uniform(from_, to, _shape(self)))
 
 
 def normal_(self: Tensor, mean: float = 0.0, std: float = 1.0, *, generator: Any = None) -> Tensor:
@@ -151,14 +151,9 @@ def fill_diagonal_(self: Tensor, fill_value: Any, wrap: bool = False) -> Tensor:
 
 def index_copy_(self: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
     """The slices of ``source`` where ``index`` says."""
-    axis = dim % max(self.ndim, 1)
+    axis = axis_of(dim, self.ndim)
     self[(slice(None),) * axis + (index,)] = source
     return self
-
-
-def masked_scatter_(self: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """The first entries of ``source`` where the mask holds."""
-    return self.copy_(self.masked_scatter(mask, source))
 
 
 def detach_(self: Tensor) -> Tensor:
@@ -193,11 +188,11 @@ def _in_place(name: str) -> Callable[..., Tensor]:
 LAYOUTS = ("squeeze", "unsqueeze", "t", "transpose", "swapaxes", "swapdims")
 METHODS = (
     new_tensor, new_zeros, new_ones, new_full, uniform_, normal_, log_normal_, exponential_,
-    geometric_, cauchy_, bernoulli_, random_, fill_diagonal_, index_copy_, masked_scatter_, detach_,
+    geometric_, cauchy_, bernoulli_, random_, fill_diagonal_, index_copy_, detach_,
     view_as, expand_as, reshape_as, *map(_in_place, LAYOUTS),
 )  # fmt: skip
 for _method in METHODS:
-    setattr(Tensor, _method.__name__, _method)
+    setattr(Tensor, _method.__name__, keyworded(_method))
 Tensor.new_empty = new_zeros  # type: ignore[attr-defined]
 
 __all__ = ["METHODS"]

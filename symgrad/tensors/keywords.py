@@ -9,8 +9,8 @@ from typing import Any
 
 from symgrad.tensors.tensor import Tensor
 
-NUMPY = {"axis": "dim", "keepdims": "keepdim"}
-"""NumPy's words, which PyTorch takes too, and its own."""
+OTHERS = {"axis": "dim", "keepdims": "keepdim", "from": "from_"}
+"""NumPy's words, which PyTorch takes too, and one that Python keeps to itself; our names."""
 FIRST = ("input", "x", "a", "x1")
 SECOND = ("other", "x2", "exponent", "mat2", "vec", "vec2", "tensor")
 """What the first two operands are called."""
@@ -20,7 +20,7 @@ def understood(
     names: Sequence[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments under the names of the parameters, which are listed in their order."""
-    for word, ours in NUMPY.items():
+    for word, ours in OTHERS.items():
         if word in kwargs and word not in names:
             kwargs[ours] = kwargs.pop(word)
     for place, words in enumerate((FIRST, SECOND)):

@@ -92,11 +92,10 @@ def _overwriting(row: Function) -> Function:
 
 
 def _in_place(row: Function) -> Callable[..., Any]:
-    row = _overwriting(row)
-    record = ranged(row, call)
+    made = _method_of(_overwriting(row))
 
     def run(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return self._set(record(row, (self, *args), kwargs))
+        return self._set(made(self, *args, **kwargs))
 
     run.__name__ = f"{row.name}_"
     run.__doc__ = f"{row.name} in place."
@@ -131,7 +130,7 @@ IN_PLACE = (
     "addcmul", "addcdiv", "hypot", "lerp", "nan_to_num", "logit", "deg2rad", "rad2deg",
     "heaviside", "xlogy", "sinc", "float_power", "ldexp", "i0", "bitwise_and", "bitwise_or",
     "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "gcd", "lcm",
-    "copysign",
+    "copysign", "masked_scatter",
 )  # fmt: skip
 """Functions that PyTorch has with a trailing underscore too; those of aliases follow."""
 
