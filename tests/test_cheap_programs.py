@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 import symgrad as sg
+from symgrad.nn import functional as F
 from symgrad.recording import execute
 from symgrad.structured import programs
+from symgrad.tracing.symbolic import Compiled
 
 N, D, K = 40, 6, 3
 SHAPES = {"P": (N, K), "d": (N,), "y": (N,), "A": (N, N), "B": (N, N), "X": (N, D)}
@@ -221,3 +223,15 @@ def test_letters_have_no_size_and_degrees_decide() -> None:
 
     source = sg.trace(loss, X="n,d").compile(gradients=True).source
     assert "4 * n * X" in source
+
+
+def test_what_is_not_differentiated_hides_nothing() -> None:
+    """A product of data is opened, one-hot rows of data are indices."""
+    A, B = sg.ones(N, N), sg.ones(N, N)
+    p, W = sg.ones(N, requires_grad=True), sg.ones(N, D, requires_grad=True)
+    y = sg.symbol("y", str(K), sg.int64)
+    rows = F.one_hot(y, N).to(W.dtype)
+    source = Compiled([(A @ B) @ p, rows @ W]).source
+    assert "A @ (B @ p)" in source
+    assert "W[y]" in source
+    assert "one_hot" not in source

@@ -12,7 +12,7 @@ from dataclasses import replace
 from symgrad_codegen.program import Program
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
-from symgrad.core.traverse import leaves, many_nodes, substitute, topological
+from symgrad.core.traverse import leaves, many_nodes, substitute, topological, transform
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.notation import Printer
 from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
@@ -54,13 +54,22 @@ def program_of(
         text = f"{printer.text(line.left)} = {printer.text(line.right)}"
         notes[line.definition.symbol] = text
     defined = [d for d in lines.definitions if d.kind != GIVEN]
-    computed = stabilised([d.expr for d in defined])
+    computed = _attached(stabilised([d.expr for d in defined]))
     rows = [
         Line(d.symbol, e, notes.get(d.symbol, "")) for d, e in zip(defined, computed, strict=True)
     ]
     asked = leaves([*(e for _, e in outputs), *(x.expr for x in extra)])
     rows = _cheaper(rows, asked)
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
+
+
+def _attached(roots: Sequence[Expr]) -> list[Expr]:
+    """Roots without ``detach``, which hides from a product what it is made of.
+
+    What runs is differentiated no more.
+    """
+    new = transform(roots, lambda e: e.args[0] if e.op.name == "detach" else e)
+    return [new[r] for r in roots]
 
 
 def _cheaper(lines: Sequence[Line], asked: Sequence[Expr]) -> Sequence[Line]:
