@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from symgrad.core.expr import Expr, facts_of, name_of
@@ -32,6 +32,12 @@ INDEPENDENT = "gradient in the independent entries [i,j] with i ≤ j: 2 G − G
 
 def _known(form: Form, indices: tuple[Form, ...]) -> tuple[Form, tuple[Form, ...]]:
     return form, indices
+
+
+def gradient_latex(output: str, of: str, ranks: Mapping[str, int] | None = None) -> str:
+    """``\\frac{\\partial L}{\\partial W}``."""
+    top, bottom = (latex_of(notation.name(w), {}, r) for w, r in ((output, {}), (of, ranks)))
+    return rf"\frac{{\partial {top}}}{{\partial {bottom}}}"
 
 
 class Line:
@@ -252,9 +258,7 @@ class Derivation:
         base = left.items[0].data if left.kind == "index" else left.data
         if d.kind != GRADIENT or d.of is None or not base.startswith("∂"):
             return latex_of(left, letters, ranks)
-        of = latex_of(notation.name(name_of(d.of)), letters, ranks)
-        output = latex_of(notation.name(base[1:].partition("/")[0]), letters)
-        text = rf"\frac{{\partial {output}}}{{\partial {of}}}"
+        text = gradient_latex(base[1:].partition("/")[0], name_of(d.of), ranks)
         at = [latex_of(item, letters) for item in left.items[1:]]
         return f"{{{text}}}_{{[{','.join(at)}]}}" if at else text
 

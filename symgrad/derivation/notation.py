@@ -102,6 +102,11 @@ def scaled(c: Monomial, form: Form) -> Form:
         return scaled(c * form.data, form.items[0])
     if form.kind == "number":
         return Form("number", (), c * form.data)
+    if form.kind == "quotient" and form.items[0].kind == "number" and not form.data:
+        sign = -ONE if c.number < 0 else ONE
+        top = Form("number", (), sign * c * form.items[0].data)
+        made = Form("quotient", (top, form.items[1]))
+        return made if sign.is_one else Form("scale", (made,), sign)
     if form.kind == "product" and form.items[0].kind == "fraction":
         front, *rest = form.items
         top, bottom = front.items

@@ -135,10 +135,13 @@ def _wide(part: Any) -> Any:
 
 
 def drawn(inputs: Sequence[Expr]) -> tuple[Values, dict[str, int]]:
-    """Random values of the inputs, letters as different small sizes, declared facts kept."""
+    """Random values of the inputs, letters as different small sizes, declared facts kept.
+
+    The first letters are the larger ones: rows of data, more than they have columns.
+    """
     rng = np.random.default_rng(0)
     letters = dict.fromkeys(x for leaf in inputs for x in letters_of(leaf.shape))
-    sizes = {x: k + 3 for k, x in enumerate(letters)}
+    sizes = {x: len(letters) + 2 - k for k, x in enumerate(letters)}
     values: Values = {}
     for leaf in inputs:
         shape = [s if isinstance(s, int) else int(s.value(sizes)) for s in leaf.shape]

@@ -5,13 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from symgrad.core.build import CONTRACTION, ONE, contract, delta, linear, single_term
+from symgrad.core.build import (
+    CONTRACTION,
+    ONE,
+    SUM,
+    contract,
+    delta,
+    linear,
+    power,
+    scale,
+    single_term,
+    terms_of,
+)
 from symgrad.core.expr import Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, monomial
 from symgrad.core.traverse import topological
 from symgrad.derivation.factors import factored, sandwiched
 from symgrad.derivation.order import Written
-from symgrad.derivation.tidy import is_symmetric, opened
+from symgrad.derivation.tidy import is_symmetric, opened, replaced
 from symgrad.simplify.algebra import Normal
 
 SYMMETRIC = frozenset({"symmetric", "spd"})
@@ -25,8 +36,15 @@ class Symmetries:
     normal: Normal = field(default_factory=Normal)
 
     def symmetric(self, e: Expr) -> Expr:
-        """Without the transposes of what is symmetric, and sums of probabilities, where some are."""
+        """Without the transposes of what is symmetric, and sums of probabilities, where some are.
+
+        Numbers stand in front: ``1 / (2 r)²`` is a quarter of ``1 / r²``.
+        """
         order = topological([e])
+        scaled = {x: made for x in order if (made := _coefficient_out(x)) is not None}
+        if scaled:
+            e = replaced(e, scaled, self.written)
+            order = topological([e])
         if not any(SYMMETRIC & {*facts_of(x)} for x in order) and not any(map(_sums_rows, order)):
             return e
         return self.normal.of([e])[0]
@@ -66,6 +84,17 @@ class Symmetries:
             return ("prob",)
         term = single_term(e)
         return ("symmetric",) if self.normal.symmetry.holds(term[1] if term else e) else ()
+
+
+def _coefficient_out(node: Expr) -> Expr | None:
+    """``(c x)ᵖ`` as ``cᵖ xᵖ``, for a whole number p."""
+    if node.op.name != "power" or node.args[0].op is not SUM or len(node.args[0].args) != 1:
+        return None
+    p = node.params[2][0]
+    c, x, ls = terms_of(node.args[0])[0]
+    if p.denominator != 1 or ls != tuple(range(node.ndim)) or x.shape != node.shape:
+        return None
+    return scale(c**p, power(x, p))
 
 
 def _sums_rows(node: Expr) -> bool:

@@ -1,4 +1,4 @@
-"""Derivations of the second order: Hessian blocks after the gradients, and a step of Newton's.
+"""Derivations with more than gradients: Hessian blocks, steps of Newton's, stationary points.
 
 Where the Hessian does not depend on its variable one step is exact: x⁺ = −H⁻¹ ∇L(0).
 """
@@ -13,19 +13,22 @@ from symgrad.core.build import is_zero, zeros
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import leaves, substitute
-from symgrad.derivation.derive import Derivation, Line
+from symgrad.derivation.derive import Derivation, Line, gradient_latex
 from symgrad.derivation.formula import form_of
+from symgrad.derivation.latex import latex_of
 from symgrad.derivation.matrix_form import sum_form
 from symgrad.derivation.notation import Form, Slot, name, product, scaled, slots_of
 from symgrad.derivation.notation import assign_letters as assigned
+from symgrad.derivation.steps import SMALL, Checker, DerivationStep, Steps
 from symgrad.derivation.tidy import FORWARD, GRADIENT, Definition, Lines
 from symgrad.simplify import simplify
 from symgrad.structured.derive import hessian
 from symgrad.structured.form import structure_form
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.solving import Plan, plan
+from symgrad.structured.stationary import no_closed_form, stationary
 
-HESSIAN, STEP = "hessian", "step"
+HESSIAN, STEP, STATIONARY = "hessian", "step", "stationary"
 
 
 def second_label(x: str, y: str, value: str = "L") -> str:
@@ -33,8 +36,8 @@ def second_label(x: str, y: str, value: str = "L") -> str:
     return f"∂²{value}/∂{x}²" if x == y else f"∂²{value}/∂{x}∂{y}"
 
 
-class SecondOrder(Derivation):
-    """A derivation with lines ∂²L/∂x∂y for all pairs, and ``x⁺`` for what a step is asked of."""
+class Further(Derivation):
+    """A derivation with further lines, over the names of the lines before them."""
 
     def __init__(
         self,
@@ -42,11 +45,13 @@ class SecondOrder(Derivation):
         inputs: Sequence[Expr],
         value: Expr,
         wanted: Sequence[Expr],
-        steps: Sequence[Expr],
     ) -> None:
         super().__init__(lines, inputs)
+        self.value = value
         self.wanted = list(wanted)
         self.by_rows = False
+        self.points: dict[Expr, Expr] = {}
+        """The stationary values of variables that have a line."""
         names = _values(lines)
 
         def named(e: Expr) -> Form | None:
@@ -54,13 +59,45 @@ class SecondOrder(Derivation):
             return lines.named(e) if word is None else name(word)
 
         self._named = named
-        blocks = hessian(value, wanted)
+
+    def second(self, steps: Sequence[Expr]) -> None:
+        """Lines ∂²L/∂x∂y for all pairs, and ``x⁺`` for what a step of Newton's is asked of."""
+        wanted = self.wanted
+        blocks = hessian(self.value, wanted)
         pairs = combinations_with_replacement(range(len(wanted)), 2)
         for i, j in sorted(pairs, key=lambda p: p[0] != p[1]):
             self._block(blocks[i][j], wanted[i], wanted[j])
         for x in steps:
             k = wanted.index(x)
-            self._step(blocks[k][k], x, value)
+            self._step(blocks[k][k], x, self.value)
+
+    def stationary(self, variables: Sequence[Expr]) -> None:
+        """Lines ``x⁺``: where ∂L/∂x = 0 and the other variables are as they stand."""
+        for x in variables:
+            found = stationary(self.value, x, {})
+            if found is None:
+                raise no_closed_form(x)
+            right, at = form_of(found.shown, self.source.written, self._named)
+            self._add(f"{name_of(x)}⁺", found.shown, STATIONARY, right, at)
+            self.points[x] = found.value
+
+    @property
+    def steps(self) -> Steps:
+        """Those of the gradients, and for every stationary point that the gradient vanishes."""
+        found = super().steps
+        check = Checker(self.source, self.inputs) if self.points else None
+        for x, point in self.points.items() if check else ():
+            (g,) = gradient(self.value, [x])
+            there = abs(check.value(g, {x: check.value(point)})).max()
+            here = abs(check.value(g)).max()
+            word, of = name_of(x), name_of(self.source.output)
+            at = latex_of(name(f"{word}⁺"), {})
+            found.append(DerivationStep(
+                "stationary point", f"{word}⁺", f"∂{of}/∂{word} at {word}⁺", "0",
+                float(there / max(here, SMALL)),
+                forms=(rf"\left.{gradient_latex(of, word)}\right|_{{{at}}}", "0"),
+            ))  # fmt: skip
+        return found
 
     def _add(self, word: str, e: Expr, kind: str, right: Form, at: tuple[Form, ...] = ()) -> None:
         leaf = symbol(word, e.shape, e.dtype, number=len(self.lines) + 1)

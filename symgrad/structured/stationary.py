@@ -11,8 +11,8 @@ Source: Petersen and Pedersen, *The Matrix Cookbook* (2012), 2.8 and 8.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import reduce
 
@@ -34,12 +34,14 @@ from symgrad.core.build import (
     power,
     product,
     scale,
+    single_term,
     terms_of,
     zeros,
 )
-from symgrad.core.expr import SYMBOL, Expr, facts_of, symbol
+from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of, symbol
 from symgrad.core.sizes import Monomial
 from symgrad.core.traverse import leaves, substitute, topological, transform
+from symgrad.errors import NotationError
 from symgrad.ops.matrix import inv, logdet, transposed
 from symgrad.simplify import simplify
 from symgrad.structured.derive import jacobian
@@ -61,7 +63,22 @@ class Solution:
 def stationary(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
     """Where ∂value/∂x is 0, with ``solved`` for other variables; None without a closed form."""
     (value,) = simplify([value])
-    return _linear(value, x, solved) or _by_logarithm(value, x, solved)
+    found = _linear(value, x, solved) or _by_logarithm(value, x, solved)
+    return found and replace(found, shown=_turned(found.shown))
+
+
+def _turned(e: Expr) -> Expr:
+    """``−A (b − y)`` as ``A (y − b)``: a minus in front goes into a difference."""
+    term = single_term(e)
+    if term is None or term[0].number > 0:
+        return e
+    for node in topological([term[1]])[::-1]:
+        if node.op is SUM and any(c.number < 0 for c, *_ in terms_of(node)):
+            other = linear([(-c, a, ls) for c, a, ls in terms_of(node)], node.shape, node.dtype)
+            # what is linear in the difference, and reads it once, changes its sign
+            if substitute([e], {node: scale(-1, node)})[0] is scale(-1, e):
+                return scale(-1, substitute([e], {node: other})[0])
+    return e
 
 
 def _at(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
@@ -337,4 +354,14 @@ def _without(e: Expr, q: Expr, inverse: Expr) -> Expr | None:
                     range(e.ndim), dict(enumerate(e.shape)), e.dtype)  # fmt: skip
 
 
-__all__ = ["Solution", "stationary"]
+def no_closed_form(x: Expr, others: Sequence[Expr] = ()) -> NotationError:
+    """What to say where ∂/∂x = 0 is not solved."""
+    beside = f" (with {', '.join(map(name_of, others))} at their own)" if others else ""
+    return NotationError(
+        f"stationary: no closed form is known of ∂/∂{name_of(x)} = 0{beside}.",
+        "Solve for fewer variables at a time and alternate, or iterate: "
+        "sg.derive(L, x, newton=x) prints a step of Newton's method.",
+    )
+
+
+__all__ = ["Solution", "no_closed_form", "stationary"]

@@ -25,7 +25,7 @@ from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
 from symgrad.derivation.symmetric import Symmetries
-from symgrad.derivation.tidy import is_symmetric, replaced
+from symgrad.derivation.tidy import in_order, is_symmetric, replaced
 from symgrad.errors import ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
@@ -115,6 +115,7 @@ def derive(
     letters: Mapping[str, int] | None = None,
     hessian: bool = False,
     newton: Any = (),
+    stationary: Any = (),
     stop_at: Sequence[Tensor | str] = (),
     independent: bool = False,
 ) -> Derivation:
@@ -123,7 +124,9 @@ def derive(
     ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
     else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
     ``{"n": 64}``.  ``hessian`` adds a line for every pair of them, ``newton`` a step of Newton's
-    method for those named there.  The derivation stops at the values ``stop_at``, tensors or names
+    method for those named there.  ``stationary`` adds x⁺, where ∂L/∂x = 0, for each x named there,
+    in closed form, the others as they stand (:func:`stationary` solves for all at once).  The
+    derivation stops at the values ``stop_at``, tensors or names
     given with :func:`name`: they are not opened, and their adjoints are its gradients.
     ``independent``: the gradient in a matrix declared symmetric is ``2 G − G ⊙ I``, the derivatives
     in its entries i ≤ j, in place of G, the gradient among the symmetric matrices.
@@ -160,11 +163,13 @@ def derive(
         own = tracked | set(stops.values())
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in own)]
     else:
-        listed = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
-        wanted = [table.get(id(t.node())) or t.expr(letters) for t in listed]
+        wanted = [table.get(id(t.node())) or t.expr(letters) for t in _several(wrt)]
     label = chosen.get(e, "L" if not e.shape else "Y")
-    steps = list(newton) if isinstance(newton, (list, tuple)) else [newton]
-    if not hessian and not steps:
+    steps, points = (
+        [table.get(id(t.node())) or t.expr(letters) for t in _several(asked)]
+        for asked in (newton, stationary)
+    )
+    if not (hessian or steps or points):
         made = derivation_of(
             label, e, wanted, inputs, written, chosen, wrt is not None, independent
         )
@@ -173,8 +178,18 @@ def derive(
     lines = derive_lines(
         [(label, e)], wanted, inputs, written, chosen, further=True, independent=independent
     )
-    moving = [table.get(id(t.node())) or t.expr(letters) for t in steps]
-    return _second.SecondOrder(lines, inputs, e, wanted, moving)
+    if wrt is not None:
+        in_order(lines, wanted)
+    more = _second.Further(lines, inputs, e, wanted)
+    if hessian or steps:
+        more.second(steps)
+    more.stationary(points)
+    more.rewrites = rewrites
+    return more
+
+
+def _several(x: Any) -> list[Any]:
+    return list(x) if isinstance(x, (list, tuple)) else [x]
 
 
 def parse_formula(

@@ -11,8 +11,8 @@ from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.derivation.stream import fits_stdout
-from symgrad.errors import DerivativeError, NotationError
-from symgrad.structured.stationary import Solution
+from symgrad.errors import DerivativeError
+from symgrad.structured.stationary import Solution, no_closed_form
 from symgrad.structured.stationary import stationary as solved_for
 from symgrad.tensors.tensor import Tensor
 from symgrad.transforms.operators import Scope
@@ -88,7 +88,7 @@ def stationary(value: Tensor, variables: Any) -> Stationary:
     for k, x in enumerate(scope.wanted):
         solution = solved_for(scope.expr, x, table)
         if solution is None or x in leaves([solution.value]):
-            raise _no_closed_form(x, scope.wanted[:k])
+            raise no_closed_form(x, scope.wanted[:k])
         found.append(solution)
         open_ends = set(leaves([solution.value])) & set(scope.wanted)
         point = symbol(f"{name_of(x)}⁺", x.shape, x.dtype, number=-60 - k)
@@ -96,7 +96,7 @@ def stationary(value: Tensor, variables: Any) -> Stationary:
         table[x] = solution.shown if open_ends else point
         later[point] = solution.value
         for y in open_ends & set(scope.wanted[:k]):
-            raise _no_closed_form(y, [x])
+            raise no_closed_form(y, [x])
     values = [_closed(s.value, table, later) for s in found]
     points = dict(zip(scope.wanted, later, strict=True))
     return Stationary(
@@ -113,15 +113,6 @@ def _closed(e: Expr, table: dict[Expr, Expr], later: dict[Expr, Expr]) -> Expr:
     while set(leaves([e])) & set(known):
         (e,) = substitute([e], known)
     return e
-
-
-def _no_closed_form(x: Expr, others: Sequence[Expr]) -> NotationError:
-    beside = f" (with {', '.join(map(name_of, others))} at their own)" if others else ""
-    return NotationError(
-        f"stationary: no closed form is known of ∂/∂{name_of(x)} = 0{beside}.",
-        "Solve for fewer variables at a time and alternate, or iterate: "
-        "sg.derive(L, x, newton=x) prints a step of Newton's method.",
-    )
 
 
 __all__ = ["Stationary", "stationary"]
