@@ -286,7 +286,7 @@ def test_planted_errors_are_caught(which: str, square: int) -> None:
     functions = row.case.functions()
     right = evaluate_block(block, inputs, sizes, functions)
     matrices = {n for n, v in {**inputs, **right}.items() if np.ndim(v) == 2} - row.case.symmetric
-    derivative = [x for x in block.lines if x.name.startswith(("∂", "δ"))]
+    derivative = [x for x in block.lines if x.name.startswith(("∂", "δ")) or x.name.endswith("⁺")]
     planted = [(x.name, p) for x in derivative for p in planted_errors(x.right_text, matrices)]
     transposes = {"transpose"} if not row.case.symmetric else set()
     assert {p.kind for _, p in planted} >= {"sign", "factor", *transposes}

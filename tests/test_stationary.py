@@ -9,6 +9,7 @@ from symgrad.core.traverse import leaves
 from symgrad.errors import DerivativeError, NotationError
 from symgrad.evaluate import evaluate
 from symgrad.nn import functional as F
+from tests.notation import evaluate_block, read_block
 
 SIZES = {"n": 7, "d": 3, "k": 2, "m": 6}
 AXES = {"X": "nd", "w": "d", "y": "n", "b": "", "λ": "", "U": "nk", "V": "mk", "M": "nm",
@@ -30,7 +31,7 @@ CASES = {
     "weights": ((x * (X @ w - y) ** 2).sum(), [w], "w⁺ = (Xᵀ diag(x) X)⁻¹ Xᵀ (x ⊙ y)"),
     "an intercept": (((X @ w + b - y) ** 2).sum(), [w, b], "w⁺ = (Xᵀ X)⁻¹ Xᵀ (y − b⁺)"),
     "the intercept first": (((X @ w + b - y) ** 2).sum(), [b, w],
-                            "b⁺ = −(1/n) Σᵢ ((X w⁺)[i] − y[i])"),
+                            "b⁺ = (1/n) Σᵢ (y[i] − (X w⁺)[i])"),
     "one factor": (FACTORS, [U], "U⁺ = M V (Vᵀ V)⁻¹"),
     "the other": (FACTORS, [V], "V⁺ = Mᵀ U (Uᵀ U)⁻¹"),
     "one factor, with a penalty": (FACTORS + lam * (U * U).sum(), [U],
@@ -46,7 +47,7 @@ CASES = {
         -0.5 * (sg.linalg.inv(S) @ (X.T @ (x[:, None] * X))).trace() - 0.5 * c * sg.logdet(S), [S],
         "S⁺ = Xᵀ diag(x) X / c"),
     "a rate (Poisson)": ((x * sg.log(r) - r).sum(), [r], "r⁺ = (1/n) Σᵢ x[i]"),
-    "a rate (exponential)": ((sg.log(3 * r) - r * x).sum(), [r], "r⁺ = n (1 / (Σᵢ x[i]))"),
+    "a rate (exponential)": ((sg.log(3 * r) - r * x).sum(), [r], "r⁺ = n / (Σᵢ x[i])"),
 }  # fmt: skip
 
 
@@ -70,6 +71,72 @@ def test_the_gradients_vanish_there(value, wrt, text):
         (before,) = evaluate([e], {q: VALUES[name_of(q)] for q in leaves([e])}, SIZES)
         np.testing.assert_allclose(at, np.zeros(at.shape), atol=1e-9)
         assert np.abs(before).max() > 1e-3
+
+
+# ------------------------------------------------------------------ as lines of a derivation
+
+LINES = {
+    "an intercept": ["w⁺ = (Xᵀ X)⁻¹ Xᵀ (y − b)", "b⁺ = (1/n) Σᵢ (y[i] − (X w)[i])"],
+    "a Gaussian": ["μ⁺ = (1/n) Σᵢ X[i,:]", "S⁺ = (1/n) Rᵀ R"],
+    "variances": ["μ⁺ = (1/n) Σᵢ X[i,:]", "s⁺[j] = (1/n) Σᵢ R[i,j]²"],
+    "a standard deviation": ["c⁺ = (1/n) Σᵢ x[i]", "r⁺ = √((1/n) r₁ᵀ r₁)"],
+    "a weighted covariance": ["S⁺ = Xᵀ diag(x) X / c"],
+}  # fmt: skip
+"""What the lines say over the names of the lines before them, each with the others as they stand."""
+
+
+@pytest.mark.parametrize("which", CASES)
+def test_every_gradient_vanishes_where_the_lines_of_the_derivation_say(which):
+    value, wrt, _ = CASES[which]
+    derivation = sg.derive(value, wrt, stationary=wrt)
+    text = derivation.unicode
+    rows = [" ".join(row.split()) for row in text.split("\n")]
+    assert rows[-len(wrt) :] == LINES.get(which, rows[-len(wrt) :])
+    names = [name_of(t.expr()) for t in wrt]
+    inputs = {name_of(leaf) for leaf in leaves([value.expr()])}
+    found = evaluate_block(read_block(text), {w: VALUES[w] for w in inputs}, SIZES)
+    for word, g in zip(names, sg.grad(value, list(wrt)), strict=True):
+        e = g.expr()
+        feeds = {**VALUES, word: found[f"{word}⁺"]}
+        (at,) = evaluate([e], {q: feeds[name_of(q)] for q in leaves([e])}, SIZES)
+        np.testing.assert_allclose(at, np.zeros(at.shape), atol=1e-9)
+        assert abs(feeds[word] - VALUES[word]).max() > 1e-3
+    assert derivation.latex().count("^{+}") == len(wrt)
+
+
+def test_the_steps_say_that_the_gradient_vanishes():
+    value, wrt, _ = CASES["an intercept"]
+    steps = sg.derive(value, wrt, stationary=wrt).steps[-2:]
+    assert [s.before for s in steps] == ["∂L/∂w at w⁺", "∂L/∂b at b⁺"]
+    assert [s.rule for s in steps] == ["stationary point"] * 2
+    assert max(s.error for s in steps) < 1e-10
+    assert steps[0].latex().startswith(r"\left.\frac{\partial L}{\partial ")
+
+
+def test_a_derivation_without_a_closed_form_says_so():
+    value = F.binary_cross_entropy_with_logits(X @ w, y)
+    with pytest.raises(NotationError, match=r"of ∂/∂w = 0"):
+        sg.derive(value, [w], stationary=w)
+
+
+def test_one_matrix_after_the_other_of_a_product_of_two():
+    text = sg.derive(FACTORS, [U, V], stationary=[U, V]).unicode.split("\n")
+    assert text[-2:] == ["U⁺    = M V (Vᵀ V)⁻¹", "V⁺    = Mᵀ U (Uᵀ U)⁻¹"]
+
+
+def test_terms_that_are_transposes_of_one_another_are_one():
+    value, wrt, _ = CASES["a Gaussian"]
+    assert "∂L/∂S = ½ S⁻¹ (Rᵀ R − n S) S⁻¹" in sg.derive(value, wrt).unicode
+
+
+def test_numbers_stand_in_front_of_reciprocals():
+    loss = (-0.5 * sg.log(3 * s) - (x.sum() - s) ** 2 / (2 * s)).sum()
+    text = sg.derive(1 / (2 * r), [r]).unicode
+    assert text.endswith("= −½ / r²")
+    assert "(2 s" not in sg.derive(loss, [s]).unicode.split("∂L")[1]
+
+
+# ------------------------------------------------------------------ tensors, errors
 
 
 def test_a_stationary_value_is_a_tensor_like_any_other():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 from symgrad.core import dtypes
@@ -397,10 +397,14 @@ def _numbered(used: list[tuple[Expr, list[int]]], out: list[int]) -> tuple[int, 
     return count, tuple(rows)
 
 
+MOST_ORDERS = 100
+"""Orders of equal factors that are tried."""
+
+
 def _best_order(
     used: list[tuple[Expr, list[int]]], out: list[int], labels: tuple[Labels, ...]
 ) -> tuple[int, tuple[Labels, ...], list[tuple[Expr, list[int]]]]:
-    """Among orders of equal factors, the one with the smallest labels (few: tried one by one)."""
+    """Among orders of equal factors, the one with the smallest labels."""
     groups: list[list[tuple[Expr, list[int]]]] = []
     for pair in used:
         if groups and groups[-1][0][0] is pair[0]:
@@ -408,13 +412,15 @@ def _best_order(
         else:
             groups.append([pair])
     best, order = labels, used
-    for k, group in enumerate(groups):
-        tried = permutations(group) if len(group) <= 4 else [tuple(group)]
-        for candidate in tried:
-            trial = [p for g in [*groups[:k], candidate, *groups[k + 1 :]] for p in g]
-            rows = _numbered(trial, out)[1]
-            if rows < best:
-                best, order = rows, trial
+    ways = [list(permutations(g)) if 1 < len(g) <= 4 else [tuple(g)] for g in groups]
+    while math.prod(map(len, ways)) > MOST_ORDERS:
+        k = max(range(len(ways)), key=lambda k: len(ways[k]))
+        ways[k] = ways[k][:1]
+    for chosen in product(*ways):
+        trial = [pair for group in chosen for pair in group]
+        rows = _numbered(trial, out)[1]
+        if rows < best:
+            best, order = rows, trial
     return _numbered(order, out)[0], best, list(order)
 
 
