@@ -439,11 +439,6 @@ def test_every_gradient_of_a_traced_function_has_its_formula() -> None:
 # ------------------------------------------------------------------------ under "Also"
 
 
-def test_the_mean_and_covariance_of_largest_likelihood() -> None:
-    found = str(sg.stationary(*gaussian("spd"))).split("\n")
-    assert found == ["μ⁺ = (1/n) Σᵢ X[i,:]", "S⁺ = (1/n) (X − μ⁺)ᵀ (X − μ⁺)"]
-
-
 def test_a_covariance_that_is_not_declared_symmetric_keeps_its_transposes() -> None:
     text = sg.derive(*gaussian()).unicode
     assert "∂L/∂S = ½ S⁻ᵀ (C − n Sᵀ) S⁻ᵀ" in text

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import permutations, product
+from itertools import groupby, permutations, product
 from typing import Any
 
 from symgrad.core import dtypes
@@ -405,12 +405,7 @@ def _best_order(
     used: list[tuple[Expr, list[int]]], out: list[int], labels: tuple[Labels, ...]
 ) -> tuple[int, tuple[Labels, ...], list[tuple[Expr, list[int]]]]:
     """Among orders of equal factors, the one with the smallest labels."""
-    groups: list[list[tuple[Expr, list[int]]]] = []
-    for pair in used:
-        if groups and groups[-1][0][0] is pair[0]:
-            groups[-1].append(pair)
-        else:
-            groups.append([pair])
+    groups = [list(group) for _, group in groupby(used, key=lambda pair: pair[0])]
     best, order = labels, used
     ways = [list(permutations(g)) if 1 < len(g) <= 4 else [tuple(g)] for g in groups]
     while math.prod(map(len, ways)) > MOST_ORDERS:

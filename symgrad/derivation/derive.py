@@ -35,7 +35,7 @@ def _known(form: Form, indices: tuple[Form, ...]) -> tuple[Form, tuple[Form, ...
 
 
 def gradient_latex(output: str, of: str, ranks: Mapping[str, int] | None = None) -> str:
-    """``\\frac{\\partial L}{\\partial W}``."""
+    """∂L/∂W as a fraction."""
     top, bottom = (latex_of(notation.name(w), {}, r) for w, r in ((output, {}), (of, ranks)))
     return rf"\frac{{\partial {top}}}{{\partial {bottom}}}"
 
