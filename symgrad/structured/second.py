@@ -85,8 +85,10 @@ class Further(Derivation):
     def steps(self) -> Steps:
         """Those of the gradients, and for every stationary point that the gradient vanishes."""
         found = super().steps
-        check = Checker(self.source, self.inputs) if self.points else None
-        for x, point in self.points.items() if check else ():
+        if not self.points:
+            return found
+        check = Checker(self.source, self.inputs)
+        for x, point in self.points.items():
             (g,) = gradient(self.value, [x])
             there = abs(check.value(g, {x: check.value(point)})).max()
             here = abs(check.value(g)).max()
