@@ -293,17 +293,14 @@ def _validate(program: Program) -> None:
 
 
 def _digest(program: Program) -> str:
-    """A blake2b digest over length-prefixed words, so that no two programs share a spelling."""
+    """A blake2b digest over quoted words, so that no two programs share a spelling."""
     templates: dict[int, str] = {}
     words: list[str] = ["program", program.name, program.summary, str(len(program.facts))]
     words += [*program.facts, str(len(program.modules)), *program.modules]
     foreign: dict[int, int] = {}
 
-    def expression(operand: Operand | int) -> None:
-        if isinstance(operand, int):
-            words.append(f"#{operand}")
-            return
-        for node in walk(operand):
+    def expression(nodes: list[Operand]) -> None:
+        for node in nodes:
             if isinstance(node, Variable):
                 words.append(f"v{node.number}")
             elif isinstance(node, Apply):
@@ -330,7 +327,10 @@ def _digest(program: Program) -> str:
         words.extend((str(variable.number), variable.hint, variable.dtype))
         words.append(str(len(variable.shape)))
         for size in variable.shape:
-            expression(size)
+            if isinstance(size, int):
+                words.append(f"#{size}")
+            else:
+                expression(walk(size))
 
     for group in (program.inputs, program.outputs):
         words.append(str(len(group)))
@@ -340,7 +340,7 @@ def _digest(program: Program) -> str:
         words.append(str(len(instruction.targets)))
         for variable in instruction.targets:
             define(variable)
-        expression(instruction.value)
+        expression(instruction.nodes)
         words.append(instruction.note)
-    joined = "".join(f"{len(word)}:{word}" for word in words)
-    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    spelled = repr(words).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(spelled, digest_size=16).hexdigest()

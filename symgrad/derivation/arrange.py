@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 
 from symgrad.core.build import CONTRACTION, SUM
 from symgrad.core.expr import SYMBOL, Expr
-from symgrad.core.traverse import topological
+from symgrad.core.traverse import leaves, topological
 from symgrad.derivation.opaque import is_result
 from symgrad.derivation.order import bare
 from symgrad.derivation.tidy import ADJOINT, FORWARD, GIVEN, GRADIENT, Definition
@@ -91,6 +91,9 @@ class _Backward:
     ) -> None:
         self.backward = backward
         self.by_symbol = {d.symbol: d for d in backward}
+        self.read = {d.symbol: [e for e in leaves([d.expr])
+                                if e in self.by_symbol and e is not d.symbol]
+                     for d in backward}  # fmt: skip
         self.made = {d.symbol: k for k, d in enumerate(backward)}
         self.value = {d.symbol: k for k, d in enumerate(forward)}
         self.rank = {w: k for k, w in enumerate(wanted)}
@@ -111,8 +114,7 @@ class _Backward:
             self.needs[d.symbol] = found
 
     def _read(self, d: Definition) -> list[Definition]:
-        return [self.by_symbol[e] for e in topological([d.expr])
-                if e.op is SYMBOL and e in self.by_symbol and e is not d.symbol]  # fmt: skip
+        return [self.by_symbol[s] for s in self.read[d.symbol]]
 
     def _helps(self, d: Definition) -> bool:
         """Does it stand before the line that reads it?"""

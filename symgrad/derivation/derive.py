@@ -8,6 +8,7 @@ from html import escape
 
 from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of, shape_text
+from symgrad.core.traverse import topological
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.derived import definition, derived_sizes, renamed, renamed_size
@@ -47,7 +48,11 @@ class Line:
         self.definition = definition
         self.left = left
         self.right = right
-        self.remark = remark(definition.expr)
+
+    @property
+    def remark(self) -> str:
+        """What is to be said behind it."""
+        return remark(self.definition.expr)
 
 
 class Derivation:
@@ -63,7 +68,7 @@ class Derivation:
         self.source = lines
         self.rewrites: Sequence[Step] = ()
         self.lines: list[Line] = []
-        used = self._shown()
+        used = self._onehots() if lines.shown else ()
         for node, leaf in lines.shown.items():
             if node in used:
                 inner, _ = form_of(node.args[0], lines.written, lines.named)
@@ -89,23 +94,10 @@ class Derivation:
             x.left, x.right = renamed(x.left, table), renamed(x.right, table)
         return table
 
-    def _shown(self) -> set[Expr]:
+    def _onehots(self) -> set[Expr]:
         """One-hot rows that some line prints by name."""
-        found: set[Expr] = set()
-        for d in self.source.definitions:
-            if d.kind == "forward":
-                continue
-            stack = [d.expr]
-            seen: set[Expr] = set()
-            while stack:
-                e = stack.pop()
-                if e in seen:
-                    continue
-                seen.add(e)
-                if e.op.name == "onehot":
-                    found.add(e)
-                stack.extend(e.args)
-        return found
+        backward = [d.expr for d in self.source.definitions if d.kind != "forward"]
+        return {e for e in topological(backward) if e.op.name == "onehot"}
 
     def _extended(self) -> list[str]:
         """Names of which some line reads entries outside their range."""
@@ -181,9 +173,8 @@ class Derivation:
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
         last = notation.only_summed([x.left for x in self.lines], [x.right for x in self.lines])
         usual: dict[str, Size] = {}  # of the first line that has some
-        for d in self.source.definitions:
-            for size, word in usual_letters(d.expr):
-                usual.setdefault(word, renamed_size(size, self.derived))
+        for size, word in usual_letters([d.expr for d in self.source.definitions]):
+            usual.setdefault(word, renamed_size(size, self.derived))
         known: dict[Size, str] = {}
         for word, size in usual.items():
             known[size] = known.get(size, "") + word

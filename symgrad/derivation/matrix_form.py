@@ -84,12 +84,18 @@ class Recogniser:
         """The matrix form of ``e``, or None."""
         return run(self._form(e))
 
-    def _form(self, e: Expr) -> Step:
+    def _form(self, e: Expr) -> Form | Step | None:
+        """The form, or the step to it."""
         if e in self.memo:
             return self.memo[e]
         given = self.named(e)
-        made = given if given is not None else (yield self._compound(e))
-        self.memo[e] = made
+        if given is None:
+            return self._remembered(e)
+        self.memo[e] = given
+        return given
+
+    def _remembered(self, e: Expr) -> Step:
+        self.memo[e] = made = yield self._compound(e)
         return made
 
     def _compound(self, e: Expr) -> Step:

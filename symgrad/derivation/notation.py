@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from types import GeneratorType
 from typing import Any
 
 from symgrad.core.sizes import (
@@ -143,20 +144,23 @@ def product(items: Sequence[Form]) -> Form:
 Step = Generator[Any, Any, Any]
 
 
-def run(step: Step) -> Any:
-    """Run a generator that yields generators and receives their results: recursion on a list."""
-    stack = [step]
-    value: Any = None
-    while stack:
+def run(value: Any) -> Any:
+    """Run a generator that yields generators and receives their results: recursion on a list.
+
+    What is no generator is its own result.
+    """
+    stack: list[Step] = []
+    while True:
+        if value.__class__ is GeneratorType:
+            stack.append(value)
+            value = None
+        elif not stack:
+            return value
         try:
-            child = stack[-1].send(value)
+            value = stack[-1].send(value)
         except StopIteration as stop:
             stack.pop()
             value = stop.value
-        else:
-            stack.append(child)
-            value = None
-    return value
 
 
 # ------------------------------------------------------------------ plain text
@@ -181,14 +185,16 @@ class Printer:
         """The text of a formula."""
         return run(self._text(form))[0]
 
+    def _text(self, form: Form) -> tuple[str, int] | Step:
+        """The text and how strongly it binds, or the step to them."""
+        return (form.data, ATOM) if form.kind == "name" else self._compound(form)
+
     def _wrapped(self, form: Form, least: int) -> Step:
         text, level = yield self._text(form)
         return text if level >= least else f"({text})"
 
-    def _text(self, form: Form) -> Step:
+    def _compound(self, form: Form) -> Step:
         kind = form.kind
-        if kind == "name":
-            return form.data, ATOM
         if kind == "slot":
             return self.letters[form.data], ATOM
         if kind == "all":

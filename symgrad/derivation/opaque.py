@@ -40,9 +40,9 @@ def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
     return product([transposed(value), seeds[0] if len(seeds) == 1 else call("", *seeds)])
 
 
-def remark(e: Expr) -> str:
-    """What is to be said behind the line of ``e``: nothing, or that a derivative is not symbolic."""
-    return REMARK if any("opaque derivative" in x.op.traits for x in topological([e])) else ""
+def remark(*exprs: Expr) -> str:
+    """What is to be said behind a line of them: nothing, or that a derivative is not symbolic."""
+    return REMARK if any("opaque derivative" in x.op.traits for x in topological(exprs)) else ""
 
 
 def check_numpy(e: Expr) -> None:

@@ -76,6 +76,8 @@ class Together:
 
 def loops(lines: Lines, named: Named) -> None:
     """Give the results of scans that lines read lines of their own, together, with their forms."""
+    if not any(is_result(e) for e in topological(d.expr for d in lines.definitions)):
+        return
     _apart(lines, named)
     for node in dict.fromkeys(d.expr.args[0] for d in lines.definitions if is_result(d.expr)):
         _Loop(lines, node, named).state()

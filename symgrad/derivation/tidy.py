@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -149,9 +149,11 @@ def inline(lines: Lines, finish: Callable[[Expr], Expr], made: Collection[Expr] 
     """
     definitions = lines.definitions
     lines.before = list(definitions)
+    foreign = remark(*(d.expr for d in definitions))
     readers: dict[Expr, dict[int, int]] = {}
-    for k, line in enumerate(definitions):
-        for s, times in _reads(line.expr).items():
+    reads = [_reads(line.expr) for line in definitions]
+    for k, found in enumerate(reads):
+        for s, times in found.items():
             readers.setdefault(s, {})[k] = times
     gone: set[int] = set()
     for k in range(len(definitions) - 1, -1, -1):
@@ -162,28 +164,28 @@ def inline(lines: Lines, finish: Callable[[Expr], Expr], made: Collection[Expr] 
         total = sum(uses.values())
         if total == 0:
             gone.add(k)
-            _unread(readers, k, line.expr)
+            _unread(readers, k, reads[k])
             continue
         trivial = _trivial(line.expr) and line.expr not in lines.spelled
         if not (trivial or total == 1):
             continue
         # A derivative from elsewhere takes names and gives one.
-        if constant_value(line.expr) is None and any(
-            remark(e) for e in (line.expr, *(definitions[reader].expr for reader in uses))
-        ):
+        beside = (definitions[reader].expr for reader in uses)
+        if foreign and constant_value(line.expr) is None and remark(line.expr, *beside):
             continue
         if not trivial and not _may_inline(lines, line, definitions[next(iter(uses))]):
             continue
         for reader in list(uses):
             target = definitions[reader]
-            _unread(readers, reader, target.expr)
+            _unread(readers, reader, reads[reader])
             old, target.expr = target.expr, finish(flat(_replaced(lines, target.expr, line)))
             why = ((line.symbol, line.expr),)
             lines.changes.append(Change("substitution", target, old, target.expr, why))
-            for s, times in _reads(target.expr).items():
+            reads[reader] = _reads(target.expr)
+            for s, times in reads[reader].items():
                 readers.setdefault(s, {})[reader] = times
         gone.add(k)
-        _unread(readers, k, line.expr)
+        _unread(readers, k, reads[k])
     lines.definitions = [d for k, d in enumerate(definitions) if k not in gone]
 
 
@@ -200,8 +202,8 @@ def in_order(lines: Lines, wanted: Sequence[Expr]) -> None:
     lines.definitions = found
 
 
-def _unread(readers: dict[Expr, dict[int, int]], k: int, expr: Expr) -> None:
-    for s in _reads(expr):
+def _unread(readers: dict[Expr, dict[int, int]], k: int, read: Iterable[Expr]) -> None:
+    for s in read:
         readers.get(s, {}).pop(k, None)
 
 
@@ -211,12 +213,12 @@ def _replaced(lines: Lines, expr: Expr, line: Definition) -> Expr:
 
 def _may_inline(lines: Lines, line: Definition, reader: Definition) -> bool:
     """Not where the reader would leave matrix form, nor a Σ into an index-form line."""
+    sums = any(e.op is CONTRACTION and e.sums for e in topological([line.expr]))
+    after = lines.recogniser.form(_replaced(lines, reader.expr, line))
+    if after is not None and not sums:
+        return True
     before = lines.recogniser.form(reader.expr)
-    inlined = _replaced(lines, reader.expr, line)
-    after = lines.recogniser.form(inlined)
-    if before is not None:
-        return after is not None
-    return not any(e.op is CONTRACTION and e.sums for e in topological([line.expr]))
+    return not sums if before is None else after is not None
 
 
 def replaced(expr: Expr, table: Mapping[Expr, Expr], written: Written) -> Expr:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size
@@ -33,9 +33,9 @@ USUAL: dict[str, Callable[[Expr], Letters]] = {"convolution": _convolution, "win
 """Operation → sizes and their letters."""
 
 
-def usual_letters(e: Expr) -> Iterator[tuple[Size, str]]:
-    """Sizes in an expression and their letters."""
-    for node in topological([e]):
+def usual_letters(exprs: Iterable[Expr]) -> Iterator[tuple[Size, str]]:
+    """Sizes in expressions and their letters."""
+    for node in topological(exprs):
         if node.op.name in USUAL:
             yield from USUAL[node.op.name](node)
 
