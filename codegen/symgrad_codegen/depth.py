@@ -19,26 +19,30 @@ def shallow(instruction: Instruction, fresh: Callable[[], Variable]) -> list[Ins
         return [instruction]
     before: list[Instruction] = []
     done: list[tuple[Operand, int]] = []
-    stack: list[tuple[Operand, bool]] = [(value, False)]
+    stack: list[Operand | None] = [value]
     while stack:
-        node, ready = stack.pop()
-        if not isinstance(node, Apply):
+        node = stack.pop()
+        if isinstance(node, Apply):
+            stack += (node, None)  # after its operands
+            stack += node.operands[::-1]
+            continue
+        if node is not None:
             done.append((node, 0))
-        elif not ready:
-            stack.append((node, True))
-            stack.extend((operand, False) for operand in reversed(node.operands))
+            continue
+        node = stack.pop()
+        assert isinstance(node, Apply)
+        start = len(done) - len(node.operands)
+        operands = tuple([operand for operand, _ in done[start:]])
+        height = 1 + max([height for _, height in done[start:]], default=0)
+        del done[start:]
+        same = all(a is b for a, b in zip(operands, node.operands, strict=True))
+        built = node if same else Apply(node.template, operands)
+        if height >= TALLEST and stack:
+            part = fresh()
+            before.append(Instruction((part,), built))
+            done.append((part, 0))
         else:
-            count = len(node.operands)
-            operands = done[len(done) - count :]
-            del done[len(done) - count :]
-            built = Apply(node.template, tuple(operand for operand, _ in operands))
-            height = 1 + max((height for _, height in operands), default=0)
-            if height >= TALLEST and stack:
-                part = fresh()
-                before.append(Instruction((part,), built))
-                done.append((part, 0))
-            else:
-                done.append((built, height))
+            done.append((built, height))
     return [*before, Instruction(instruction.targets, done[0][0], instruction.note)]
 
 

@@ -8,7 +8,7 @@ a program may have 100,000 instructions.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,16 +147,18 @@ class Instruction:
     targets: tuple[Variable, ...]
     value: Operand
     note: str = ""
-    _nodes: list[Operand] = field(
-        default_factory=list[Operand], init=False, repr=False, compare=False
-    )
 
-    @property
-    def nodes(self) -> list[Operand]:
-        """Every node of the value, parents first, left to right."""
-        if not self._nodes:
-            self._nodes.extend(walk(self.value))
-        return self._nodes
+
+@dataclass(slots=True)
+class Uses:
+    """What the instructions of a program use, each once, in the order of first use."""
+
+    variables: set[int] = field(default_factory=set[int])
+    letters: "dict[Letter, None]" = field(default_factory=dict["Letter", None])
+    programs: "dict[int, Program]" = field(default_factory=dict[int, "Program"])
+    foreign: "dict[int, Foreign]" = field(default_factory=dict[int, "Foreign"])
+    templates: dict[int, Template] = field(default_factory=dict[int, Template])
+    dtypes: set[str] = field(default_factory=set[str])
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,9 +181,20 @@ class Program:
     facts: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
     _key: list[str] = field(default_factory=list[str], init=False, repr=False, compare=False)
+    _uses: list[Uses] = field(default_factory=list[Uses], init=False, repr=False, compare=False)
     _inner: list[tuple["Program", ...]] = field(
         default_factory=list[tuple["Program", ...]], init=False, repr=False, compare=False
     )
+
+    @property
+    def uses(self) -> Uses:
+        """What its own instructions use.
+
+        **Raises:** `ProgramError` where a variable is used undefined, or defined twice.
+        """
+        if not self._uses:
+            self._uses.append(_uses(self))
+        return self._uses[0]
 
     @property
     def inner(self) -> tuple["Program", ...]:
@@ -207,15 +220,14 @@ class Program:
         """The functions from elsewhere that it uses, each once, in the order of their use."""
         found: dict[int, Foreign] = {}
         for program in (*self.inner, self):
-            for node in _nodes(program):
-                if isinstance(node, Foreign):
-                    found.setdefault(id(node.function), node)
+            for number, node in program.uses.foreign.items():
+                found.setdefault(number, node)
         return tuple(found.values())
 
     def validate(self) -> None:
         """Raise `ProgramError` where a variable is used undefined, or defined twice."""
         for program in (*self.inner, self):
-            _validate(program)
+            _ = program.uses
 
 
 def walk(operand: Operand) -> list[Operand]:
@@ -232,12 +244,6 @@ def walk(operand: Operand) -> list[Operand]:
     return found
 
 
-def _nodes(program: Program) -> Iterator[Operand]:
-    """Every node of every instruction."""
-    for instruction in program.instructions:
-        yield from instruction.nodes
-
-
 def _functions(program: Program) -> tuple[Program, ...]:
     order: list[Program] = []
     done: set[int] = set()
@@ -251,12 +257,12 @@ def _functions(program: Program) -> tuple[Program, ...]:
             continue
         done.add(id(current))
         stack.append((current, True))
-        inner = [(node.program, False) for node in _nodes(current) if isinstance(node, Function)]
-        stack.extend(reversed(inner))
+        stack.extend((inner, False) for inner in reversed(current.uses.programs.values()))
     return tuple(order[:-1])
 
 
-def _validate(program: Program) -> None:
+def _uses(program: Program) -> Uses:
+    found = Uses()
     defined: set[int] = set()
 
     def define(variable: Variable, where: str) -> None:
@@ -283,13 +289,29 @@ def _validate(program: Program) -> None:
     for index, instruction in enumerate(program.instructions):
         if not instruction.targets:
             raise ProgramError(f"program {program.name!r}: instruction {index} has no target")
-        for node in instruction.nodes:
+        stack: list[Operand] = [instruction.value]
+        while stack:
+            node = stack.pop()
             if isinstance(node, Variable):
-                use(node, f"instruction {index}")
+                if node.number not in defined:
+                    use(node, f"instruction {index}")
+                found.variables.add(node.number)
+            elif isinstance(node, Apply):
+                found.templates[id(node.template)] = node.template
+                stack += node.operands[::-1]
+            elif isinstance(node, Letter):
+                found.letters[node] = None
+            elif isinstance(node, Function):
+                found.programs.setdefault(id(node.program), node.program)
+            elif isinstance(node, Foreign):
+                found.foreign.setdefault(id(node.function), node)
+            elif isinstance(node, Dtype):
+                found.dtypes.add(node.name)
         for variable in instruction.targets:
             define(variable, f"instruction {index}")
     for variable in program.outputs:
         use(variable, "the outputs")
+    return found
 
 
 def _digest(program: Program) -> str:
@@ -340,7 +362,7 @@ def _digest(program: Program) -> str:
         words.append(str(len(instruction.targets)))
         for variable in instruction.targets:
             define(variable)
-        expression(instruction.nodes)
+        expression(walk(instruction.value))
         words.append(instruction.note)
     spelled = repr(words).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(spelled, digest_size=16).hexdigest()

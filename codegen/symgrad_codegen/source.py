@@ -17,15 +17,12 @@ from symgrad_codegen.helpers import HELPERS
 from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.naming import Names
 from symgrad_codegen.program import (
-    Apply,
-    Dtype,
     Foreign,
     Letter,
     Operand,
     Program,
     ProgramError,
     Size,
-    Template,
     Variable,
     walk,
 )
@@ -72,19 +69,12 @@ _STEP = "    "
 def is_wide(program: Program) -> bool:
     """Whether any value of the program has a 64-bit dtype (JAX has these only when told so)."""
     forms: set[str] = set()
-    templates: dict[int, Template] = {}
     for part in (*program.inner, program):
-        variables = [*part.inputs, *part.outputs]
-        for instruction in part.instructions:
-            variables += instruction.targets
-            for node in instruction.nodes:
-                if isinstance(node, Apply):
-                    templates[id(node.template)] = node.template
-                elif isinstance(node, Dtype):
-                    forms.add(node.name)
-        forms.update([v.dtype for v in variables])
-    for template in templates.values():
-        forms.update([text for name, text in template.forms if name == "jax"])
+        forms.update([v.dtype for v in (*part.inputs, *part.outputs)])
+        forms.update([v.dtype for line in part.instructions for v in line.targets])
+        forms |= part.uses.dtypes
+        for template in part.uses.templates.values():
+            forms.update([text for name, text in template.forms if name == "jax"])
     return any(_WIDE.search(text) for text in forms)
 
 
@@ -195,9 +185,7 @@ class _Writer:
         """A name for every variable of one function."""
         scope = Names(self.taken)
         names = {v.number: scope.new(v.hint) for v in part.inputs}
-        read = {v.number for v in part.outputs}
-        for instruction in part.instructions:
-            read.update(n.number for n in instruction.nodes if isinstance(n, Variable))
+        read = {v.number for v in part.outputs} | part.uses.variables
         for instruction in part.instructions:
             several = len(instruction.targets) > 1
             for v in instruction.targets:
@@ -240,13 +228,7 @@ class _Writer:
 
     def used(self, *parts: Program) -> dict[Letter, None]:
         """The letters that instructions use, in order."""
-        return dict.fromkeys(
-            node
-            for part in parts
-            for instruction in part.instructions
-            for node in instruction.nodes
-            if isinstance(node, Letter)
-        )
+        return dict.fromkeys(letter for part in parts for letter in part.uses.letters)
 
     def read_sizes(
         self,
@@ -327,11 +309,10 @@ def _letters(parts: Iterable[Program]) -> dict[Letter, None]:
     """Every letter of the programs, in order of appearance."""
     found: dict[Letter, None] = {}
     for part in parts:
-        shapes = [size for v in (*part.inputs, *part.outputs) for size in v.shape]
-        sizes = [size for size in shapes if not isinstance(size, int)]
-        for operand in (*sizes, *(line.value for line in part.instructions)):
-            if isinstance(operand, (Letter, Apply)):
-                found.update((n, None) for n in walk(operand) if isinstance(n, Letter))
+        for size in (size for v in (*part.inputs, *part.outputs) for size in v.shape):
+            if not isinstance(size, int):
+                found.update((n, None) for n in walk(size) if isinstance(n, Letter))
+        found |= part.uses.letters
     return found
 
 

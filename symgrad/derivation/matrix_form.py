@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from symgrad.core.build import (
     CONTRACTION,
@@ -84,7 +85,7 @@ class Recogniser:
         """The matrix form of ``e``, or None."""
         return run(self._form(e))
 
-    def _form(self, e: Expr) -> Form | Step | None:
+    def _form(self, e: Expr) -> Any:
         """The form, or the step to it."""
         if e in self.memo:
             return self.memo[e]

@@ -185,7 +185,7 @@ class Printer:
         """The text of a formula."""
         return run(self._text(form))[0]
 
-    def _text(self, form: Form) -> tuple[str, int] | Step:
+    def _text(self, form: Form) -> Any:
         """The text and how strongly it binds, or the step to them."""
         return (form.data, ATOM) if form.kind == "name" else self._compound(form)
 
