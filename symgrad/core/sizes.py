@@ -46,16 +46,13 @@ class Monomial:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
+        if other.__class__ is int:
+            return self.number == other and not self.powers
         if isinstance(other, Monomial):
-            return (
-                self._hash == other._hash
-                and self.powers == other.powers
-                and (
-                    self.number == other.number
-                    or (self.number != self.number and other.number != other.number)
-                )
-            )
-        if isinstance(other, (int, Fraction)):
+            same = self._hash == other._hash and self.powers == other.powers
+            a, b = self.number, other.number
+            return same and (a == b or (a != a and b != b))  # noqa: PLR0124
+        if isinstance(other, Fraction):
             return not self.powers and self.number == other
         return NotImplemented
 
@@ -217,6 +214,8 @@ def number_text(number: Number) -> str:
 
 
 def _power(number: Number, power: Exact) -> Number:
+    if number == 1:
+        return number
     exact = not isinstance(number, float)
     if exact and power.denominator == 1 and (number or power > 0):
         return Fraction(number) ** power.numerator if power < 0 else number**power.numerator
@@ -279,10 +278,8 @@ def held(c: Monomial) -> Monomial:
     """``c``; a whole number of more than 31 bits is the float that it is beside floats."""
     if c.number.__class__ is not int or -(2**31) < c.number < 2**31:
         return c
-    try:
-        return Monomial(float(c.number), c.powers)
-    except OverflowError:
-        return Monomial(math.inf if c.number > 0 else -math.inf, c.powers)
+    beyond = math.inf if c.number > 0 else -math.inf
+    return Monomial(float(c.number) if abs(c.number) < 2**1023 else beyond, c.powers)
 
 
 @lru_cache(maxsize=4096)
@@ -352,9 +349,13 @@ def size_difference(a: Size, b: Size) -> Size | None:
 _SUMS: dict[str, tuple[Monomial, ...]] = {}
 """Letters that stand for a sum of monomials, by name."""
 
-
 _FLOORS: dict[str, tuple[Monomial, Monomial]] = {}
 """Letters that stand for a quotient rounded down, by name: what is divided, and by what."""
+
+
+def are_plain() -> bool:
+    """Is every letter of this process a size of its own?"""
+    return not _SUMS and not _FLOORS
 
 
 def floor_of_letter(name: str) -> tuple[Monomial, Monomial] | None:

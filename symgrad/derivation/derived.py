@@ -8,6 +8,7 @@ from itertools import count
 from symgrad.core.sizes import (
     Monomial,
     Size,
+    are_plain,
     floor_of_letter,
     letter,
     letters_of,
@@ -33,8 +34,10 @@ def derived_sizes(
     forms: Iterable[Form], sizes: Sequence[Size], taken: Iterable[str]
 ) -> dict[str, str]:
     """Letters that are more than a sum and what they are called: ``e2`` where e is divided."""
-    used = set(taken)
     table: dict[str, str] = {}
+    if are_plain():
+        return table
+    used = set(taken)
     known = letters_of(tuple(sizes))
     for name in _letters(forms):
         whole = None if name in table else source(name)
