@@ -235,3 +235,29 @@ def test_what_is_not_differentiated_hides_nothing() -> None:
     assert "A @ (B @ p)" in source
     assert "W[y]" in source
     assert "one_hot" not in source
+
+
+def test_wide_float64_products_have_rows_on_the_left() -> None:
+    """There XLA is up to twice as fast; float32, a thin product and rows already there stay."""
+    shapes = {"A": "40,30", "B": "40,50", "C": "40,3", "D": "30,40"}
+    for dtype, laid in ((sg.float64, True), (sg.float32, False)):
+        a, b, c, d = (sg.symbol(name, sizes, dtype) for name, sizes in shapes.items())
+        compiled = Compiled([a.T @ b, a.T @ c, d @ b])
+        assert ("optimization_barrier(A.T) @ B" in compiled.source) is laid
+        assert compiled.source.count("optimization_barrier") == laid
+
+
+def test_products_laid_out_are_mapped_and_differentiated_by_jax() -> None:
+    a, b = sg.symbol("A", "40,30", sg.float64), sg.symbol("B", "40,50", sg.float64)
+    program = Compiled([sg.sin(a.T @ b).sum()], [a, b])
+    assert "optimization_barrier" in program.source
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        A, B = (jnp.asarray(rng.standard_normal(s)) for s in ((3, 40, 30), (40, 50)))
+
+        def ours(a: Any, b: Any) -> Any:
+            return program.executable.function(a, b)
+
+        found = jax.vmap(jax.grad(ours), (0, None))(A, B)
+        expected = jax.vmap(lambda a: B @ jnp.cos(a.T @ B).T)(A)
+    np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, infix, postfix, text
 
+from symgrad.core.dtypes import float64
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size
 from symgrad.lower.align import (
@@ -18,11 +19,16 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
+from symgrad.lower.pairs import extent_of
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
 
 MATMUL = infix("@", PRODUCT)
+LAID_OUT = Template((("jax", "jax.lax.optimization_barrier({0})"), ("numpy", "{0}")), 90, (90,))
+"""A transpose that is made: XLA's fast product of float64 on a CPU takes rows of what stands left."""
+WIDE = 16
+"""Columns from which on a product outweighs the transpose."""
 Placed = tuple[Operand, list[int]]
 
 
@@ -47,7 +53,7 @@ def lower_contraction(state: Lowering, node: Expr) -> Operand:
     if len(args) == 2:
         left = plain(state.value(args[0]), args[0].shape, rows[0])
         right = plain(state.value(args[1]), args[1].shape, rows[1])
-        return _finish(_pair(left, right, rank, sizes), node)
+        return _finish(_pair(left, right, node, sizes), node)
     return _finish(_product_sum(state, args, rows, rank), node)
 
 
@@ -157,9 +163,10 @@ def _product_sum(
     return _sum_out(product_of(factors), every, [x for x in every if x >= rank])
 
 
-def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Placed:
+def _pair(left: Placed, right: Placed, node: Expr, sizes: dict[int, Size]) -> Placed:
     """Two factors: sum what only one carries, then the cheapest product that fits."""
     (a, la), (b, lb) = left, right
+    rank = node.ndim
     a, la = _sum_out(a, la, [x for x in la if x >= rank and x not in lb])
     b, lb = _sum_out(b, lb, [x for x in lb if x >= rank and x not in la])
     summed = [x for x in la if x in lb and x >= rank]
@@ -185,6 +192,8 @@ def _pair(left: Placed, right: Placed, rank: int, sizes: dict[int, Size]) -> Pla
         k = summed[0]
         if len(la) == 2 and la[-1] != k:
             a = permuted(a, (1, 0))
+            if node.dtype is float64 and free_b and extent_of(sizes[free_b[0]], {}) >= WIDE:
+                a = Apply(LAID_OUT, (a,))
         if len(lb) == 2 and lb[0] != k:
             b = permuted(b, (1, 0))
         return Apply(MATMUL, (a, b)), [*free_a, *free_b]
