@@ -261,3 +261,45 @@ def test_products_laid_out_are_mapped_and_differentiated_by_jax() -> None:
         found = jax.vmap(jax.grad(ours), (0, None))(A, B)
         expected = jax.vmap(lambda a: B @ jnp.cos(a.T @ B).T)(A)
     np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_slopes_under_sums_come_from_the_value() -> None:
+    """A layer's gradient evaluates its function once; a slope that is a result keeps its digits."""
+    shapes = {"X": "30,20", "A": "20,10", "b": "10", "T": "30,10"}
+    X, A, b, T = symbols = [sg.symbol(n, s, sg.float32) for n, s in shapes.items()]
+    loss = ((sg.tanh(X @ A + b) - T) ** 2).sum()
+    source = Compiled([loss, *sg.grad(loss, [A, b])], symbols).source
+    assert "= 1 - jnp.square(" in source
+    assert "jnp.cosh(" not in source
+    x = sg.symbol("x", "30", sg.float32)
+    value = sg.tanh(x).sum()
+    slope = sg.grad(value, x)
+    for found in (slope, slope.sum(), slope + x, sg.sin(slope) @ x):
+        assert "jnp.cosh(" in Compiled([value, found], [x]).source
+
+
+def test_slopes_of_layers_below_each_other() -> None:
+    """A product of the Hessian of two layers with a matrix: two tanh and nothing else."""
+    shapes = {"X": "9,8", "A": "8,7", "B": "7,6", "v": "6", "D": "8,7"}
+    X, A, B, v, D = symbols = [sg.symbol(n, s, sg.float64) for n, s in shapes.items()]
+    loss = (sg.tanh(sg.tanh(X @ A) @ B) @ v).sum()
+    program = Compiled([loss, *sg.grad(loss, [A, B]), sg.hvp(loss, A, D)], symbols)
+    assert program.source.count("jnp.tanh(") == 2
+    assert "jnp.cosh(" not in program.source
+
+    def by_hand(A: Any, B: Any) -> Any:
+        return (jnp.tanh(jnp.tanh(arrays["X"] @ A) @ B) @ arrays["v"]).sum()
+
+    rng = np.random.default_rng(5)
+    with jax.enable_x64(True):
+        arrays = {
+            n: jnp.asarray(rng.standard_normal([*map(int, s.split(","))]))
+            for n, s in shapes.items()
+        }
+        found = program.executable.function(*arrays.values())
+        slopes = jax.grad(by_hand, (0, 1))
+        at = arrays["A"], arrays["B"]
+        turned = jax.jvp(lambda A: slopes(A, at[1])[0], at[:1], (arrays["D"],))[1]
+        expected = [by_hand(*at), *slopes(*at), turned]
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)

@@ -19,6 +19,7 @@ from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
 from symgrad.simplify import stabilised
 from symgrad.simplify.cheaper import Cheaper, Whole
+from symgrad.simplify.slopes import slopes_from_values
 from symgrad.structured.matrices import ByStructure
 
 Moved = dict[Expr, Expr]
@@ -32,7 +33,9 @@ def lowered(
 ) -> Program:
     """A program computing ``outputs`` (name, expression); ``names`` suggests names below them."""
     made = _computed([e for _, e in outputs])
-    results = [(word, made[e]) for word, e in outputs]
+    found = [made[e] for _, e in outputs]
+    found = slopes_from_values(found, {}, found)
+    results = [(word, e) for (word, _), e in zip(outputs, found, strict=True)]
     return lower(name, inputs, results, names=names([e for _, e in results]))
 
 
@@ -60,6 +63,8 @@ def program_of(
     ]
     asked = leaves([*(e for _, e in outputs), *(x.expr for x in extra)])
     rows = _cheaper(rows, asked)
+    made = slopes_from_values([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
+    rows = [replace(x, expr=e) for x, e in zip(rows, made, strict=True)]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 
 
