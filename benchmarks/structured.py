@@ -6,6 +6,9 @@ and float64. `plain` is `jax.hessian`, `jax.jacobian` or `jax.grad` of the funct
 All three agree before anything is timed.
 
     python benchmarks/structured.py --repetitions 15 --check
+
+JAX hands a program of more than about a thousand operations to another thread, which on one core
+takes about 10 µs a call, for everybody alike; ``--inline`` measures without that.
 """
 
 from __future__ import annotations
@@ -20,6 +23,9 @@ from _harness import Limit, Times, duration, finish, interleaved, options, settl
 PARSER = options(__doc__, 15)
 PARSER.add_argument("--only", default="", help="rows whose name matches this pattern")
 PARSER.add_argument("--dtype", choices=["float32", "float64"], help="one dtype only")
+PARSER.add_argument(
+    "--inline", action="store_true", help="programs run in the thread that calls them"
+)
 ARGUMENTS = PARSER.parse_args()
 SETTING = settle(ARGUMENTS)
 
@@ -31,6 +37,8 @@ from _product_rows import PRODUCTS  # noqa: E402
 
 import symgrad as sg  # noqa: E402
 from symgrad.tracing.symbolic import Compiled  # noqa: E402
+
+jax.config.update("jax_cpu_enable_async_dispatch", not ARGUMENTS.inline)
 
 Arrays = Mapping[str, Any]
 ROWS: dict[str, Row] = {**DERIVATIVES, **PRODUCTS}

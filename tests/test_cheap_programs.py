@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -275,7 +276,18 @@ def test_slopes_under_sums_come_from_the_value() -> None:
     value = sg.tanh(x).sum()
     slope = sg.grad(value, x)
     for found in (slope, slope.sum(), slope + x, sg.sin(slope) @ x):
-        assert "jnp.cosh(" in Compiled([value, found], [x]).source
+        source = Compiled([value, found], [x]).source
+        assert "jnp.exp(-2 * jnp.abs(x))" in source
+        assert "jnp.cosh(" not in source
+
+
+def test_a_slope_keeps_its_digits() -> None:
+    """4 e / (1 + e)² where 1 − tanh² is 0."""
+    x = sg.symbol("x", "7", sg.float32)
+    at = np.array([-40, -10, -1e-4, 0, 0.5, 9, np.inf], np.float32)
+    found = np.asarray(Compiled([sg.grad(sg.tanh(x).sum(), x)], [x])(at))
+    wide = at.astype(np.float64)
+    np.testing.assert_allclose(found, 1 / np.cosh(wide) ** 2, rtol=1e-6)
 
 
 def test_slopes_of_layers_below_each_other() -> None:
@@ -303,3 +315,26 @@ def test_slopes_of_layers_below_each_other() -> None:
         expected = [by_hand(*at), *slopes(*at), turned]
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+
+
+def test_what_others_use_too_is_not_opened() -> None:
+    """O p needs O, which O Oᵀ makes anyway, and no chain of its own."""
+    A, B, C, p = (sg.symbol(n, s) for n, s in
+                  (("A", "20,20"), ("B", "20,20"), ("C", "20,20"), ("p", "20")))  # fmt: skip
+    O = sg.exp(A) @ B @ C
+    source = Compiled([O @ O.T, O @ p], [A, B, C, p]).source
+    assert len(re.findall(r" @ ", re.sub(r"#.*", "", source))) == 4
+    assert "@ p" in source
+    alone = Compiled([O @ p], [A, B, C, p]).source
+    assert "@ (B @ (C @ p))" in alone
+
+
+def test_the_hessian_of_a_network_makes_its_jacobian_once() -> None:
+    """J (diag(p) − p pᵀ) Jᵀ: J p is made of J, not along the layers again."""
+    first, W, V, x = (sg.symbol(n, s) for n, s in
+                      (("first", "9,9"), ("W", "9,9"), ("V", "9,9"), ("x", "9")))  # fmt: skip
+    z = V @ sg.relu(W @ sg.relu(first @ x))
+    hessian = sg.hessian(sg.logsumexp(z, -1) - z[0], first).dense()
+    source = Compiled([hessian], [first, W, V, x]).source
+    # three layers, V diag W, J p, J diag(p) Jᵀ
+    assert len(re.findall(r" @ ", re.sub(r"#.*", "", source))) == 6

@@ -62,6 +62,7 @@ class Form:
     cost: float
     saved: float
     products: list[tuple[Monomial, Product]]
+    opened: set[Expr]  # what others use too: it is saved only if they open it as well
 
 
 class Whole:
@@ -120,13 +121,27 @@ class Cheaper:
     sizes: Mapping[str, int] = field(default_factory=dict[str, int])
     uses: dict[Expr, int] = field(default_factory=dict[Expr, int])
     sums: set[Expr] = field(default_factory=set[Expr])  # made by distributing
+    gone: set[Expr] = field(default_factory=set[Expr])  # opened, though others use it too
+    held: set[Expr] = field(default_factory=set[Expr])  # not opened by all that use it
     whole: Whole = field(init=False)
 
     def __post_init__(self) -> None:
         self.whole = Whole(sizes=self.sizes)
 
     def of(self, roots: Sequence[Expr]) -> dict[Expr, Expr]:
-        """What the nodes under ``roots`` become, with products opened where that is less work."""
+        """What the nodes under ``roots`` become, with products opened where that is less work.
+
+        What some of its users opened and others did not is made all the same: nobody opens it then.
+        """
+        while True:
+            self.uses, self.sums, self.gone = {}, set(), set()
+            new = self._once(roots)
+            made = self.gone and self.gone.intersection(topological([new[r] for r in roots]))
+            if not made:
+                return new
+            self.held |= made
+
+    def _once(self, roots: Sequence[Expr]) -> dict[Expr, Expr]:
         order = topological(roots)
         counts = users(order)
         new: dict[Expr, Expr] = {}
@@ -153,42 +168,50 @@ class Cheaper:
             less = form.cost < LESS * (before + form.saved)
             if less and (best is None or form.cost - form.saved < best.cost - best.saved):
                 best = form
-        return e if best is None else self.built(best, e)
+        if best is None:
+            return e
+        self.gone |= best.opened
+        return self.built(best, e)
 
     def forms(self, p: Product, depth: int) -> list[Form]:
         """The ways to compute a product: opened, and distributed over a sum."""
         found: list[Form] = []
         unshared: list[tuple[Expr, Labels]] | None = None
         for shared in (False, True):
-            q, saved = self.opened(p, shared)
+            q, saved, gone = self.opened(p, shared)
             if q.factors == unshared:
                 break  # nothing in it is used elsewhere
             unshared = q.factors
-            found.append(Form(self.cost(q), saved, [(ONE, q)]))
+            found.append(Form(self.cost(q), saved, [(ONE, q)], gone))
             if depth:
                 found += [
-                    self.distributed(q, k, saved, depth)
+                    self.distributed(q, k, saved, gone, depth)
                     for k, (e, _) in enumerate(q.factors)
                     if self.distributes(q, e)
                 ]
         return found
 
-    def opened(self, p: Product, shared: bool) -> tuple[Product, float]:
-        """The products inside a product dissolved in it, and the work that is superfluous then."""
+    def opened(self, p: Product, shared: bool) -> tuple[Product, float, set[Expr]]:
+        """The products inside a product dissolved in it, the work that is superfluous then, and
+        those that are used elsewhere.
+        """
         q = Product([], p.out, dict(p.extents), p.dtype)
         saved = 0.0
+        gone: set[Expr] = set()
         queue = list(p.factors[::-1])
         while queue:
             e, ls = queue.pop()
             room = len(queue) + len(q.factors) + len(e.args) <= WIDEST
             uses = self.uses.get(e, 1)
             held = e.op is not CONTRACTION or not e.args or e in self.whole
-            if held or not room or (uses > 1 and not shared):
+            if held or not room or (uses > 1 and (not shared or e in self.held)):
                 q.factors.append((e, ls))
                 continue
+            if uses > 1:
+                gone.add(e)
             saved += self.work(e) / uses
             queue += factors_at(e, ls, q.fresh)[::-1]
-        return _renamed(q), saved
+        return _renamed(q), saved, gone
 
     def distributes(self, q: Product, e: Expr) -> bool:
         """Is it a sum of terms that are simpler than itself, of which the product has one?"""
@@ -201,8 +224,9 @@ class Cheaper:
             for _, a, ls in terms_of(e)
         )
 
-    def distributed(self, q: Product, k: int, saved: float, depth: int) -> Form:
+    def distributed(self, q: Product, k: int, saved: float, gone: set[Expr], depth: int) -> Form:
         """Term by term, each in its cheapest form."""
+        opened = set(gone)
         e, place = q.factors[k]
         entries = self.extent(e.shape)
         saved += entries * len(e.args) / self.uses.get(e, 1)
@@ -215,8 +239,9 @@ class Cheaper:
             best = min(self.forms(term, depth - 1), key=lambda form: form.cost - form.saved)
             cost += best.cost
             saved += best.saved
+            opened |= best.opened
             products += [(c * d, x) for d, x in best.products]
-        return Form(cost, saved, products)
+        return Form(cost, saved, products, opened)
 
     def built(self, form: Form, e: Expr) -> Expr:
         """The expression of a form."""

@@ -1,8 +1,9 @@
-"""The slope of a layer's tanh from its value: 1 − tanh² for cosh⁻² in sums over many entries.
+"""The slope cosh⁻² of tanh as it is computed: from the value in sums, else by one exponential.
 
 1 − tanh² is exact to one rounding of 1, where cosh⁻² keeps the digits of what is small; but it needs
 no function besides the value.  It is taken for a factor under a sum, as in Xᵀ (δ ⊙ (1 − H²)), in a
-program that computes the value too.  A slope of which every entry is a result keeps its digits.
+program that computes the value too.  A slope of which every entry is a result keeps its digits:
+it is 4 e / (1 + e)² with e = exp(−2 |x|), which takes one exponential, where cosh takes two.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from symgrad.core.traverse import topological
 Place = tuple[Expr, Labels]
 
 
-def slopes_from_values(
+def slopes(
     roots: Sequence[Expr], lines: Mapping[Expr, Expr], asked: Collection[Expr]
 ) -> list[Expr]:
-    """``roots`` with 1 − tanh² for the cosh⁻² of which they only make sums, jointly.
+    """``roots`` with cosh⁻² as it is computed, jointly.
 
     ``lines`` are symbols and the roots they stand for; the results are ``asked`` for.
     """
     order = topological(roots)
-    values = [e for e in order if e.op.name == "tanh"]
-    if not values:
+    wanted = [e for e in order if e.op.name == "cosh"]
+    if not wanted:
         return list(roots)
+    there = set(order)
     uses = _uses(order, lines)
     summed = _under_sums(order, uses, {*asked, *(lines[s] for s in asked if s in lines)})
     found: dict[Expr, Expr] = {}
-    for e in values:
-        cosh = elementwise("cosh", e.args[0])
+    for cosh in wanted:
         slope = power(cosh, -2)
-        if slope in summed and all(user is slope for user, _ in uses[cosh]):
-            found[slope] = e
+        if all(user is slope for user, _ in uses.get(cosh, [(cosh, ())])):
+            value = elementwise("tanh", cosh.args[0])
+            cheap = value in there and slope in summed
+            found[slope] = value if cheap else cosh
     return _replaced(roots, order, found) if found else list(roots)
 
 
@@ -45,9 +48,14 @@ def _replaced(
     for node in order:
         of = found.get(node, node)
         args = [new[a] for a in of.args]
-        same = all(a is b for a, b in zip(args, of.args, strict=True))
-        made = of if same else of.func(*args)
-        new[node] = made if of is node else 1 - power(made, 2)
+        if of is node:
+            same = all(a is b for a, b in zip(args, of.args, strict=True))
+            new[node] = node if same else node.func(*args)
+        elif of.op.name == "tanh":
+            new[node] = 1 - power(of.func(*args), 2)
+        else:
+            e = elementwise("exp", -2 * elementwise("abs", *args))
+            new[node] = 4 * e * power(1 + e, -2)
     return [new[r] for r in roots]
 
 
@@ -85,4 +93,4 @@ def _ends(e: Expr, user: Expr, labels: Labels, found: Collection[Expr]) -> bool:
     return user.op in (CONTRACTION, SUM) and user in found
 
 
-__all__ = ["slopes_from_values"]
+__all__ = ["slopes"]

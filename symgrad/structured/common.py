@@ -8,26 +8,26 @@ from symgrad.core.build import linear
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE
-from symgrad.structured.products import product_of
+from symgrad.structured.products import Made, product_of
 from symgrad.structured.terms import Factor, Term, is_selection
 
 
 def collected(
-    terms: Sequence[Term], rank: int, dtype: DType, mirror: Mapping[int, int]
+    terms: Sequence[Term], rank: int, dtype: DType, mirror: Mapping[int, int], known: list[Made]
 ) -> list[Term]:
     """The terms, those with common factors that alone carry an axis as one term.
 
-    ``mirror`` says which column belongs to which row.
+    ``mirror`` says which column belongs to which row; ``known`` are products made before.
     """
     groups: list[list[Term]] = []
     for t in terms:
         mine = _shape_of(t, rank)
-        known = next((g for g in groups if mine and _shape_of(g[0], rank) == mine), None)
-        if known is None:
+        like = next((g for g in groups if mine and _shape_of(g[0], rank) == mine), None)
+        if like is None:
             groups.append([t])
         else:
-            known.append(t)
-    return [g[0] if len(g) == 1 else _joined(g, rank, dtype, mirror) for g in groups]
+            like.append(t)
+    return [g[0] if len(g) == 1 else _joined(g, rank, dtype, mirror, known) for g in groups]
 
 
 def _own(t: Term, rank: int) -> list[Factor]:
@@ -59,7 +59,9 @@ def _shape_of(t: Term, rank: int) -> tuple[object, ...]:
     return (tuple(rows), tuple(axes))
 
 
-def _joined(group: Sequence[Term], rank: int, dtype: DType, mirror: Mapping[int, int]) -> Term:
+def _joined(
+    group: Sequence[Term], rank: int, dtype: DType, mirror: Mapping[int, int], known: list[Made]
+) -> Term:
     """Terms of one shape: the sum of what they differ in, times what they share."""
     first = group[0]
     own = _own(first, rank)
@@ -75,7 +77,7 @@ def _joined(group: Sequence[Term], rank: int, dtype: DType, mirror: Mapping[int,
         inside = {x for _, ls in rest for x in ls if x >= 0} | {*kept}
         sizes = {x: s for x, s in t.sizes.items() if x in inside}
         here = {x: y for x, y in mirror.items() if x in kept and y in kept}
-        parts.append(product_of(t.coefficient, rest, sizes, kept, dtype, here))
+        parts.append(product_of(t.coefficient, rest, sizes, kept, dtype, here, known))
         out = out or [*bound, *axes]  # type: ignore[misc]
     natural = tuple(range(len(out)))
     total = linear([(ONE, p, natural) for p in parts], parts[0].shape, dtype)

@@ -15,7 +15,7 @@ from symgrad.core.sizes import Shape, Size, shape_text, size_product
 from symgrad.errors import ShapeError
 from symgrad.ops.structure import reshape
 from symgrad.structured.common import collected
-from symgrad.structured.products import product_of
+from symgrad.structured.products import Made, product_of
 from symgrad.structured.terms import Factor, Term, opened
 from symgrad.structured.work import work_of
 
@@ -67,9 +67,11 @@ class LinearMap:
         """All entries, the axes of the output in front."""
         out = (*self.rows, *self.columns)
         mirror = dict(zip(self.rows, self.columns, strict=False))
+        known: list[Made] = []
+        terms = sorted(self.terms, key=lambda t: len(t.factors))  # what is part of another first
         parts = [
-            product_of(t.coefficient, t.factors, t.sizes, out, self.expr.dtype, mirror)
-            for t in collected(self.terms, self.rank, self.expr.dtype, mirror)
+            product_of(t.coefficient, t.factors, t.sizes, out, self.expr.dtype, mirror, known)
+            for t in collected(terms, self.rank, self.expr.dtype, mirror, known)
         ]
         return self._sum(parts, self.expr.shape)
 

@@ -16,6 +16,9 @@ from symgrad.lower.pairs import extent_of, kept_labels, path_of
 from symgrad.ops.structure import place, slice_axis
 from symgrad.structured.terms import Factor, is_selection
 
+Made = tuple[list[Factor], Factor]
+"""Factors, and their product."""
+
 
 def product_of(
     coefficient: Monomial,
@@ -24,11 +27,13 @@ def product_of(
     out: Sequence[int],
     dtype: DType,
     mirror: Mapping[int, int] | None = None,
+    known: list[Made] | None = None,
 ) -> Expr:
     """``coefficient · Σ Π factors`` with its axes at ``out``, summed over all other ``sizes``.
 
     ``mirror`` says which column belongs to which row: a product that is the same from both sides is
-    made from one.
+    made from one.  ``known`` are such sides, and this one's are added: ``J diag(p) Jᵀ − (J p)(J p)ᵀ``
+    makes J once.
     """
     sizes = dict(sizes)
     rest = _renamed(factors, sizes, out)
@@ -43,7 +48,7 @@ def product_of(
     for x, size in sizes.items():
         if x not in carried:
             coefficient = coefficient * size
-    made = _ordered(bare, sizes, keep, mirror or {})
+    made = _ordered(bare, sizes, keep, mirror or {}, [] if known is None else known)
     if eyes and len(made) > 1:
         made = [_multiplied(made, _outer(made, [], keep), sizes)]
     found = [*made, *eyes]
@@ -175,7 +180,11 @@ def _placed(
 
 
 def _ordered(
-    factors: list[Factor], sizes: dict[int, Size], keep: set[int], mirror: Mapping[int, int]
+    factors: list[Factor],
+    sizes: dict[int, Size],
+    keep: set[int],
+    mirror: Mapping[int, int],
+    known: list[Made],
 ) -> list[Factor]:
     """Factors whose product is that of all, two at the most, made in a cheap order."""
     if len(factors) < 3:
@@ -186,14 +195,18 @@ def _ordered(
         left, middle, renamed = halves
         outside = {x for _, ls in middle for x in ls} | keep
         rest, spent = list(middle), 0.0
+        sides: list[Made] = []
         for part in _joined(left, renamed):
-            half, inner = _half(part, renamed, outside, sizes)
+            half, inner = _half(part, renamed, outside, sizes, known)
             rest += [half, (half[0], tuple(renamed.get(x, x) for x in half[1]))]
             spent += inner
+            sides.append((part, half))
         if len(rest) < 3:
+            known += sides
             return rest
         turned, rest_cost = _path(rest, sizes, keep)
         if spent + rest_cost <= cost:
+            known += sides
             factors, path = rest, turned
     for step in path:
         inside = [factors[k] for k in step]
@@ -205,14 +218,46 @@ def _ordered(
 
 
 def _half(
-    part: list[Factor], renamed: Mapping[int, int], outside: set[int], sizes: dict[int, Size]
+    part: list[Factor],
+    renamed: Mapping[int, int],
+    outside: set[int],
+    sizes: dict[int, Size],
+    known: list[Made],
 ) -> tuple[Factor, float]:
     """The product of the factors of one side, and what it costs."""
     every = dict.fromkeys(x for _, ls in part for x in ls if x >= 0)
     images = {renamed.get(x, x) for x in every}
     labels = [x for x in every if x in outside | images or renamed.get(x, x) in outside]
-    cost = _path(part, sizes, {*labels})[1] if len(part) > 1 else 0.0
-    return _multiplied(_ordered(part, sizes, {*labels}, {}), labels, sizes), cost
+    rest = part
+    for inside, (e, row) in known:
+        there = _within(inside, row, rest, {*labels})
+        if there is not None:
+            rest = [f for f in rest if f not in there[0]] + [(e, there[1])]
+    cost = _path(rest, sizes, {*labels})[1] if len(rest) > 1 else 0.0
+    made = _multiplied(_ordered(rest, sizes, {*labels}, {}, []), labels, sizes)
+    return made, cost
+
+
+def _within(
+    inside: Sequence[Factor], row: tuple[int, ...], factors: Sequence[Factor], keep: set[int]
+) -> tuple[list[Factor], tuple[int, ...]] | None:
+    """Those of ``factors`` that are a product with axes ``row``, and what these are called there."""
+    place = dict(factors)
+    table = {-1: -1}
+    found: list[Factor] = []
+    for e, ls in inside:
+        there = place.get(e)
+        if there is None or any(
+            table.setdefault(x, y) != y for x, y in zip(ls, there, strict=True)
+        ):
+            return None
+        found.append((e, there))
+    bound = {table[x] for _, ls in inside for x in ls} - {-1, *(table[x] for x in row)}
+    others = {x for f in factors if f not in found for x in f[1]}
+    one = len({*table.values()}) == len(table) and len({*found}) == len(found)
+    if not one or bound & (others | keep):
+        return None
+    return found, tuple(table[x] for x in row)
 
 
 def _joined(left: Sequence[Factor], renamed: Mapping[int, int]) -> list[list[Factor]]:

@@ -19,7 +19,7 @@ from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
 from symgrad.simplify import stabilised
 from symgrad.simplify.cheaper import Cheaper, Whole
-from symgrad.simplify.slopes import slopes_from_values
+from symgrad.simplify.slopes import slopes
 from symgrad.structured.matrices import ByStructure
 
 Moved = dict[Expr, Expr]
@@ -34,7 +34,7 @@ def lowered(
     """A program computing ``outputs`` (name, expression); ``names`` suggests names below them."""
     made = _computed([e for _, e in outputs])
     found = [made[e] for _, e in outputs]
-    found = slopes_from_values(found, {}, found)
+    found = slopes(found, {}, found)
     results = [(word, e) for (word, _), e in zip(outputs, found, strict=True)]
     return lower(name, inputs, results, names=names([e for _, e in results]))
 
@@ -63,7 +63,7 @@ def program_of(
     ]
     asked = leaves([*(e for _, e in outputs), *(x.expr for x in extra)])
     rows = _cheaper(rows, asked)
-    made = slopes_from_values([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
+    made = slopes([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
     rows = [replace(x, expr=e) for x, e in zip(rows, made, strict=True)]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 
