@@ -21,7 +21,8 @@ from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
-from symgrad.lower.network import Counts, Orders, added, largest, settings_of, within
+from symgrad.lower.alive import Counts
+from symgrad.lower.orders import Orders, added, largest, settings_of, within
 from symgrad.lower.peak import peak, rearranged
 from symgrad.lower.program import reading
 from symgrad.lower.state import Lowering
@@ -46,6 +47,7 @@ _WORK = {"matrix": 128, "axis": 4}
 """Work for each entry of a result, at the extent assumed for letters."""
 
 
+@lru_cache(maxsize=16)  # a formula is printed in more than one way
 def concise(e: Expr) -> Expr:
     """An expression equal to ``e`` that takes fewer operations to write."""
     normal = Normal()

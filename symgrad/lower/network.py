@@ -7,147 +7,38 @@ whether the sizes are equal, tall or wide.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
 from symgrad_codegen.program import POWER, PRODUCT, Apply, Literal, Operand, Template, infix, text
 
-from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import OVER, TIMES, aligned, permuted
-from symgrad.lower.alive import Alive, Counts
+from symgrad.lower.alive import Counts
+from symgrad.lower.orders import (
+    NOTHING,
+    Cost,
+    Factor,
+    Name,
+    Orders,
+    Plan,
+    added,
+    largest,
+    volume,
+    within,
+)
 
 MATMUL = infix("@", PRODUCT)
-EXTENT = 64
-"""Extent assumed for a size letter when orders of a product are compared."""
-SPAN = 32
-"""How many times larger than that one letter is at a tall or wide setting."""
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
-
-
-Cost = tuple[int, Counts, Counts, int]
-NOTHING: Cost = (0, (), (), 0)
-
-
-class Name:
-    """A value by the parts that it is made of, which tell it apart; hashed once, as they nest."""
-
-    __slots__ = ("_hash", "parts")
-
-    def __init__(self, *parts: Any) -> None:
-        self.parts = parts
-        self._hash = hash(parts)
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, Name) and self._hash == other._hash and self.parts == other.parts
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Factor:
-    """A factor of a product: its axes carry labels; ``under`` the fraction bar or above.
-
-    ``name`` tells values apart without a walk over their operands.  ``cost``: operations, work, the
-    most entries of a partial product, departures from the order from left to right; ``made``:
-    operations and work of the partial products in it; ``lead``: labels of its leftmost matrix.
-    """
-
-    value: Operand = field(compare=False)
-    labels: tuple[int, ...]
-    name: Name
-    under: bool = False
-    cost: Cost = NOTHING
-    made: Mapping[Name, tuple[int, Counts]] = field(default_factory=dict[Name, Any], compare=False)
-    symmetric: bool = False
-    lead: tuple[int, ...] = ()
 
 
 def exponent(number: str) -> Template:
     """``{0} ** 2``."""
     spelled = f"{{0}} ** {number}"
     return Template((("jax", spelled), ("numpy", spelled)), POWER, (POWER + 1,))
-
-
-@dataclass(slots=True)
-class Orders:
-    """What one text has met so far: products to use again, and the work they took.
-
-    ``names`` holds for each product the nodes that have it; one node uses those of others.
-    """
-
-    names: dict[Name, frozenset[Expr | None]] = field(
-        default_factory=dict[Name, frozenset[Expr | None]]
-    )
-    node: Expr | None = None  # whose product is written
-    symmetric: Callable[[Expr], bool] = lambda _: False
-    late: bool = False  # of orders that cost the same, the last one found
-    settings: Sequence[Mapping[str, int]] = ({},)
-    work: Counts = ()
-    widest: Counts = ()
-    known: dict[Size, Counts] = field(default_factory=dict[Size, Counts])  # at these settings
-    alive: Alive = field(default_factory=Alive)
-    sized: dict[int, tuple[Operand, Counts]] = field(default_factory=dict[int, Any])
-    """Entries of operands, by identity."""
-
-    def __post_init__(self) -> None:
-        """Values alive are counted at the same settings."""
-        self.alive.entries = self.entries
-
-    def met(self, factor: Factor) -> None:
-        """Remember a product that will be written."""
-        for name in factor.made:
-            self.names[name] = self.names.get(name, frozenset()) | {self.node}
-        self.work = added(self.work, factor.cost[1])
-        self.widest = largest(self.widest, factor.cost[2])
-
-    def extents(self, size: Size) -> Counts:
-        """A size at every setting."""
-        if isinstance(size, int):
-            return (max(size, 1),) * len(self.settings)
-        found = self.known.get(size)
-        if found is None:
-            found = self.known[size] = tuple(
-                max(int(size.value({x: s.get(x, EXTENT) for x in size.letters})), 1)
-                for s in self.settings
-            )
-        return found
-
-    def entries(self, sizes: Iterable[Size]) -> Counts:
-        """Entries of a tensor at every setting."""
-        return _volume([self.extents(s) for s in sizes], len(self.settings))
-
-
-def settings_of(letters: Sequence[str]) -> tuple[Mapping[str, int], ...]:
-    """Sizes of the letters: all equal, and each of them large."""
-    if len(letters) < 2:
-        return ({},)
-    return ({}, *({x: EXTENT * SPAN} for x in letters))
-
-
-def added(*counts: Counts) -> Counts:
-    """The sums; an empty one is none."""
-    return tuple(map(sum, zip(*filter(None, counts), strict=True)))
-
-
-def largest(a: Counts, b: Counts) -> Counts:
-    """The larger ones."""
-    return tuple(map(max, a, b)) if a and b else a or b
-
-
-def within(a: Counts, b: Counts) -> bool:
-    """Is ``a`` at most ``b`` at every setting?"""
-    return all(x <= y for x, y in zip(a, b, strict=True)) if a and b else not a
-
-
-def _volume(extents: Sequence[Counts], settings: int) -> Counts:
-    return tuple(map(prod, zip(*extents, strict=True))) if extents else (1,) * settings
 
 
 def network(
@@ -177,9 +68,9 @@ def network(
         gone = [x for x in last.labels if x not in out]
         if gone:
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
-            orders.work = added(orders.work, _volume([extents[x] for x in last.labels], many))
+            orders.work = added(orders.work, volume([extents[x] for x in last.labels], many))
             value, labels, c = _total(value, last.labels, gone, sizes, c)
-            orders.sized[id(value)] = value, _volume([extents[x] for x in labels], many)
+            orders.sized[id(value)] = value, volume([extents[x] for x in labels], many)
             last = replace(last, value=value, labels=labels, under=False)
         if last.labels:
             bodies.append(last)
@@ -209,15 +100,28 @@ def _whole(
     factors: list[Factor], out: set[int], extents: Mapping[int, Counts], orders: Orders
 ) -> Factor:
     """All factors met; what no other factor carries is summed."""
-    first = Search(frozenset(out), extents, (), orders.late, len(orders.settings), orders.sized)
+    first = Search(frozenset(out), extents, (), orders)
     fresh = first.whole(factors)
-    names = {name for name, nodes in orders.names.items() if nodes != {orders.node}}
-    used = {part for name in names for part in name.parts[:2]}
-    if not any(f.name in used for f in factors):
+    names = _within_reach(orders, factors)
+    if not names:
         return fresh
     again = replace(first, names=names, known={}, pairs={}).whole(factors)
     shorter = again.cost[0] < fresh.cost[0] or orders.late
     return again if shorter and within(again.cost[1], fresh.cost[1]) else fresh
+
+
+def _within_reach(orders: Orders, factors: list[Factor]) -> set[Name]:
+    """The products of others that can be made from these factors."""
+    there = {f.name for f in factors}
+    found: set[Name] = set()
+    others = [name for name, nodes in orders.names.items() if nodes != {orders.node}]
+    while True:
+        made = [x for x in others if x not in found and
+                all(part in there for part in x.parts[:2] if part.__class__ is Name)]  # fmt: skip
+        if not made:
+            return found
+        found.update(made)
+        there.update(made)
 
 
 @dataclass(slots=True)
@@ -230,21 +134,40 @@ class Search:
     out: frozenset[int]
     extents: Mapping[int, Counts]
     names: Collection[Name]
-    late: bool
-    settings: int
-    sized: dict[int, tuple[Operand, Counts]]
-    known: dict[tuple[Factor, ...], Factor] = field(default_factory=dict[Any, Factor])
+    orders: Orders
+    known: dict[tuple[Factor, ...], tuple[Factor, Plan]] = field(default_factory=dict[Any, Any])
     pairs: dict[Any, tuple[Factor, Factor, Factor]] = field(default_factory=dict[Any, Any])
 
     def volume(self, labels: Iterable[int]) -> Counts:
         """Entries over labels."""
-        return _volume([self.extents[x] for x in labels], self.settings)
+        return volume([self.extents[x] for x in labels], len(self.orders.settings))
 
     def whole(self, factors: list[Factor]) -> Factor:
         """All factors met."""
         while len(factors) > EXHAUSTIVE:
             factors = self.step(factors)
-        return self.best(tuple(factors))
+        left = tuple(factors)
+        sizes = tuple([self.extents[x] for f in left for x in f.labels])
+        alike: dict[Name, int] = {}  # alone, they are told apart only
+        rows = left if self.names else tuple([
+            (f.labels, alike.setdefault(f.name, len(alike)), f.under, f.cost, f.symmetric, f.lead)
+            for f in left
+        ])  # fmt: skip
+        key = rows, sizes, self.out, frozenset(self.names), self.orders.late
+        plan = self.orders.plans.get(key)
+        if plan is None:
+            found, self.orders.plans[key] = self.best(left)
+            return found
+        for i, j in plan:
+            left = self.after(left, i, j)
+        return left[0]
+
+    def after(self, factors: tuple[Factor, ...], i: int, j: int) -> tuple[Factor, ...]:
+        """The factors after one step of a plan."""
+        if i < 0:
+            return (*factors[:j], self.turned(factors[j]), *factors[j + 1 :])
+        rest = tuple([f for k, f in enumerate(factors) if k not in (i, j)])
+        return (self.meet(factors[i], factors[j], self.needed(rest)), *rest)
 
     def step(self, factors: list[Factor]) -> list[Factor]:
         """The cheapest pair of many factors, met."""
@@ -265,34 +188,32 @@ class Search:
         """Labels that the result or other factors carry."""
         return {*self.out, *(x for f in rest for x in f.labels)}
 
-    def best(self, factors: tuple[Factor, ...]) -> Factor:
+    def best(self, factors: tuple[Factor, ...]) -> tuple[Factor, Plan]:
         """All factors met in the best order: operations, multiplications, then left to right."""
         if len(factors) == 1:
-            return factors[0]
+            return factors[0], ()
         known = self.known.get(factors)
         if known is not None:
             return known
-        found: tuple[tuple[int, ...], Factor] | None = None
-        choices: list[tuple[Factor, ...]] = []
+        found: tuple[tuple[int, ...], Factor, Plan] | None = None
+        choices: list[tuple[int, int]] = []
         for j in range(len(factors)):
             if factors[j].under and any(x not in self.out for x in factors[j].labels):
-                choices.append((*factors[:j], self.turned(factors[j]), *factors[j + 1 :]))
-            for i in range(j):
-                rest = tuple(f for k, f in enumerate(factors) if k not in (i, j))
-                choices.append((self.meet(factors[i], factors[j], self.needed(rest)), *rest))
+                choices.append((-1, j))
+            choices += [(i, j) for i in range(j)]
         for choice in choices:
-            whole = self.best(choice)
+            whole, plan = self.best(self.after(factors, *choice))
             ops, work, widest, turns = whole.cost
             gone = [x for x in whole.labels if x not in self.out]
             last = 2 * self.volume(whole.labels)[0] if gone else 0
             turns += not gone and whole.labels != tuple(sorted(whole.labels))
             price = (ops + bool(gone), (work or (0,))[0] + last, max(work, default=0),
                      (widest or (0,))[0], turns)  # fmt: skip
-            if found is None or price < found[0] or (self.late and price == found[0]):
-                found = price, whole
+            if found is None or price < found[0] or (self.orders.late and price == found[0]):
+                found = price, whole, (choice, *plan)
         assert found is not None
-        self.known[factors] = found[1]
-        return found[1]
+        self.known[factors] = found[1:]
+        return found[1:]
 
     def meet(self, a: Factor, b: Factor, needed: set[int]) -> Factor:
         """Two factors multiplied, and summed over the labels that nothing else carries."""
@@ -317,13 +238,13 @@ class Search:
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = second.made != {} and len(second.labels) > 1
-        self.sized[id(value)] = value, self.volume(labels)
+        self.orders.sized[id(value)] = value, self.volume(labels)
         name = Name(a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):
             work = added(work, work)
         if name in self.names:
-            ops, work = 0, (0,) * self.settings
+            ops, work = 0, (0,) * len(work)
         made = {**a.made, **b.made, name: (ops, work)}
         cost: Cost = (
             sum([row[0] for row in made.values()]),

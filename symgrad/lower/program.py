@@ -45,7 +45,7 @@ from symgrad.lower.align import (
 )
 from symgrad.lower.convolved import written_convolution
 from symgrad.lower.loops import lower_scan
-from symgrad.lower.network import Orders
+from symgrad.lower.orders import Orders
 from symgrad.lower.products import lower_contraction
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum

@@ -9,7 +9,7 @@ from symgrad_codegen.program import Apply, Instruction, Operand, Template, Varia
 from symgrad.core.expr import Expr
 from symgrad.errors import LoweringError
 from symgrad.lower.align import program_shape, readable_template, size_operands, typed
-from symgrad.lower.network import Orders
+from symgrad.lower.orders import Orders
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,8 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
-from symgrad.lower.network import MATMUL, Factor, Name, added, exponent, network, within
+from symgrad.lower.network import MATMUL, exponent, network
+from symgrad.lower.orders import Factor, Name, added, within
 from symgrad.lower.terms import common_content
 
 if TYPE_CHECKING:
