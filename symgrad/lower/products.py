@@ -19,7 +19,6 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
-from symgrad.lower.pairs import extent_of
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
@@ -28,7 +27,7 @@ MATMUL = infix("@", PRODUCT)
 LAID_OUT = Template((("jax", "jax.lax.optimization_barrier({0})"), ("numpy", "{0}")), 90, (90,))
 """A transpose that is made: XLA's fast product of float64 on a CPU takes rows of what stands left."""
 WIDE = 16
-"""Columns from which on a product outweighs the transpose."""
+"""Columns from which on a product outweighs the transpose, where they are known to be so many."""
 Placed = tuple[Operand, list[int]]
 
 
@@ -192,7 +191,8 @@ def _pair(left: Placed, right: Placed, node: Expr, sizes: dict[int, Size]) -> Pl
         k = summed[0]
         if len(la) == 2 and la[-1] != k:
             a = permuted(a, (1, 0))
-            if node.dtype is float64 and free_b and extent_of(sizes[free_b[0]], {}) >= WIDE:
+            wide = free_b and isinstance(columns := sizes[free_b[0]], int) and columns >= WIDE
+            if wide and node.dtype is float64:
                 a = Apply(LAID_OUT, (a,))
         if len(lb) == 2 and lb[0] != k:
             b = permuted(b, (1, 0))
