@@ -42,3 +42,11 @@ def test_a_formula_has_the_number_that_was_typed(c):
     text = (x * x + c).formula().python()
     assert eval(text, {"x": np.zeros(2)}).tolist() == [float(c)] * 2
     assert str((x * x + 1e30).formula()) == "x ⊙ x + 1e+30"
+
+
+def test_a_common_number_leaves_ones():
+    x = sg.symbol("x", "n")
+    f = (1e30 * x * x + 1e30).formula()
+    assert str(f) == "1e+30 (x ⊙ x + 1)"
+    assert f.latex() == r"10^{30} \left(x \odot x + 1\right)"
+    assert (2.5e-8 * x).formula().latex() == r"2.5 \cdot 10^{-8} x"

@@ -85,12 +85,12 @@ class Monomial:
             if not _is_number(other):
                 return NotImplemented
             other = monomial(other)
-        return self if other.is_one else self * other**-1
+        made = self if other.is_one else self * other**-1
+        same = self.number == other.number and 0 < abs(self.number) < math.inf
+        return Monomial(1, made.powers) if same else made
 
     def __rtruediv__(self, other: Number | int) -> Monomial:
-        if not _is_number(other):
-            return NotImplemented
-        return monomial(other) * self**-1
+        return monomial(other) / self if _is_number(other) else NotImplemented
 
     def __pow__(self, power: Number) -> Monomial:
         power = Fraction(power) if isinstance(power, float) else power

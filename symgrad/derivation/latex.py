@@ -233,7 +233,7 @@ def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
             over.append("1")
     else:
         text = number_text(number).replace("inf", r"\infty")
-        text = re.sub(r"e([+-]?)0*(\d+)", r" \\cdot 10^{\1\2}", text)
+        text = re.sub(r"e\+?(-?)0*(\d+)", r" \\cdot 10^{\1\2}", text).removeprefix(r"1 \cdot ")
         over.insert(0, text)
     head = r" \, ".join(over)
     tail = r" \, ".join(under)
