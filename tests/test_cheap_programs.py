@@ -338,3 +338,11 @@ def test_the_hessian_of_a_network_makes_its_jacobian_once() -> None:
     source = Compiled([hessian], [first, W, V, x]).source
     # three layers, V diag W, J p, J diag(p) Jᵀ
     assert len(re.findall(r" @ ", re.sub(r"#.*", "", source))) == 6
+
+
+@pytest.mark.parametrize(("columns", "written"), [("30", "v @ A"), ("5", "A.T @ v")])
+def test_a_vector_stands_left_of_a_wide_matrix(columns: str, written: str) -> None:
+    A, B, v = sg.symbol("A", f"40,{columns}"), sg.symbol("B", f"{columns},40"), sg.symbol("v", "40")
+    source = Compiled([v @ A, A.T @ v, B @ v]).source
+    assert source.count(written) == 1
+    assert "B @ v" in source
