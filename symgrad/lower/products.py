@@ -232,7 +232,9 @@ def _changes_places(la: list[int], lb: list[int], k: int, sizes: dict[int, Size]
     if len(la) + len(lb) != 3:
         return False
     matrix = la if len(la) == 2 else lb
-    right = matrix[0] == k and extent_of(sizes[matrix[1]], {}) >= THIN
+    columns = sizes[matrix[1]]
+    thin = isinstance(columns, int) and columns < THIN
+    right = matrix[0] == k and not thin
     return right is (matrix is la)
 
 
