@@ -243,6 +243,43 @@ GAUSSIAN = Case(
     symmetric=frozenset("SC"),
 )  # fmt: skip
 
+# ------------------------------------------------------------------------- recurrence
+
+
+def _draw_rnn(rng: np.random.Generator, sizes: Sizes) -> Arrays:
+    shapes = {"x": "Td", "h0": "m", "y": "Tm", "Wx": "md", "Wh": "mm", "b": "m"}
+    return {w: rng.normal(size=[sizes[s] for s in text]) for w, text in shapes.items()}
+
+
+def _unrolled(a: Arrays) -> Any:
+    """The states; `z` and `h` are added to what tanh is taken of, and to the states."""
+    state, found = a["h0"], []
+    for t, now in enumerate(a["x"]):
+        more = a["z"][t] if "z" in a else 0
+        state = jnp.tanh(a["Wx"] @ now + a["Wh"] @ state + a["b"] + more)
+        state = state + (a["h"][t] if "h" in a else 0)
+        found.append(state)
+    return jnp.stack(found)
+
+
+def _recurrence(a: Arrays) -> Any:
+    return 0.5 * ((_unrolled(a) - a["y"]) ** 2).sum()
+
+
+def _rnn(a: Arrays, sizes: Sizes) -> Arrays:
+    nothing = {w: jnp.zeros_like(a["y"]) for w in "zh"}
+    inner = gradients(_recurrence, {**a, **nothing}, "z", "h")
+    return {
+        "h": _unrolled(a),
+        "L": _recurrence(a),
+        "δ": inner["∂L/∂z"],
+        "g": inner["∂L/∂h"],
+        **gradients(_recurrence, a, "Wx", "Wh", "b", "h0"),
+    }
+
+
+RNN = Case("rnn", _draw_rnn, _rnn, ({"T": 4, "d": 3, "m": 5}, {"T": 3, "d": 3, "m": 3}))
+
 # ------------------------------------------------------------------------- convolution
 
 

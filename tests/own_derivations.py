@@ -12,7 +12,7 @@ import numpy as np
 import symgrad as sg
 from symgrad.functional.table import FUNCTIONS
 from symgrad.tensors.surface import function_of
-from tests.golden_cases import Arrays, Case, gradients
+from tests.golden_cases import RNN, Arrays, Case, gradients
 
 _RNN = function_of(FUNCTIONS["rnn_layer"])
 
@@ -133,17 +133,10 @@ def contrastive() -> Any:
     return sg.derive((sg.logsumexp(S, -1) - sg.diagonal(S)).mean(), [A, B])
 
 
-def _recurrence(a: Arrays) -> Any:
-    h, total = a["h"], 0.0
-    for now, y in zip(a["x"], a["y"], strict=True):
-        h = jnp.tanh(a["A"] @ now + a["B"] @ h + a["b"])
-        total += ((h - y) ** 2).sum() / 2
-    return total
-
-
 def recurrence() -> Any:
-    x, y, A, B, b, h = sg.symbols("x:T,d  y:T,m  A:m,d  B:m,m  b:m  h:m")
-    return sg.derive(((_RNN(x, h, A, B, b) - y) ** 2).sum() / 2, [A, B, b, h])
+    x, h0, y, Wx, Wh, b = sg.symbols("x:T,d  h0:m  y:T,m  Wx:m,d  Wh:m,m  b:m")
+    states = _RNN(x, h0, Wx, Wh, b)
+    return sg.derive(((states - y) ** 2).sum() / 2, [Wx, Wh, b, h0])
 
 
 OWN: dict[str, tuple[Case, Callable[[], Any]]] = {
@@ -161,10 +154,7 @@ OWN: dict[str, tuple[Case, Callable[[], Any]]] = {
     "residual": (
         case("residual", {"X": "nd", "W": "dd", "V": "dd", "T": "nd"}, _residual, "W V"), residual
     ),
-    "recurrence": (
-        case("recurrence", {"x": "Td", "y": "Tm", "A": "md", "B": "mm", "b": "m", "h": "m"},
-             _recurrence, "A B b h"), recurrence
-    ),
+    "recurrence": (RNN, recurrence),
     "contrastive": (
         case("contrastive", {"A": "nd", "B": "nd", "τ": ""}, _contrastive, "A B"), contrastive
     ),

@@ -109,7 +109,8 @@ def values_of(derivation: Any) -> tuple[dict[str, np.ndarray], dict[str, np.ndar
     found: dict[str, np.ndarray] = {}
     shown = {x.definition.symbol for x in derivation.lines}
     lines = [x.definition for x in derivation.lines if x.definition.expr.op.name == "onehot"]
-    for d in [*lines, *(x for x in derivation.source.definitions if x.kind != "given")]:
+    lines += [x for x in derivation.source.definitions if x.kind != "given"]
+    for d in [*lines, *(made for _, made in derivation.source.asides)]:
         feeds[d.symbol] = value = evaluate([d.expr], feeds, SIZES)[0]
         if d.symbol in shown:
             found[name_of(d.symbol)] = value

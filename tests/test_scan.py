@@ -161,4 +161,4 @@ def test_the_derivation_of_a_loop_has_one_length_for_every_number_of_steps():
         for steps in (4, 400, "T")
     ]
     assert len({len(t) for t in texts}) == 1
-    assert any(row.startswith("H[t]") and "H[t − 1]" in row for row in texts[-1])
+    assert any(row.startswith("h[t]") and "Wh h[t−1]" in row for row in texts[-1])

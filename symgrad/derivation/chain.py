@@ -17,11 +17,12 @@ from symgrad.derivation.derive import Derivation, Line
 from symgrad.derivation.entries import whole
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.notation import Form
+from symgrad.derivation.one_step import prefixed
 from symgrad.derivation.order import Written
-from symgrad.derivation.recurrence import prefixed
 from symgrad.derivation.repeated import Repeated, repetition
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced
+from symgrad.derivation.times import Times
 
 SHORTEST = 8
 """Lines of a layer that is stated once when there are only two of it."""
@@ -56,6 +57,8 @@ def chain(
     named = _chosen(chosen, found, argument, written)
     listed = [*found.weights, *(x for x in inputs if x in shared)]
     within = derive_lines([(word, body)], [*own, argument], [argument, *listed], written, named)
+    if any(d.runs is not None for d in within.definitions):
+        return None
     if found.count == 2 and sum(d.kind == FORWARD for d in within.definitions) < SHORTEST:
         return None
     taken = _words(within) | {name_of(x) for x in listed}
@@ -183,6 +186,7 @@ class ChainDerivation(Derivation):
         upper = {x: (x, end)} | _ends(last, "", end, (head_end, end))
         lower = _ends(start, x, whole(1), None) if start is not None else {}
         self.lines = []
+        self.times = Times(last, outside, ())
         self.borders: set[int] = set()  # where a part of the derivation ends
         order = [(tail, lower, True), (body, places, True), (head, upper, True),
                  (head, upper, False), (body, places, False), (tail, lower, False)]  # fmt: skip

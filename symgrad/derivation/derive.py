@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 
 from symgrad.core.expr import Expr, facts_of, name_of
-from symgrad.core.sizes import Size, letters_of, shape_text
+from symgrad.core.sizes import Size, letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
@@ -17,10 +17,10 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
-from symgrad.derivation.recurrence import counts
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
+from symgrad.derivation.times import Times, beside, limits, tail, tail_latex
 from symgrad.derivation.usual import usual_letters
 from symgrad.simplify import Step
 
@@ -76,13 +76,21 @@ class Derivation:
                 self.lines.append(
                     Line(Definition(leaf, node, "forward"), notation.name(name_of(leaf)), right)
                 )
-        for d in lines.definitions:
+        for d in self._defined():
             if d.kind in (GIVEN, WITHIN):
                 continue
             right, at = d.form or form_of(d.expr, lines.written, lines.named)
             left = notation.name(name_of(d.symbol))
             self.lines.append(Line(d, Form("index", (left, *at)) if at else left, right))
+        self.times = Times(lines, self.inputs, self.lines)
         self.derived = self._name_sizes()
+
+    def _defined(self) -> Iterator[Definition]:
+        """Definitions in the order they are read."""
+        beside = self.source.asides
+        for d in self.source.definitions:
+            yield from (made for leaf, made in beside if leaf is d.symbol)
+            yield d
 
     def _name_sizes(self) -> dict[str, str]:
         """Sizes that follow from others are called by letters of their own from here on."""
@@ -105,7 +113,7 @@ class Derivation:
         stack = [x.right for x in self.lines[::-1]]
         while stack:
             form = stack.pop()
-            if form.kind == "index" and form.data == OUTSIDE:
+            if form.kind == "index" and form.data == OUTSIDE and not self.times.gives(form):
                 found.setdefault(form.items[0].data)
             stack.extend(form.items)
         return list(found)
@@ -182,13 +190,13 @@ class Derivation:
 
     def header(self) -> list[tuple[str, str]]:
         """(word, text) of the lines before the definitions."""
-        steps = [d.symbol for d in self.source.definitions if counts(d)]
-        sized = (f"{name_of(i)}: {shape_text(i.shape)}" for i in (*self.inputs, *steps))
+        sized = self.times.sizes()
         derived = (f"{word} = {definition(size)}" for size, word in self.derived.items())
         rows = [("sizes", "   ".join((*sized, *derived)))]
         letters = self.letters
         if letters:
-            rows.append(("indices", "   ".join(f"{x} < {s.size}" for s, x in letters.items())))
+            ranges = (f"{x} {limits(s)}" for s, x in letters.items())
+            rows.append(("indices", "   ".join(ranges)))
         given = [
             FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i) if f in FACTS
         ]
@@ -200,6 +208,7 @@ class Derivation:
             for d in self.source.definitions
             if d.kind == GIVEN and d.of is not None
         ]
+        given += self.times.given()
         given += [f"{word} = 0 outside its range" for word in self._extended()]
         if given:
             rows.append(("given", ", ".join(given)))
@@ -208,15 +217,17 @@ class Derivation:
     @property
     def unicode(self) -> str:
         """The block in Unicode."""
-        printer = Printer(self.letters, self.sizes)
+        letters = self.letters
+        printer = Printer(letters, self.sizes)
         rows = [f"{word:<8} {text}" for word, text in self.header()]
         texts = [
             (printer.text(x.left), "   ".join(filter(None, [printer.text(x.right), x.remark])))
             for x in self.lines
         ]
+        tails = [tail(x.definition, letters) for x in self.lines]
         width = min(max((len(left) for left, _ in texts), default=0), 8)
         shown = [f"{left:<{width}} = {right}" for left, right in texts]
-        return "\n".join([*rows, *self.arranged(shown)])
+        return "\n".join([*rows, *self.arranged(beside(shown, tails))])
 
     def arranged(self, rows: list[str]) -> list[str]:
         """The rows that the lines are printed in."""
@@ -240,6 +251,7 @@ class Derivation:
         rows = []
         for x in self.lines:
             said = rf" \quad\text{{{x.remark}}}" if x.remark else ""
+            said += tail_latex(x.definition, letters)
             left = self._latex_left(x, letters, ranks)
             rows.append(f"{left} &= {latex_of(x.right, letters, ranks, self.sizes)}{said}")
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"

@@ -153,6 +153,7 @@ def _delay(walk: Walk, e: Expr, at: At) -> Step:
     place = affine([], e.shape[k] - 1) if reverse and isinstance(e.shape[k], int) else (
         Form("sum", (whole(e.shape[k]), whole(1)), (ONE, -ONE)) if reverse else whole(0))  # fmt: skip
     first = product([first, indicator(at[k], "=", place)])
+    value = product([value, indicator(at[k], "≠", place)])
     return Form("sum", (value, first), (ONE, ONE))
 
 

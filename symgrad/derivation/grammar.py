@@ -128,6 +128,8 @@ class _Parser:
         self.at = 0
         self.depth = 0
         self.bars = 0
+        self.index = False
+        """Between the brackets of an index."""
 
     def fail(self, why: str) -> NotationError:
         return NotationError(f"{self.text!r}, column {self.next.start + 1}: {why}")
@@ -164,7 +166,8 @@ class _Parser:
         terms = [self.term()]
         while self.next.kind in ("+", "−"):
             sign = self.take()
-            if sign.glued or self.next.glued:
+            step = self.index and sign.glued and self.next.glued  # h[t−1]
+            if not step and (sign.glued or self.next.glued):
                 raise self.fail("+ and − between terms stand between spaces")
             signs.append(1 if sign.kind == "+" else -1)
             terms.append(self.term())
@@ -346,6 +349,7 @@ class _Parser:
         """Items between brackets, separated by commas."""
         self.take(left)
         bars, self.bars = self.bars, 0
+        index, self.index = self.index, left == "["
         items: list[Node] = []
         while True:
             if left == "[" and self.next.kind == ":":
@@ -362,7 +366,7 @@ class _Parser:
             self.take()
             items.append(Node("parameter", (), self.parameter()))
         self.take(right)
-        self.bars = bars
+        self.bars, self.index = bars, index
         return tuple(items)
 
     def parameter(self) -> Any:

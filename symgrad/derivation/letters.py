@@ -58,12 +58,14 @@ class Algebra:
     """Products, functions and entries of values; ``ranges`` are those of the letters in use.
 
     ``numbers`` is a stack of the dtypes that plain numbers have: whole positions within brackets.
+    Letters ``from_one`` count from 1.
     """
 
     text: str
     ranges: dict[str, Size]
     dtype: DType
     numbers: list[DType] = field(default_factory=list[DType])
+    from_one: set[str] = field(default_factory=set[str])
 
     def fail(self, why: str) -> NotationError:
         """The error of this formula."""
@@ -76,7 +78,10 @@ class Algebra:
     def counted(self, word: str) -> Value:
         """A letter as the number that it counts."""
         dtype = self.numbers[-1] if self.numbers else self.dtype
-        return Value(cast(arange(self.ranges[word], dtypes.int64), dtype), (word,))
+        places = arange(self.ranges[word], dtypes.int64)
+        if word in self.from_one:
+            places = places + 1
+        return Value(cast(places, dtype), (word,))
 
     # -------------------------------------------------------------- letters
 

@@ -120,7 +120,7 @@ def derive_lines(
             if line.kind in (ADJOINT, GRADIENT):
                 line.expr = builder.symmetries.tidied(line.expr)
         builder.lines.definitions = arranged(builder.lines.definitions, wanted)
-    loops(builder.lines, builder.new)
+    loops(builder.lines, builder.names, builder.numbers)
     builder.settle()
     return builder.lines
 
@@ -177,12 +177,6 @@ class _Builder:
                 self._define(node, word)
         for word, (_, e) in zip(finals, self.outputs, strict=True):
             self.lines.outputs.append(self._define(e, word))
-
-    def new(self, e: Expr, kind: str) -> Expr:
-        """A symbol with a free name for a value."""
-        alone = kind == ADJOINT and "δ" not in self.names.taken
-        word = self.names.fresh("δ") if alone else self.names.free(e.ndim)
-        return symbol(word, e.shape, e.dtype, number=next(self.numbers))
 
     def _define(self, node: Expr, word: str) -> Expr:
         over, layer = self._over_names(node), self.called.get(node)

@@ -111,6 +111,8 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             found[node] = _loop_letter(node) if is_result(node) else "Z"
         elif foreign:
             found[node] = "*"
+        elif _of_steps(node):
+            continue
         elif times.get(node, 0) > 1 and len(node.shape) > 0:
             found[node] = "R" if node.op is SUM else "*"
         elif times.get(node, 0) > 1:
@@ -120,11 +122,18 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
 
 
 def _loop_letter(node: Expr) -> str:
-    """The letter of a result of a scan: that of its state."""
+    """The letter of a result of a scan: that of its state, a capital where a step makes a matrix."""
     states = node.args[0].params[0].states
     k = node.params[0]
-    word = name_of(states[k % len(states)]) if k < 2 * len(states) else "*"
-    return word.upper() if len(word) == 1 else "H"
+    word = name_of(states[k % len(states)]) if k < 2 * len(states) else "h"
+    word = word if len(word) == 1 else "h"
+    return word if node.ndim - (k >= len(states)) < 2 else word.upper()
+
+
+def _of_steps(node: Expr) -> bool:
+    """A difference of two names, one of which a loop makes: as short as its name, ``h[t] − y[t]``."""
+    named = all(a.op is SYMBOL or is_result(a) for a in node.args)
+    return node.op is SUM and len(node.args) == 2 and named and any(map(is_result, node.args))
 
 
 SOFT = ("softmax", "logsumexp")
@@ -215,20 +224,21 @@ def assign(
             if letter == "*":
                 result[node] = table.free(node.ndim)
             else:
-                result[node] = table.fresh(letter, number if len(nodes) > 1 else 0)
+                other = letter.swapcase() if is_result(node) and letter in table.taken else letter
+                result[node] = table.fresh(other, number if len(nodes) > 1 else 0)
     return {node: result[node] for node in [*chosen, *found] if node in result}
 
 
 def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
     """Names for formulas: the path without its root where that is unambiguous, ``W1`` → ``W₁``.
 
-    ``….weight`` and ``….bias`` of several layers become W₁ b₁ W₂ b₂.
+    ``….weight`` and ``….bias`` of several layers become W₁ b₁ W₂ b₂, those of recurrent ones Wx Wh.
     """
     short = [p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths]
     if len(set(short)) != len(short):
         short = list(paths)
     layers: dict[str, int] = {}
-    repeated = _repeated(short)
+    repeated = {**_repeated(short), **_recurrent(short)}
     for p in short:
         head, _, tail = p.rpartition(".")
         if tail in ("weight", "bias") and p not in repeated:
@@ -251,6 +261,22 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
             word = f"{base}_{count}"
         result.append(word)
     return result
+
+
+RECURRENT = {"weight_ih": "Wx", "weight_hh": "Wh", "weight_hr": "Wr", "bias_ih": "bx",
+             "bias_hh": "bh"}  # fmt: skip
+"""Parameters of recurrent layers: what an input is multiplied by, and what a state is."""
+
+
+def _recurrent(paths: Sequence[str]) -> dict[str, str]:
+    """``weight_ih_l0`` → ``Wx``, or ``Wx₁`` where there are several layers."""
+    found = {p: m for p in paths if (m := re.fullmatch(r"(.*?)(\w+_[ih][hr])((?:_l\d+)?(?:_reverse)?)", p))
+             and m[2] in RECURRENT}  # fmt: skip
+    layers = list(dict.fromkeys((m[1], m[3]) for m in found.values()))
+    return {
+        p: RECURRENT[m[2]] + (subscript(layers.index((m[1], m[3])) + 1) if layers[1:] else "")
+        for p, m in found.items()
+    }
 
 
 def _repeated(paths: Sequence[str]) -> dict[str, str]:

@@ -30,7 +30,10 @@ _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An index before it has a letter: the size it runs over and a number among equals."""
+    """An index before it has a letter: the size it runs over and a number among equals.
+
+    Numbers below 0 are those of steps, which are counted from 1.
+    """
 
     size: Size
     number: int
@@ -259,7 +262,10 @@ class Printer:
             base = yield self._wrapped(form.items[0], ATOM)
             where: list[str] = []
             for item in form.items[1:]:
-                where.append((yield self._text(item))[0])
+                text = (yield self._text(item))[0]
+                steps = item.kind == "sum" and any(x.kind == "slot" and x.data.number < 0
+                                                   for x in item.items)  # fmt: skip
+                where.append(text.replace(" ", "") if steps else text)
             return f"{base}[{','.join(where)}]", ATOM
         if kind == "total":
             body, level = yield self._text(form.items[0])
@@ -487,7 +493,7 @@ def assign_letters(
     for slot in ordered:  # t for T
         if slot in result:
             continue
-        own = str(slot.size).lower()
+        own = "t" if slot.number < 0 else str(slot.size).lower()
         if own != str(slot.size) and own in free:
             free.remove(own)
             result[slot] = own

@@ -25,6 +25,11 @@ def is_result(e: Expr) -> bool:
     return e.op is PROJECT and e.args[0].op is SCAN
 
 
+def of_every_step(e: Expr) -> bool:
+    """Is it what every step of a scan makes, not only the last one?"""
+    return is_result(e) and e.params[0] >= len(e.args[0].params[0].states)
+
+
 def opaque_form(e: Expr, parts: Sequence[Form]) -> Form:
     """``jax:f(u)``, or ``vjp[jax:f](u)ᵀ δz``; of several results, ``jax:f₂(u)``."""
     node = opaque_call(e)
@@ -61,4 +66,6 @@ def check_numpy(e: Expr) -> None:
         )
 
 
-__all__ = ["REMARK", "check_numpy", "is_result", "opaque_call", "opaque_form", "remark"]
+__all__ = [
+    "REMARK", "check_numpy", "is_result", "of_every_step", "opaque_call", "opaque_form", "remark",
+]  # fmt: skip

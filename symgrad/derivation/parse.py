@@ -8,7 +8,8 @@ evaluated as Python.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -198,19 +199,30 @@ class Reader(Algebra):
         found = v
         axis = 0  # of the body that is left
         for extent, item in zip(v.shape, where, strict=True):
+            steps = self.counts_from_one(item, extent, axis == 0)
             if item.kind == "all":
                 axis += 1
-            elif item.kind == "name" and item.data in self.ranges:
+            elif item.kind == "name" and item.data in self.ranges and (
+                steps or item.data not in self.from_one
+            ):  # fmt: skip
                 found = self.moved(found, axis, item.data)
             else:
                 self.numbers.append(dtypes.float64)
                 at = self.value(item)
                 self.numbers.pop()
+                at = Value(at.expr - 1, at.letters, at.row) if steps else at
                 found, mark = self.taken(found, axis, extent, at)
                 marks += mark
         for mark in marks:
             found = self.multiplied(found, mark)
         return found
+
+    def counts_from_one(self, item: Node, extent: Size, first: bool) -> bool:
+        """Is an axis of T entries read by a letter that counts 1…T, or its first one by a number?"""
+        if extent not in {self.ranges[x] for x in self.from_one}:
+            return False
+        words = {x.data for x in walked(item) if x.kind == "name"} & {*self.ranges}
+        return bool(words & self.from_one) if words else first
 
     def _compare(self, node: Node) -> Value:
         a, b = (self.value(x) for x in node.items)
@@ -391,19 +403,30 @@ def ranges_of(
     return found
 
 
+def walked(root: Node) -> list[Node]:
+    """The nodes of a tree."""
+    found = [root]
+    for node in found:
+        found.extend(node.items)
+    return found
+
+
 def read(
     text: str,
     symbols: Mapping[str, Expr],
     indices: Mapping[str, Size] | None = None,
     at: Sequence[str] = (),
+    from_one: Collection[str] = (),
 ) -> Expr:
     """The expression that a printed formula (or line ``name[i,j] = …``) says.
 
     ``symbols`` has its names, ``indices`` the ranges of its letters where they are not those of
-    the axes they stand at, ``at`` the letters of the left side.  NotationError says what was
-    expected, and where.
+    the axes they stand at, ``at`` the letters of the left side.  Letters ``from_one`` count 1…T:
+    so are the T entries of an axis that they stand at; T + 1 entries count from 0.  NotationError
+    says what was expected, and where.
     """
     plain = text.isascii()
+    text = re.sub(r"\s+for \w+ = \S+$", "", text)
     left, equals, right = text.partition(" = ")
     if equals and left.count("[") == left.count("]") and not left.startswith(("1[", "(")):
         text = right.strip()
@@ -420,7 +443,7 @@ def read(
     sizes = {x for leaf in listed for x in letters_of(leaf.shape)}
     sizes |= {x for size in ranges.values() for x in letters_of((size,))}
     reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
-    reader.ranges = ranges
+    reader.ranges, reader.from_one = ranges, {*from_one}
     reader.inner_ranges(tree)
     check_letters(reader, tree, ranges, at)
     found = reader.value(tree)

@@ -1,48 +1,45 @@
 """Lines of a loop: what a step makes, stated once, with the index of the step.
 
-Every result of a scan that some line reads has a line, ``H[t] = tanh(A[t] + H[t − 1] Wᵀ)``; lines of
-one scan stand together.  A state that begins with zeros is 0 outside its range; the loop runs down
-where a line reads ``[t + 1]``.
+Every result of a scan that some line reads has a line, ``h[t] = tanh(Wx x[t] + Wh h[t − 1])``; lines
+of one scan stand together.  A state one step before the first is given; the loop
+runs down where a line reads ``[t + 1]``.  What else goes step by step is written so, and a sum over
+the steps is Σₜ.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from symgrad.core.build import (
-    CONTRACTION,
-    ONE,
     SUM,
     add,
-    apply_map,
-    contract,
     is_zero,
-    linear,
     ones,
     product,
     reduce_sum,
     zeros,
 )
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
-from symgrad.core.sizes import Size
 from symgrad.core.traverse import substitute, topological
 from symgrad.derivation import notation
-from symgrad.derivation.entries import OUTSIDE, affine, indicator, whole
-from symgrad.derivation.formula import form_of
-from symgrad.derivation.notation import Form, Slot, Step, run
-from symgrad.derivation.opaque import is_result
-from symgrad.derivation.tidy import ADJOINT, FORWARD, GRADIENT, Definition, Lines, replaced
+from symgrad.derivation.naming import NameTable
+from symgrad.derivation.notation import Form
+from symgrad.derivation.one_step import OneStep, by_steps, stacked
+from symgrad.derivation.opaque import is_result, of_every_step
+from symgrad.derivation.tidy import (
+    ADJOINT,
+    FORWARD,
+    GRADIENT,
+    Definition,
+    Lines,
+    replaced,
+)
 from symgrad.errors import NotationError
 from symgrad.ops.outputs import project
-from symgrad.ops.scan import operands_of, steps_of
+from symgrad.ops.scan import SCAN, delay, operands_of, steps_of
 
 Named = Callable[[Expr, str], Expr]
-"""(an expression, "forward" or "adjoint") → a new symbol for its value."""
-
-
-def counts(d: Definition) -> bool:
-    """Does a line say what every step of a scan makes?"""
-    return is_result(d.expr) and d.expr.params[0] >= len(d.expr.args[0].params[0].states)
+"""(an expression, the kind of its line, or of which state it is the adjoint) → a new symbol."""
 
 
 class Together:
@@ -74,44 +71,80 @@ class Together:
         return [(whole, ones((), whole.expr.dtype))]
 
 
-def loops(lines: Lines, named: Named) -> None:
+def loops(lines: Lines, names: NameTable, numbers: Iterator[int]) -> None:
     """Give the results of scans that lines read lines of their own, together, with their forms."""
-    if not any(is_result(e) for e in topological(d.expr for d in lines.definitions)):
+
+    def named(e: Expr, kind: str) -> Expr:
+        matrix = e.ndim - (e.shape[:1] in sizes) > 1
+        if kind not in (FORWARD, ADJOINT):
+            word = names.fresh("gG"[matrix] + kind)
+        elif kind == ADJOINT and of_every_step(e) and (
+            "δ" not in names.taken or e.params[0] >= 2 * len(e.args[0].params[0].states)
+        ):  # fmt: skip
+            word = names.fresh("δ")
+        else:
+            word = names.free(1 + matrix)
+        return symbol(word, e.shape, e.dtype, number=next(numbers))
+
+    order = topological([d.expr for d in lines.definitions])
+    sizes = {(steps_of(e),) for e in order if e.op is SCAN}
+    if not sizes:
         return
     _apart(lines, named)
-    for node in dict.fromkeys(d.expr.args[0] for d in lines.definitions if is_result(d.expr)):
-        _Loop(lines, node, named).state()
-    stacks = {d.symbol for d in lines.definitions if counts(d)}
-    for d in lines.definitions:
-        if d.kind in (ADJOINT, GRADIENT) and d.form is None:
-            d.form = _total(lines, d.expr, stacks)
+    nodes = _dissolved(lines)
+    forms = [(d, d.form) for d in lines.definitions]
+    while True:
+        for node in nodes:
+            _Loop(lines, node, named).state()
+        by_steps(lines, {size for (size,) in sizes})
+        bare = _read_whole(lines) - lines.apart
+        if not bare:
+            return
+        lines.apart |= bare
+        for d, form in forms:
+            d.form = form
+        lines.starts.clear()
+        lines.asides.clear()
+        lines.entered.clear()
 
 
-def _total(lines: Lines, e: Expr, stacks: set[Expr]) -> tuple[Form, tuple[Form, ...]] | None:
-    """``Σₜ δ[t] H[t − 1]ᵀ``: a sum over steps that has no matrix form, of products of one step."""
-    if e.op is not CONTRACTION or not e.sums or stacks.isdisjoint(topological([e])):
-        return None
-    rows = [tuple(row) for row in e.params[0]]
-    x = next(iter(rows[0]), -1)
-    if x < e.ndim or any(row[:1] != (x,) or x in row[1:] for row in rows):
-        return None
-    try:
-        if len(rows) > 1 and not form_of(e, lines.written, lines.named)[1]:
-            return None
-        step = _Step(lines, e.args[0].shape[0])
-        parts = [step.slice(a) for a in e.args]
-        whole = [a for a in parts if a is not None]
-        if len(whole) < len(parts):
-            return None
-        sizes = dict(enumerate(e.shape))
-        inner = contract(whole, [row[1:] for row in rows], range(e.ndim), sizes, e.dtype)
-        form, at = step.form(inner)
-    except NotationError:
-        return None
-    if len(at) > 1:
-        return None
-    c, form = (form.data, form.items[0]) if form.kind == "scale" else (ONE, form)
-    return notation.scaled(c, Form("total", (form,), (step.now.data,))), ()
+def _dissolved(lines: Lines) -> list[Expr]:
+    """An adjoint that only a loop reads, step by step, is a part of its lines; the loops then."""
+    for d in lines.definitions[::-1]:
+        if d.kind != ADJOINT or is_result(d.expr) or not d.expr.ndim:
+            continue
+        order = topological([x.expr for x in lines.definitions])
+        readers = {e for e in order if d.symbol in e.args}
+        if len(readers) != 1 or next(iter(readers)).op is not SCAN:
+            continue
+        if any(x.expr is d.symbol for x in lines.definitions):
+            continue
+        try:
+            if OneStep(lines, d.expr.shape[0]).slice(d.expr) is None:
+                continue
+        except NotationError:
+            continue
+        lines.definitions.remove(d)
+        for x in lines.definitions:
+            x.expr = replaced(x.expr, {d.symbol: d.expr}, lines.written)
+    lines.entered.clear()
+    lines.starts.clear()
+    return list(dict.fromkeys(d.expr.args[0] for d in lines.definitions if is_result(d.expr)))
+
+
+def _read_whole(lines: Lines) -> set[Expr]:
+    """States that some line reads as a whole, without the entry that is given before its steps."""
+    words = {name_of(leaf): leaf for leaf, _ in lines.starts}
+    found: set[Expr] = set()
+    stack = [d.form[0] for d in lines.definitions if d.form is not None and words]
+    while stack:
+        form = stack.pop()
+        if form.kind == "name" and form.data in words:
+            found.add(words[form.data])
+        named = form.kind == "index" and form.items[0].kind == "name"
+        entry = named and form.items[1].kind != "all"
+        stack += form.items[entry:]
+    return found
 
 
 def _apart(lines: Lines, named: Named) -> None:
@@ -151,76 +184,7 @@ def _apart(lines: Lines, named: Named) -> None:
     lines.definitions = [done[k] for k in order]
 
 
-class _Step:
-    """Entries of lines at one step.
-
-    ``places`` are the names that stand for entries of a line within a step, ``X[t]`` or
-    ``X[t − 1]``.
-    """
-
-    def __init__(self, lines: Lines, size: Size) -> None:
-        self.lines, self.size = lines, size
-        self.places: dict[str, Form] = {}
-        self.now = Form("slot", (), Slot(size, 0))
-        below = Form("sum", (whole(size), whole(1)), (ONE, -ONE))
-        self.ends = (whole(0), whole(size - 1) if isinstance(size, int) else below)
-
-    def entry(self, leaf: Expr, at: Form) -> Expr:
-        """A symbol for the entry of a line at a step."""
-        mark = None if at in (self.now, *self.ends) else OUTSIDE
-        word = f"‹{len(self.places)}›"
-        self.places[word] = Form("index", (notation.name(name_of(leaf)), at), mark)
-        return symbol(word, leaf.shape[1:], leaf.dtype, number=-50)
-
-    def beside(self, reverse: bool) -> Form:
-        """``t − 1``; reverse: ``t + 1``."""
-        return affine([(1, self.now)], 1 if reverse else -1)
-
-    def delayed(self, leaf: Expr, first: Expr, reverse: bool) -> Expr:
-        """The entry of a line a step before: 0 outside of its range, where ``first`` stands."""
-        e = self.entry(leaf, self.beside(reverse))
-        if is_zero(first):
-            return e
-        word = f"‹{len(self.places)}›"
-        self.places[word] = indicator(self.now, "=", self.ends[reverse])
-        return e + product(symbol(word, (), e.dtype, number=-50), first)
-
-    def slice(self, e: Expr) -> Expr | None:
-        """The entry of lines, of lines a step before, of what is elementwise of both; else None."""
-        needed, queue = set[Expr](), [e]
-        while queue:
-            x = queue.pop()
-            if x in needed:
-                continue
-            needed.add(x)
-            if x.op is SYMBOL or x.op.name == "delay":
-                continue
-            if not _elementwise(x):
-                return None
-            queue += [a for a, row in zip(x.args, _rows(x), strict=True) if 0 in row]
-        table: dict[Expr, Expr] = {}
-        for x in topological([e]):
-            if x not in needed:
-                continue
-            if x.op is SYMBOL:
-                table[x] = self.entry(x, self.now)
-            elif x.op.name == "delay":
-                axis, reverse = x.params
-                if x.args[0].op is not SYMBOL or axis != -x.ndim:
-                    return None
-                table[x] = self.delayed(x.args[0], x.args[1], reverse)
-            else:
-                table[x] = _one_step(x, table)
-        return table[e]
-
-    def form(self, e: Expr) -> tuple[Form, tuple[Form, ...]]:
-        """The form of an expression over entries, and the indices of its line."""
-        form, at = form_of(e, self.lines.written, self.lines.named)
-        form, *at = (run(_counted(x, self.size)) for x in (form, *at))
-        return prefixed(form, self.places), (self.now, *at)
-
-
-class _Loop(_Step):
+class _Loop(OneStep):
     """One scan and the lines of its results; ``symbols`` are these by the number of the result."""
 
     def __init__(self, lines: Lines, node: Expr, named: Named) -> None:
@@ -232,6 +196,8 @@ class _Loop(_Step):
         self.symbols = {d.expr.params[0]: d.symbol for d in self.own()}
         self.kind = self.own()[0].kind
         self.last = self.ends[not self.reverse]
+        self.inner: dict[Expr, Expr] = {}
+        """What a step of an adjoint sums up, and its name."""
 
     def own(self) -> list[Definition]:
         """The lines of this scan."""
@@ -242,6 +208,10 @@ class _Loop(_Step):
         """A line for another value, before those of this scan."""
         if e in self.made:
             return self.made[e]
+        old = next((d.symbol for d in self.lines.definitions if d.expr is e), None)
+        if old is not None:
+            self.made[e] = old
+            return old
         made = Definition(self.named(e, self.kind), e, self.kind)
         self.lines.definitions.insert(self.lines.definitions.index(self.own()[0]), made)
         self.made[e] = made.symbol
@@ -258,6 +228,7 @@ class _Loop(_Step):
                 if count + j not in self.symbols and not self.dissolves(j):
                     self.symbols[count + j] = self.add(project(self.node, count + j))
                     queue.append(count + j)
+        inner = self.sums()
         own = self.own()
         place = {e: k for k, e in enumerate(topological(self.body.results))}
         rank = {d.symbol: place[self.body.results[max(d.expr.params[0] - count, 0)]] for d in own}
@@ -265,8 +236,10 @@ class _Loop(_Step):
         found = self.lines.definitions
         start = found.index(self.own()[0])
         found[start : start + len(own)] = own
+        self.lines.asides += [(own[0].symbol, made) for made in inner]
         for d in own:
             k = d.expr.params[0]
+            d.runs = self.reverse if k >= count else None
             try:
                 if k >= count:
                     d.form = self.form(self.over(self.body.results[k - count], self.now, True))
@@ -279,11 +252,45 @@ class _Loop(_Step):
             except NotationError:
                 d.form = None
 
+    def sums(self) -> list[Definition]:
+        """The adjoint of a state, what this step gives and what the next one gives, has a line."""
+        found: list[Definition] = []
+        users: dict[Expr, list[Expr]] = {}
+        for e in topological(self.body.results) if self.kind != FORWARD else ():
+            for a in e.args:
+                users.setdefault(a, []).append(e)
+        for s in self.body.states:
+            top = s
+            while len(above := users.get(top, ())) == 1 and above[0].op is SUM:
+                top = above[0]
+            whole = None if top is s or top in self.known() else self.everywhere(top)
+            if whole is None:
+                continue
+            leaf = self.named(whole, "" if len(self.body.states) == 1 else name_of(s)[:-1])
+            self.inner[top] = leaf
+            form = self.form(self.over(top, self.now, True))
+            found.append(Definition(leaf, whole, ADJOINT, form=form, runs=self.reverse))
+        return found
+
+    def everywhere(self, e: Expr) -> Expr | None:
+        """What every step makes at a node, as one expression over the lines of all steps."""
+        known = {x: s for x, s in self.known().items() if x is not e}
+        table = dict(zip(self.body.fixed, self.fixed, strict=True))
+        stacks = {**dict(zip(self.body.inputs, self.inputs, strict=True)), **known}
+        for s, first, following in zip(
+            self.body.states, self.states, self.body.following, strict=True
+        ):
+            k = len(self.body.following) + self.body.states.index(s)
+            after = self.symbols.get(k) or stacked(following, self.size, stacks, table)
+            if after is not None:
+                stacks[s] = delay(after, first, -s.ndim - 1, self.reverse)
+        return stacked(e, self.size, stacks, table)
+
     def known(self) -> dict[Expr, Expr]:
         """What a step makes → the line that has it."""
         count = len(self.body.following)
         pairs = ((k - count, s) for k, s in self.symbols.items() if k >= count)
-        return {self.body.results[k]: s for k, s in pairs}
+        return {**self.inner, **{self.body.results[k]: s for k, s in pairs}}
 
     def read(self, result: Expr) -> list[int]:
         """The states that a result reads, where no line is between."""
@@ -305,7 +312,16 @@ class _Loop(_Step):
     def over(self, e: Expr, at: Form, whole: bool = False) -> Expr:
         """What a step makes at a place, over names of entries; ``whole``: not by its own name."""
         known = self.known()
-        table = {x: self.entry(s, at) for x, s in known.items() if x is not e or not whole}
+        earlier = at == self.beside(self.reverse)
+        if whole:
+            known.pop(e, None)
+        needed = set(topological([e], known.__contains__))
+        table: dict[Expr, Expr] = {}
+        for x, s in known.items():
+            if x not in needed:
+                continue
+            first = zeros(s.shape[1:], s.dtype)
+            table[x] = self.delayed(s, first, self.reverse) if earlier else self.entry(s, at)
         table.update(zip(self.body.fixed, self.fixed, strict=True))
         order = set(topological([e], table.__contains__))
         for k, s in enumerate(self.body.states):
@@ -321,7 +337,9 @@ class _Loop(_Step):
         leaf = self.symbols.get(len(self.body.following) + k)
         if leaf is None:
             return self.over(self.body.following[k], self.beside(self.reverse))
-        return self.delayed(leaf, self.states[k], self.reverse)
+        first = self.states[k]
+        named = is_zero(first) or first.op is SYMBOL
+        return self.delayed(leaf, first if named else self.add(first), self.reverse)
 
     def known_slice(self, e: Expr) -> Expr:
         """The entry of an operand; what has none over names of lines gets a line."""
@@ -329,61 +347,4 @@ class _Loop(_Step):
         return self.entry(self.add(e), self.now) if found is None else found
 
 
-def _rows(e: Expr) -> Sequence[Sequence[int]]:
-    return [row for _, row in e.params[0]] if e.op is SUM else e.params[0]
-
-
-def _elementwise(e: Expr) -> bool:
-    """Does it keep the first axis of every argument that has it?"""
-    if e.op.family not in ("map", "sum", "contraction") or not e.ndim or not e.args:
-        return False
-    return all(0 not in row[1:] for row in _rows(e)) and any(row[:1] == (0,) for row in _rows(e))
-
-
-def _one_step(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
-    """An elementwise node without its first axis, over arguments without theirs."""
-    rows = [tuple(row) for row in _rows(e)]
-    args = [table[a] if 0 in row else a for a, row in zip(e.args, rows, strict=True)]
-    rows = [tuple(x - (x > 0) for x in row if x != 0) for row in rows]
-    shape = e.shape[1:]
-    if e.op is SUM:
-        terms = zip((c for c, _ in e.params[0]), args, rows, strict=True)
-        return linear(list(terms), shape, e.dtype)
-    if e.op is CONTRACTION:
-        return contract(args, rows, range(len(shape)), dict(enumerate(shape)), e.dtype)
-    return apply_map(e.op, args, rows, shape, e.params[2])
-
-
-def _counted(form: Form, size: Size) -> Step:
-    """The letters over axes of the steps' size, behind the letter of the steps."""
-    if form.kind == "slot" and form.data.size == size:
-        return Form("slot", (), Slot(size, form.data.number + 1))
-    data = form.data
-    if form.kind == "total":
-        data = tuple(Slot(s.size, s.number + (s.size == size)) for s in data)
-    items: list[Form] = []
-    for item in form.items:
-        items.append((yield _counted(item, size)))
-    return Form(form.kind, tuple(items), data)
-
-
-def prefixed(form: Form, places: Mapping[str, Form]) -> Form:
-    """The form with names as what they stand for, their indices behind those of that."""
-    return run(_prefixed(form, places))
-
-
-def _prefixed(form: Form, places: Mapping[str, Form]) -> Step:
-    if form.kind == "name" and form.data in places:
-        return places[form.data]
-    items: list[Form] = []
-    if form.kind == "index" and form.items[0].kind == "name" and form.items[0].data in places:
-        place = places[form.items[0].data]
-        for item in form.items[1:]:
-            items.append((yield _prefixed(item, places)))
-        return Form("index", (*place.items, *items), form.data or place.data)
-    for item in form.items:
-        items.append((yield _prefixed(item, places)))
-    return Form(form.kind, tuple(items), form.data) if items else form
-
-
-__all__ = ["Together", "counts", "loops", "prefixed"]
+__all__ = ["Together", "loops"]

@@ -33,7 +33,7 @@ class Definition:
     """``symbol = expr``: a forward value, an adjoint or a gradient (``of`` which symbol).
 
     ``form`` is the right side and the indices of the left side, once it is known; ``entries``
-    asks for index form.
+    asks for index form.  ``runs``: of a line of a loop whether its steps run down; else None.
     """
 
     symbol: Expr
@@ -42,6 +42,7 @@ class Definition:
     of: Expr | None = None
     form: tuple[Form, tuple[Form, ...]] | None = None
     entries: bool = False
+    runs: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,14 @@ class Lines:
     before: list[Definition] = field(default_factory=list[Definition])
     independent: bool = False
     """Are gradients in symmetric matrices those in their independent entries?"""
+    starts: dict[tuple[Expr, bool], Expr] = field(default_factory=dict[tuple[Expr, bool], Expr])
+    """States that are read one step before their steps (that run down?), and what is given there."""
+    asides: list[tuple[Expr, Definition]] = field(default_factory=list[tuple[Expr, Definition]])
+    """Lines to read in front of that of a symbol; what they say is part of it, and is not run."""
+    entered: set[Expr] = field(default_factory=set[Expr])
+    """What is read step by step."""
+    apart: set[Expr] = field(default_factory=set[Expr])
+    """States that are read as a whole: without what is given before their steps."""
     _recogniser: tuple[tuple[int, ...], Recogniser] | None = None
 
     @property

@@ -202,8 +202,8 @@ def parse_formula(
 
     ``symbols`` are the tensors of its names (by name where they should go by another), in Unicode
     or ASCII.  ``indices`` gives the range of a letter (``{"i": "n"}``) where it is not that of the
-    axis it stands at; ``at`` names the letters of the left side, which a line ``Z[i,j] = …`` has
-    itself.  NotationError says what was expected, and at which column.
+    axis it stands at, ``{"t": "1…T"}`` where it counts steps; ``at`` names the letters of the left
+    side, which a line ``Z[i,j] = …`` has itself.  NotationError says what was expected, and at which column.
     """
     if not isinstance(symbols, Mapping):
         symbols = {name_of(t.expr()): t for t in symbols}
@@ -211,8 +211,9 @@ def parse_formula(
         word: expr_symbol(word, tuple(t.shape), t.dtype, number=k)
         for k, (word, t) in enumerate(symbols.items(), start=1)
     }
-    ranges = {word: parse_sizes(str(size))[0] for word, size in (indices or {}).items()}
-    found = read(text, named, ranges, at)
+    texts = {word: str(size).replace("..", "…") for word, size in (indices or {}).items()}
+    ranges = {word: parse_sizes(size.removeprefix("1…"))[0] for word, size in texts.items()}
+    found = read(text, named, ranges, at, [x for x, size in texts.items() if "…" in size])
     nodes = {named[word]: t.node() for word, t in symbols.items()}
     return Tensor.from_node(record_of("formula", found, list(nodes), nodes))
 

@@ -15,7 +15,8 @@ from symgrad.derivation.grammar import DEEPEST, Node, parse
 from symgrad.errors import NotationError as ReadError
 from tests.notation.blocks import Block, Line, read_block
 from tests.notation.planting import Planted, planted_errors
-from tests.notation.values import Value, evaluate_block, evaluate_formula
+from tests.notation.running import evaluate_block, evaluate_formula
+from tests.notation.values import Value
 
 __all__ = [
     "DEEPEST",

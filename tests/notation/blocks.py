@@ -14,12 +14,13 @@ from symgrad.errors import NotationError as ReadError
 
 @dataclass(frozen=True)
 class Line:
-    """`name[at] = right`."""
+    """`name[at] = right`, at steps that run `up` or `down` in a loop."""
 
     name: str
     at: tuple[str, ...]
     right: Node
     text: str
+    runs: str = ""
 
     @property
     def right_text(self) -> str:
@@ -38,6 +39,10 @@ class Block:
     adjoints: dict[str, str] = field(default_factory=dict)
     zero_outside: frozenset[str] = frozenset()
     derived: dict[str, str] = field(default_factory=dict)  # sizes that follow from others
+    from_one: frozenset[str] = frozenset()  # letters of steps
+    first: dict[str, tuple[int, ...]] = field(default_factory=dict)  # index of the first entry
+    starts: dict[tuple[str, str], str] = field(default_factory=dict)  # given entries of loops
+    states: dict[str, tuple[str, ...]] = field(default_factory=dict)  # that are declared
 
     @property
     def letters(self) -> set[str]:
@@ -46,17 +51,9 @@ class Block:
         return {w for text in texts for w in text.split() if not w.isdigit()}
 
     @property
-    def steps(self) -> set[str]:
-        """Lines of loops: their sizes are declared, since a step reads the one before."""
-        return {x.name for x in self.lines} & {*self.sizes}
-
-    def order(self) -> list[Line]:
-        """The lines in the order they are computed; lines of a loop again for every step."""
-        found: list[Line] = []
-        for looped, group in groupby(self.lines, lambda x: x.name in self.steps):
-            lines = list(group)
-            found += lines * (LONGEST * len(lines)) if looped else lines
-        return found
+    def groups(self) -> list[tuple[str, list[Line]]]:
+        """Lines that are computed one after the other, and those of a loop at every step."""
+        return [(runs, list(group)) for runs, group in groupby(self.lines, lambda x: x.runs)]
 
     def line(self, name: str) -> Line:
         return next(x for x in self.lines if x.name == name)
@@ -68,8 +65,8 @@ class Block:
         return replace(self, lines=[changed if x.name == name else x for x in self.lines])
 
 
-LONGEST = 6
-"""Steps of the loops that tests read."""
+RANGE = re.compile(r"\((\d)(?:…|\.\.)(.*)(?=\))")
+"""`(1…T)`: an axis and the index of its first entry."""
 HEADERS = ("sizes", "indices", "given", "layout")
 
 
@@ -89,6 +86,9 @@ def read_block(text: str) -> Block:
     given: list[str] = []
     layout: str | None = None
     lines: list[Line] = []
+    first: dict[str, tuple[int, ...]] = {}
+    from_one: frozenset[str] = frozenset()
+    starts: dict[tuple[str, str], str] = {}
     last = -1
     for row in filter(str.strip, text.splitlines()):
         word, _, rest = row.partition(" ")
@@ -102,7 +102,10 @@ def read_block(text: str) -> Block:
         if word == "sizes":
             derived = _table(tuple(e.split(" = ", 1)) for e in entries if " = " in e)
             sizes = _table(_size_entry(e) for e in entries if " = " not in e)
+            first = {x: tuple(int(m[1]) if (m := RANGE.match(e)) else 0 for e in row)
+                     for x, row in sizes.items()}  # fmt: skip
         elif word == "indices":
+            from_one = frozenset(e.split()[0] for e in entries if " = 1" in e)
             indices = _table(_index_entry(e) for e in entries)
         elif word == "given":
             given = [x.strip() for x in re.split(r",(?![^⟨<]*[⟩>])", rest.strip())]
@@ -118,7 +121,14 @@ def read_block(text: str) -> Block:
             adjoints[name] = meaning
         elif meaning == "0 outside its range":
             zero_outside.add(name)
-    block = Block(sizes, indices, given, layout, lines, adjoints, frozenset(zero_outside), derived)
+        elif m := re.fullmatch(r"([^\[\s]+)\[([\w+]+)\]", name):
+            starts[m[1], m[2]] = meaning
+    looped = {x.name for x in lines if x.runs}
+    sizes = {x: tuple(RANGE.sub(r"\2", e).rstrip(")") for e in row) for x, row in sizes.items()}
+    states = {x: row for x, row in sizes.items() if x in looped}
+    sizes = {x: row for x, row in sizes.items() if x not in looped}
+    block = Block(sizes, indices, given, layout, lines, adjoints, frozenset(zero_outside), derived,
+                  from_one, first, starts, states)  # fmt: skip
     _check(block)
     return block
 
@@ -147,13 +157,15 @@ def _size_entry(entry: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _index_entry(entry: str) -> tuple[str, str]:
-    m = re.fullmatch(r"([A-Za-z]\w*) < (\w+(?: \w+)*)", entry)
+    m = re.fullmatch(r"([A-Za-z]\w*) (?:<|= 1(?:…|\.\.)) ?(\w+(?: \w+)*)", entry)
     if m is None:
         raise ReadError(f"indices: {entry!r} is not 'letter < size'")
     return m[1], m[2]
 
 
 def _line(row: str) -> Line:
+    row, tail, places = row.partition("   for ")
+    row = row.rstrip()
     left, right = split(row)
     m = re.fullmatch(r"([^\[\]\s]+)(?:\[(\w+(?:,\w+)*)\])?", left)
     if m is None:
@@ -164,13 +176,13 @@ def _line(row: str) -> Line:
     at = tuple(m[2].split(",")) if m[2] else ()
     if len(set(at)) != len(at):
         raise ReadError(f"{left!r}: an index appears twice")
-    return Line(m[1], at, parse(right), row)
+    runs = ("up" if " = 1," in places else "down") if tail else ""
+    return Line(m[1], at, parse(right), row, runs)
 
 
 def _check(block: Block) -> None:
     """Contract rules on declarations, letters and names."""
-    declared = [x for x in block.sizes if x not in block.steps]
-    names = [*declared, *block.adjoints, *(x.name for x in block.lines)]
+    names = [*block.sizes, *block.adjoints, *(x.name for x in block.lines)]
     for name in names:
         if names.count(name) > 1:
             raise ReadError(f"{name} is defined twice")

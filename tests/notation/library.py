@@ -10,15 +10,34 @@ import numpy as np
 
 from symgrad.core import dtypes
 from symgrad.core.expr import Expr, symbol
-from symgrad.core.sizes import Size, monomial, parse_size
+from symgrad.core.sizes import Size, parse_size, size_total
 from symgrad.derivation.parse import read
 from symgrad.evaluate import evaluate
-from tests.notation.blocks import Block
+from tests.notation.blocks import Block, size_value
+from tests.notation.running import evaluate_block
 
 
 def size(text: str) -> Size:
     """``n``, ``3``, ``2 n``, ``⌊(e + 2 q − a)/s⌋ + 1`` as a size."""
     return parse_size(re.sub(r"floor\((.*?/\w+)\)", r"⌊\1⌋", text))
+
+
+LONGEST = 20
+"""More than the lines of a loop times its steps."""
+
+
+def plus_one(n: Size) -> Size:
+    """n + 1."""
+    return size_total(n, 1)
+
+
+def _start(block: Block, name: str, values: Mapping[str, Any], made: Mapping[str, Any]) -> Any:
+    """The entry of a state before its steps, as an array of one."""
+    meaning = block.starts[name, "0"]
+    if meaning == "0":
+        return np.zeros_like(made[name][:1])
+    given = values.get(meaning or f"{name}0", made.get(meaning))
+    return np.asarray(given)[None]
 
 
 def parsed_block(
@@ -37,17 +56,34 @@ def parsed_block(
         feeds[leaf] = array.astype(np.int64 if whole else np.float64)
 
     for name, shape in shapes.items():
-        if name in block.steps:
-            declare(name, shape, np.zeros([int(monomial(s).value(sizes)) for s in shape]))
-        else:
-            declare(name, shape, values[name])
+        declare(name, shape, values[name])
+    looped = {x.name for x in block.lines if x.runs}
+    made = evaluate_block(block, values, sizes) if looped else {}
+    before = {name for name, place in block.starts if place == "0"}
+    for name in looped:  # what a step reads of the one before is 0 until it is known
+        states = np.zeros_like(made[name])
+        if name in before:
+            states = np.concatenate([_start(block, name, values, made), states])
+        one = list(next(iter(block.states.values()), ()))
+        known = [int(size_value(x, sizes)) for x in one]
+        one = [
+            x if n == k else str(n) for x, k, n in zip(one, known, made[name].shape, strict=False)
+        ]
+        one += list(map(str, made[name].shape[len(one) :]))
+        steps, *rest = map(size, one)
+        declare(name, (plus_one(steps) if name in before else steps, *rest), states)
     waiting = {re.sub(r"^.*/(?:∂|d)", "", of): name for name, of in block.adjoints.items()}
     ranges = {word: size(block.derived.get(text, text)) for word, text in block.indices.items()}
     found: dict[str, np.ndarray] = {}
-    for line in block.order():
-        e = read(line.text, names, ranges)
+    lines = [x for runs, group in block.groups for x in group * (LONGEST if runs else 1)]
+    for line in lines:
+        e = read(line.text, names, ranges, from_one=block.from_one)
         found[line.name] = np.asarray(evaluate([e], feeds, sizes)[0])
-        declare(line.name, e.shape, found[line.name])
+        value = found[line.name]
+        if line.name in before:
+            value = np.concatenate([_start(block, line.name, values, found), value])
+        shape = e.shape if value is found[line.name] else (plus_one(e.shape[0]), *e.shape[1:])
+        declare(line.name, shape, value)
         if line.name in waiting:
             declare(waiting[line.name], e.shape, values[waiting[line.name]])
     return found

@@ -7,7 +7,6 @@ counts up: slow and plain, for arrays of a few entries.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,19 +16,19 @@ import numpy as np
 from scipy import special
 
 from symgrad.derivation.ascii import GREEK
-from symgrad.derivation.grammar import Node, parse
+from symgrad.derivation.grammar import Node
 from symgrad.errors import NotationError as ReadError
-from tests.notation.blocks import Block, Line, check_indices, size_value
 
 Functions = Mapping[str, Callable[..., np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Value:
-    """An array; `row` marks the transpose of a vector."""
+    """An array; `row` marks the transpose of a vector, `nothing` a 0 of whatever shape fits."""
 
     array: np.ndarray
     row: bool = False
+    nothing: bool = False
 
     @property
     def rank(self) -> int:
@@ -39,6 +38,9 @@ class Value:
         if not self.rank:
             return "a scalar"
         return f"{'row ' if self.row else ''}{'×'.join(map(str, self.array.shape))}"
+
+
+NOTHING = Value(np.zeros(()), nothing=True)
 
 
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
@@ -130,6 +132,17 @@ _SPELLED = {GREEK["σ"]: "σ", GREEK["ψ"]: "ψ"}
 _EXPONENT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻−", "0123456789--")
 
 
+def whole_names(root: Node) -> list[str]:
+    """Names that a line reads without an index."""
+    found: list[str] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        found += [node.data] if node.kind == "name" else []
+        stack += node.items[1:] if node.kind == "index" else node.items
+    return found
+
+
 @dataclass
 class Evaluator:
     """Values of nodes; `scope` holds the numbers of the bound indices."""
@@ -141,6 +154,9 @@ class Evaluator:
     functions: Functions = field(default_factory=dict)
     text: str = ""
     scope: dict[str, int] = field(default_factory=dict)
+    from_one: frozenset[str] = frozenset()
+    first: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    entries: dict[str, dict[int, Value]] = field(default_factory=dict)  # of loops, by step
 
     def fail(self, why: str) -> ReadError:
         return ReadError(f"{self.text!r}: {why}")
@@ -153,6 +169,11 @@ class Evaluator:
                 raise self.fail(f"the size {word} has no value")
             total *= int(word) if word.isdigit() else self.sizes[word]
         return total
+
+    def range(self, letter: str) -> range:
+        """The numbers that a letter counts."""
+        start = int(letter in self.from_one)
+        return range(start, start + self.size(self.indices[letter]))
 
     def value(self, node: Node) -> Value:
         return getattr(self, f"_{node.kind}")(node)
@@ -201,12 +222,14 @@ class Evaluator:
         total = Value(np.zeros(()))
         for k, (sign, item) in enumerate(zip(node.data, node.items, strict=True)):
             part = self.value(item)
-            part = Value(sign * part.array, part.row)
+            part = Value(sign * part.array, part.row, part.nothing)
             total = self.added(total, part) if k else part
         return total
 
     def added(self, a: Value, b: Value) -> Value:
         """Equal shapes; a scalar with anything; a vector with every row of a matrix."""
+        if a.nothing or b.nothing:
+            return b if a.nothing else a
         if a.rank < b.rank:
             a, b = b, a
         same = a.array.shape == b.array.shape and a.row == b.row
@@ -224,6 +247,8 @@ class Evaluator:
     def multiplied(self, a: Value, b: Value) -> Value:
         """A scalar with anything, or the matrix product; v wᵀ is the outer one, vᵀ w a scalar."""
         x, y = a.array, b.array
+        if a.nothing or b.nothing:
+            return NOTHING
         if not a.rank or not b.rank:
             return Value(x * y, a.row or b.row)
         if a.rank > 2 or b.rank > 2:
@@ -242,6 +267,9 @@ class Evaluator:
         total = self.value(node.items[0])
         for item in node.items[1:]:
             part = self.value(item)
+            if total.nothing or part.nothing:
+                total = NOTHING
+                continue
             same = total.array.shape == part.array.shape and total.row == part.row and part.rank
             reciprocal = node.data == "⊘" and not total.rank and part.rank
             if not (same or reciprocal):
@@ -267,18 +295,21 @@ class Evaluator:
         if letter in self.scope:
             raise self.fail(f"Σ over {letter} shadows an index in use")
         parts: list[Value] = []
-        for number in range(self.size(self.indices[letter])):
+        for number in self.range(letter):
             self.scope[letter] = number
             parts.append(self.value(node.items[0]))
         self.scope.pop(letter, None)
         if not parts:
             raise self.fail(f"Σ over an empty range of {letter}: its shape is not known")
-        return Value(np.sum([p.array for p in parts], axis=0), parts[0].row)
+        parts = [p for p in parts if not p.nothing] or parts[:1]
+        return Value(np.sum([p.array for p in parts], axis=0), parts[0].row, parts[0].nothing)
 
     # ---------------------------------------------------------------- marks and entries
 
     def _mark(self, node: Node) -> Value:
         inner = self.value(node.items[0])
+        if inner.nothing:
+            return inner
         if node.data == "ᵀ":
             if inner.rank == 1:
                 return Value(inner.array, not inner.row)
@@ -297,17 +328,35 @@ class Evaluator:
 
     def _index(self, node: Node) -> Value:
         base, *where = node.items
-        array = self.array(base)
+        word = base.data if base.kind == "name" else ""
+        first = self.first.get(word, ())
+        if not word and any(self.first.get(x, ())[:1] == (1,) for x in whole_names(base)):
+            first = (1,)  # made of what has the steps in front
+        if word in self.entries:
+            step = self.integer(where.pop(0))
+            if step not in self.entries[word]:
+                if word in self.zero_outside:
+                    return NOTHING
+                raise self.fail(f"{word}[{step}] is not known")
+            found, first = self.entries[word][step], ()
+            if found.nothing or not where:
+                return found
+            array = found.array
+        else:
+            whole = self.value(base)
+            if whole.nothing:
+                return whole
+            array = self.array(base)
         if len(where) > array.ndim:
             raise self.fail(f"{len(where)} indices of a tensor with {array.ndim} axes")
         where += [Node("all")] * (array.ndim - len(where))  # h[t] is that of a step
         left = [n for n, item in zip(array.shape, where, strict=True) if item.kind == "all"]
         at: list[Any] = []
-        for extent, item in zip(array.shape, where, strict=True):
+        for k, (extent, item) in enumerate(zip(array.shape, where, strict=True)):
             if item.kind == "all":
                 at.append(slice(None))
                 continue
-            place = self.integer(item)
+            place = self.integer(item) - (first[k] if k < len(first) else 0)
             if not 0 <= place < extent:
                 if base.kind == "name" and base.data in self.zero_outside:
                     return Value(np.zeros(left))
@@ -391,97 +440,3 @@ class Evaluator:
         if rows.dtype.kind not in "iu" or ((rows < 0) | (rows >= width)).any():
             raise self.fail(f"onehot of what is no class below {width}")
         return np.eye(width)[rows]
-
-
-# ------------------------------------------------------------------------------------- running
-
-
-def _as_value(given: Any) -> Value:
-    array = np.asarray(given)
-    return Value(array if array.dtype.kind in "iub" else array.astype(np.float64))
-
-
-def evaluate_block(
-    block: Block,
-    values: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    functions: Functions | None = None,
-) -> dict[str, np.ndarray]:
-    """The value of every line, in order; each may use the inputs and the lines before it.
-
-    `values` holds the inputs and the given adjoints; `functions` those that a block takes from
-    another one (LN of the pre-norm block).
-    """
-    for name, text in block.derived.items():
-        if size_value(text, sizes) != sizes.get(name, size_value(text, sizes)):
-            raise ReadError(f"{name} = {text} is {size_value(text, sizes)}, not {sizes[name]}")
-    sizes = {**{x: size_value(t, sizes) for x, t in block.derived.items()}, **sizes}
-    machine = Evaluator({}, sizes, block.indices, block.zero_outside, functions or {})
-    for name in block.steps:
-        machine.names[name] = Value(np.zeros([machine.size(s) for s in block.sizes[name]]))
-    for name in (*(x for x in block.sizes if x not in block.steps), *block.adjoints):
-        if name not in values:
-            raise ReadError(f"no value for {name}")
-        machine.names[name] = _as_value(values[name])
-        if name in block.sizes:
-            expected = tuple(machine.size(s) for s in block.sizes[name])
-            found = machine.names[name].array.shape
-            if found != expected:
-                raise ReadError(f"{name} is {found}, declared {'×'.join(block.sizes[name])}")
-    results: dict[str, np.ndarray] = {}
-    for line in block.order():
-        machine.text = line.text
-        array = _run(machine, line)
-        _fits(machine, line.name, array)
-        machine.names[line.name] = Value(array)
-        results[line.name] = array
-    for name, meaning in block.adjoints.items():
-        target = re.sub(r"^.*/(?:∂|d)", "", meaning)
-        if target in results and results[target].shape != machine.names[name].array.shape:
-            raise ReadError(f"{name} has not the shape of {target}")
-    return results
-
-
-def evaluate_formula(
-    text: str,
-    values: Mapping[str, Any],
-    sizes: Mapping[str, int] | None = None,
-    indices: Mapping[str, str] | None = None,
-    at: Sequence[str] = (),
-    functions: Functions | None = None,
-) -> np.ndarray:
-    """The value of one formula; `indices` gives ranges (`{"i": "n"}`), `at` the free letters."""
-    declared = dict(indices or {})
-    line = Line("formula", tuple(at), parse(text), text)
-    check_indices(line.right, set(at), declared, text)
-    names = {name: _as_value(value) for name, value in values.items()}
-    known = functions or {}
-    return _run(Evaluator(names, sizes or {}, declared, functions=known, text=text), line)
-
-
-def _run(machine: Evaluator, line: Line) -> np.ndarray:
-    machine.scope = {}
-    if not line.at:
-        return machine.array(line.right)
-    ranges = [range(machine.size(machine.indices[letter])) for letter in line.at]
-    parts: list[np.ndarray] = []
-    for place in product(*ranges):
-        machine.scope = dict(zip(line.at, place, strict=True))
-        parts.append(machine.array(line.right))
-    inner = parts[0].shape if parts else ()
-    return np.reshape(parts, [*(len(r) for r in ranges), *inner])
-
-
-def _fits(machine: Evaluator, name: str, array: np.ndarray) -> None:
-    """A gradient or an adjoint has the shape of what it belongs to; L is a scalar."""
-    if name == "L" and array.ndim:
-        raise machine.fail(f"the loss is {Value(array)}")
-    m = re.fullmatch(r"(?:∂\w+/∂|dL/d|δ|delta)(.+)", name)
-    if m is None or name.startswith(("∂²", "d^2")):
-        return
-    target = m[1]
-    if name.startswith(("δ", "delta")) and not target[0].isalpha():
-        target = f"Z{target}"
-    owner = machine.names.get(target)
-    if owner is not None and owner.array.shape != array.shape:
-        raise machine.fail(f"{Value(array)} for {target}, which is {owner}")
