@@ -118,6 +118,46 @@ def sandwiched(e: Expr, symmetric: Callable[[Expr], bool]) -> Expr:
     return e
 
 
+def gathered(e: Expr, symmetric: Callable[[Expr], bool], written: Written) -> Expr:
+    """A x + λ A y as A (x + λ y), for names x and y: one product with a matrix, not one for each."""
+    if e.op is not SUM or len(e.args) < 2 or not e.ndim:
+        return e
+    rows: list[tuple[Monomial, Expr, Expr]] = []
+    inner = range(1, e.ndim)
+    for c, a, ls in terms_of(e):
+        inside, factors = _entrywise(a, ls)
+        numbers = [x for x, at in factors if not at]
+        whole = [x for x, at in factors if at == tuple(range(e.ndim))]
+        if len(numbers) + len(whole) < len(factors) or len(whole) != 1:
+            return e
+        (a,) = whole
+        if a.op is not CONTRACTION or not a.sums:
+            return e
+        pairs = list(zip(a.args, a.params[0], strict=True))
+        numbers += [x for x, at in pairs if not at]
+        pairs = [(x, tuple(at)) for x, at in pairs if at]
+        matrix = [(x, at) for x, at in pairs if x.ndim == 2 and 0 in at and e.ndim in at]
+        rest = [(x, at) for x, at in pairs if (x, at) not in matrix]
+        if len(matrix) != 1 or len(rest) != 1 or rest[0][0].args:
+            return e
+        ((p, at), (q, beside)) = *matrix, *rest
+        if beside != (e.ndim, *inner) or (at != (0, e.ndim) and not symmetric(p)):
+            return e
+        made = contract([*numbers, q], [*([()] * len(numbers)), range(q.ndim)], range(q.ndim),
+                        dict(enumerate(q.shape)), e.dtype)  # fmt: skip
+        rows.append((c * inside, p, made))
+    if len({p for _, p, _ in rows}) != 1 or len({q.shape for *_, q in rows}) != 1:
+        return e
+    front = _least([c for c, *_ in rows])
+    _, matrix, first = rows[0]
+    bracket = linear(
+        [(c / front, q, tuple(range(q.ndim))) for c, _, q in rows], first.shape, e.dtype
+    )
+    written.note(bracket, sorted((q for *_, q in rows), key=lambda q: len(q.args)))
+    labels = [(0, e.ndim), (e.ndim, *inner)]
+    return scale(front, contract([matrix, bracket], labels, range(e.ndim), dtype=e.dtype))
+
+
 def _least(coefficients: list[Monomial]) -> Monomial:
     """What all coefficients share: the least power of each letter, 1 / n, and equal numbers."""
     letters = {x for c in coefficients for x, _ in c.powers}
@@ -130,4 +170,4 @@ def _least(coefficients: list[Monomial]) -> Monomial:
     return Monomial(number, tuple((x, p) for x, p in least if p))
 
 
-__all__ = ["Factor", "factored", "sandwiched"]
+__all__ = ["Factor", "factored", "gathered", "sandwiched"]

@@ -176,6 +176,8 @@ def _nameable(node: Expr) -> bool:
     term = single_term(node)
     if term is not None and term[1].op is SYMBOL:
         return False
+    if node.op.name == "inv" and node.args[0].op is SYMBOL:  # as short as a name: S⁻¹
+        return False
     return node.op.name != "onehot"
 
 

@@ -105,10 +105,21 @@ _RANK = {
 
 
 def weight(form: Form) -> int:
-    """Products, then adjoints, names, calls, sums."""
+    """Products, then adjoints, names, calls, sums; of the sums first one with an adjoint."""
     if form.kind == "name" and form.data.startswith("δ"):
         return 0
-    return _RANK.get(form.kind, 2)
+    found = _RANK.get(form.kind, 2)
+    return found if form.kind != "sum" or _reads_adjoint(form) else found + 1
+
+
+def _reads_adjoint(form: Form) -> bool:
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        if part.kind == "name" and part.data.startswith("δ"):
+            return True
+        stack += part.items
+    return False
 
 
 def content(coefficients: list[Monomial]) -> Monomial:

@@ -20,7 +20,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, monomial
 from symgrad.core.traverse import topological
-from symgrad.derivation.factors import factored, sandwiched
+from symgrad.derivation.factors import factored, gathered, sandwiched
 from symgrad.derivation.order import Written
 from symgrad.derivation.tidy import is_symmetric, opened, replaced
 from symgrad.simplify.algebra import Normal
@@ -52,7 +52,7 @@ class Symmetries:
     def tidied(self, e: Expr) -> Expr:
         """An adjoint or a gradient with what its terms share in front."""
         made = sandwiched(e, self.normal.symmetry.holds)
-        return factored(made, self.written)
+        return factored(gathered(made, self.normal.symmetry.holds, self.written), self.written)
 
     def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
         """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
