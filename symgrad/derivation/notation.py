@@ -30,10 +30,7 @@ _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """An index before it has a letter: the size it runs over and a number among equals.
-
-    Numbers below 0 are those of steps, which are counted from 1.
-    """
+    """An index before it has a letter: its size, a number among equals, below 0 for steps from 1."""
 
     size: Size
     number: int
@@ -108,8 +105,7 @@ def scaled(c: Monomial, form: Form) -> Form:
         return Form("number", (), c * form.data)
     if form.kind == "quotient" and form.items[0].kind == "number" and not form.data:
         sign = -ONE if c.number < 0 else ONE
-        top = Form("number", (), sign * c * form.items[0].data)
-        made = Form("quotient", (top, form.items[1]))
+        made = Form("quotient", (scaled(sign * c, form.items[0]), form.items[1]))
         return made if sign.is_one else Form("scale", (made,), sign)
     if form.kind == "product" and form.items[0].kind == "fraction":
         front, *rest = form.items
@@ -169,8 +165,6 @@ def run(value: Any) -> Any:
 # ------------------------------------------------------------------ plain text
 
 ATOM, POSTFIX, PRODUCT, TOTAL, ADD, COMPARE = 6, 5, 3, 2, 1, 0
-
-
 _MARKS = {"transpose": "ᵀ", "inverse": "⁻¹"}
 
 
@@ -262,17 +256,14 @@ class Printer:
             base = yield self._wrapped(form.items[0], ATOM)
             where: list[str] = []
             for item in form.items[1:]:
-                text = (yield self._text(item))[0]
-                steps = item.kind == "sum" and any(x.kind == "slot" and x.data.number < 0
-                                                   for x in item.items)  # fmt: skip
-                where.append(text.replace(" ", "") if steps else text)
+                text, _ = yield self._text(item)
+                where.append(text.replace(" ", "") if _of_step(item) else text)
             return f"{base}[{','.join(where)}]", ATOM
         if kind == "total":
             body, level = yield self._text(form.items[0])
             if level < PRODUCT and form.items[0].kind != "total":
                 body = f"({body})"
-            marks = " ".join(sigma(self.letters[s]) for s in form.data)
-            return f"{marks} {body}", TOTAL
+            return f"{' '.join(sigma(self.letters[s]) for s in form.data)} {body}", TOTAL
         if kind == "indicator":
             inner, _ = yield self._text(form.items[0])
             return f"1[{inner}]", ATOM
@@ -306,6 +297,10 @@ class Printer:
             else:
                 parts.append(f"{'−' if negative else '+'} {text}")
         return " ".join(parts), ADD
+
+
+def _of_step(form: Form) -> bool:
+    return form.kind == "sum" and any(x.kind == "slot" and x.data.number < 0 for x in form.items)
 
 
 def _sums_rows(form: Form) -> bool:
