@@ -22,7 +22,7 @@ VIEWS = {"reshape", "transpose", "vec", "diagonal", "swapaxes", "broadcast_to"}
 CUBIC = {"inv": 2, "det": sympy.Rational(2, 3), "logdet": sympy.Rational(2, 3),
          "cholesky": sympy.Rational(1, 3)}  # fmt: skip
 ELEMENTWISE = {"exp", "log", "tanh", "sigmoid", "relu", "sqrt", "abs", "sign", "sin", "cos",
-               "maximum", "minimum", "where", "softplus", "square"}  # fmt: skip
+               "maximum", "minimum", "where", "softplus", "square", "pow"}  # fmt: skip
 TRIANGULAR = {"tril", "triu", "cholesky"}
 REDUCE = {"sum": 1, "mean": 1, "norm": 2, "logsumexp": 3, "prod": 1}
 

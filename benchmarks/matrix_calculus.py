@@ -118,6 +118,7 @@ def leaner(lib: Any, case: dict[str, Any], found: Result) -> None:
     fits = [s for s in settings if all(
         size > 0 for spec in case["variables"].values() for size in lib.concrete_shape(spec, s)
     )]  # fmt: skip
+    fits = [s for s in fits if known.at(s)[0] >= 0]  # a window fits its axis
     for sizes in fits[:2]:
         for column, a, b in zip(("flops", "memory"), ours.at(sizes), known.at(sizes), strict=True):
             if a > b * (1 + 1e-12):

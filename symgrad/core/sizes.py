@@ -246,18 +246,18 @@ def plus(a: Number, b: Number) -> Number:
 def rational(value: Number) -> Number:
     """The number a person meant: short decimals and fractions become exact rationals.
 
-    >>> rational(0.5), rational(0.1)
-    (Fraction(1, 2), Fraction(1, 10))
+    >>> rational(0.5), rational(0.1), rational(2 / 3)
+    (Fraction(1, 2), Fraction(1, 10), Fraction(2, 3))
     """
     if isinstance(value, (int, Fraction)):
         return value + 0  # a truth value is a number
-    value = float(value)
-    if not math.isfinite(value):
+    if not math.isfinite(value := float(value)):
         return value
     if not value:
         return 0 if math.copysign(1.0, value) > 0 else -0.0
-    exact = Fraction(repr(value))
-    return exact if float(exact) == value else value
+    exact = Fraction(repr(value))  # 0.33…3 is 1/3
+    tried = (exact.limit_denominator(99), exact) if exact.denominator > 10**12 else (exact,)
+    return next((x for x in tried if float(x) == value), value)
 
 
 _NUMBERS: dict[int, Monomial] = {k: Monomial(k) for k in range(-16, 65)}

@@ -38,6 +38,8 @@ DETOURS = 3
 """Forms no shorter than the best one that are tried as a way to a shorter one."""
 ALONE = 12
 """Products that are tried as the one to use again."""
+LARGER = 8
+"""How many times more numbers a shorter text may have alive at once; a matrix for vectors is more."""
 SLACK = 1.04
 """How much more work a shorter text may take at one setting of the letters."""
 FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
@@ -87,7 +89,9 @@ def _better(new: Length, old: Length) -> bool:
     slack = tuple(int(SLACK * w) for w in old[1]) if new[0] < old[0] else old[1]
     if new[0] > old[0] or not (within(new[1], slack) and within(new[2], old[2])):
         return False
-    if new[0] < old[0] or new[1] != old[1]:
+    if new[0] < old[0]:
+        return within(new[3], tuple(LARGER * max(x, 1) for x in old[3]))
+    if new[1] != old[1]:
         return True
     return within(new[3], old[3]) and new[3] != old[3]
 

@@ -125,6 +125,8 @@ class Indexer:
             inner = self.recogniser.form(argument)
         else:
             inner = given
+        if inner is None and e.op.name in OF_EXPONENTIALS:
+            return (yield self._of_exponentials(e, axis, at))
         if inner is None:
             raise unnamed(e.op.name, argument)
         if e.op.name in ENTRIES:
@@ -134,6 +136,18 @@ class Indexer:
             return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))
         return Form("index", (called(e, [inner]), *at))
         yield  # a generator like the others
+
+    def _of_exponentials(self, e: Expr, axis: int, at: tuple[Form, ...]) -> Step:
+        """exp(z[i]) / Σ[k] exp(z[k]), or log Σ[k] exp(z[k]): z has no form but by its entries."""
+        z = e.args[0]
+        depth = len(self.scope)
+        here = None if e.op.name == "logsumexp" else call("exp", (yield self._best(z, at)))
+        (slot,) = self.bound([z.shape[axis]], at)
+        rest = at[axis + (here is not None) :]
+        each = yield self._best(z, (*at[:axis], Form("slot", (), slot), *rest))
+        total = Form("total", (call("exp", each),), (slot,))
+        del self.scope[depth:]
+        return call("log", total) if here is None else Form("quotient", (here, total))
 
     def _contraction(self, e: Expr, at: tuple[Form, ...]) -> Step:
         factors, coefficient, typed = flatten(e, self.written, self.named, keep_totals=True)
@@ -194,6 +208,8 @@ class Indexer:
         return scaled(coefficient, body)
 
 
+OF_EXPONENTIALS = {"softmax", "logsumexp"}
+"""What is written by exponentials of entries where its argument has no matrix form."""
 POINTWISE = {"name", "symmetric", "number", "scale", "sum", "hadamard", "call"}
 """Kinds of a form that says the same of every entry."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 
 from symgrad.core.build import CONTRACTION, SUM, relabelling, terms_of
 from symgrad.core.expr import SYMBOL, Expr
@@ -61,7 +62,24 @@ class Alive:
             )
             inside = elementwise and any(self.held[a][k] == own for a in parts)
             found.append(max(most, held + (0 if inside else own)))
+        if e.op is CONTRACTION and e.sums and sum(map(bool, e.params[0])) > 2:
+            partial = self._partial(e)
+            found = [max(m, own + p) for m, own, p in zip(found, size, partial, strict=True)]
         return tuple(found), size
+
+    def _partial(self, e: Expr) -> Counts:
+        """The entries of the smallest product of two factors that share a summed axis."""
+        rows = [row for row in zip(e.args, e.params[0], strict=True) if row[1]]
+        sizes = {x: a.shape[k] for a, ls in rows for k, x in enumerate(ls) if x >= 0}
+        found: Counts | None = None
+        for one, two in combinations(range(len(rows)), 2):
+            both = {*rows[one][1], *rows[two][1]} - {-1}
+            if not any(x >= e.ndim for x in {*rows[one][1]} & {*rows[two][1]}):
+                continue
+            rest = {x for k, (_, ls) in enumerate(rows) if k not in (one, two) for x in ls}
+            made = self.entries([sizes[x] for x in both if x < e.ndim or x in rest])
+            found = made if found is None or made < found else found
+        return found or self.entries(())
 
 
 __all__ = ["Alive"]

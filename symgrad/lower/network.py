@@ -9,14 +9,25 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
 from typing import Any
 
-from symgrad_codegen.program import POWER, PRODUCT, Apply, Literal, Operand, Template, infix, text
+from symgrad_codegen.program import Apply, Literal, Operand
 
-from symgrad.core.sizes import ONE, Monomial, Size, monomial
-from symgrad.lower.align import OVER, TIMES, aligned, permuted
+from symgrad.core.expr import Expr
+from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.lower.align import OVER, permuted, scaled
 from symgrad.lower.alive import Counts
+from symgrad.lower.meet import (
+    MATMUL,
+    averaged,
+    divided,
+    joined,
+    multiplied,
+    next_power,
+    own_array,
+    pattern,
+    summed_out,
+)
 from symgrad.lower.orders import (
     NOTHING,
     Cost,
@@ -30,15 +41,8 @@ from symgrad.lower.orders import (
     within,
 )
 
-MATMUL = infix("@", PRODUCT)
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
-
-
-def exponent(number: str) -> Template:
-    """``{0} ** 2``."""
-    spelled = f"{{0}} ** {number}"
-    return Template((("jax", spelled), ("numpy", spelled)), POWER, (POWER + 1,))
 
 
 def network(
@@ -47,10 +51,12 @@ def network(
     sizes: Mapping[int, Size],
     c: Monomial,
     orders: Orders,
+    inside: bool = False,
 ) -> tuple[list[Operand], Factor | None, Monomial]:
     """The factors multiplied and summed over every label not in ``out``: numbers, then the rest.
 
-    What is left of the coefficient ``c`` comes last: a total over n may become a mean.
+    What is left of the coefficient ``c`` comes last: a total over n may become a mean, and one
+    factor may take it, ``inside``.
     """
     extents = {x: orders.extents(s) for x, s in sizes.items()}
     many = len(orders.settings)
@@ -62,14 +68,14 @@ def network(
         last = replace(last, cost=NOTHING, made={})
         bound = [{x for x in f.labels if x not in out} for f in part]
         if len(part) > 1 and all(b == bound[0] for b in bound):
-            mean, c = _averaged(last.value, [sizes[x] for x in bound[0]], c)
+            mean, c = averaged(last.value, [sizes[x] for x in bound[0]], c)
             orders.sized[id(mean)] = orders.sized.get(id(last.value), (mean, ()))
             last = replace(last, value=mean)
         gone = [x for x in last.labels if x not in out]
         if gone:
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
             orders.work = added(orders.work, volume([extents[x] for x in last.labels], many))
-            value, labels, c = _total(value, last.labels, gone, sizes, c)
+            value, labels, c = summed_out(value, last.labels, gone, sizes, c)
             orders.sized[id(value)] = value, volume([extents[x] for x in labels], many)
             last = replace(last, value=value, labels=labels, under=False)
         if last.labels:
@@ -78,11 +84,26 @@ def network(
             numbers.append(last.value)
     if not bodies:
         return numbers, None, c
+    if inside and not numbers and not c.is_one:
+        bodies, c = _on_the_smallest(c, bodies)
     last = _whole(bodies, out, extents, orders)
     orders.met(last)
     order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
     value = permuted(last.value, order)
     return numbers, replace(last, value=value, labels=tuple(sorted(last.labels))), c
+
+
+def _on_the_smallest(c: Monomial, factors: list[Factor]) -> tuple[list[Factor], Monomial]:
+    """A number on a factor of fewer axes than the product entry by entry that it scales."""
+    most = max(len(f.labels) for f in factors)
+    every = {x for f in factors for x in f.labels}
+    k = min(range(len(factors)), key=lambda k: (factors[k].under, len(factors[k].labels)))
+    f = factors[k]
+    computed = isinstance(f.value, Apply) and not f.under
+    if len(every) > most or len(f.labels) == most or not computed or (-c).is_one:
+        return factors, c
+    made = replace(f, value=scaled(c, f.value), name=Name(c, f.name))
+    return [*factors[:k], made, *factors[k + 1 :]], ONE
 
 
 def _components(factors: list[Factor], out: set[int]) -> list[list[Factor]]:
@@ -150,17 +171,33 @@ class Search:
         sizes = tuple([self.extents[x] for f in left for x in f.labels])
         alike: dict[Name, int] = {}  # alone, they are told apart only
         rows = left if self.names else tuple([
-            (f.labels, alike.setdefault(f.name, len(alike)), f.under, f.cost, f.symmetric, f.lead)
+            (f.labels, alike.setdefault(f.name, len(alike)), f.under, f.cost, f.symmetric, f.lead,
+             isinstance(f.value, Apply))
             for f in left
         ])  # fmt: skip
         key = rows, sizes, self.out, frozenset(self.names), self.orders.late
         plan = self.orders.plans.get(key)
         if plan is None:
             found, self.orders.plans[key] = self.best(left)
-            return found
+            return self.plain(found, factors)
         for i, j in plan:
             left = self.after(left, i, j)
-        return left[0]
+        return self.plain(left[0], factors)
+
+    def plain(self, best: Factor, factors: Sequence[Factor]) -> Factor:
+        """From left to right instead, where the inverses in it take more work than that adds."""
+        inverses = [f for f in factors if is_inverse(f.name) and len(f.labels) == 2]
+        if not best.cost[3] or len(best.labels) != 2 or not inverses:
+            return best
+        cubes = added(*[self.volume((*f.labels, f.labels[0])) for f in inverses])
+        for label in best.labels:
+            other = self.in_turn(factors, label)
+            if other is None or other.cost[0] > best.cost[0] or other.cost[3] >= best.cost[3]:
+                continue
+            more = within(best.cost[1], other.cost[1]) or best.cost[1][0] < other.cost[1][0]
+            if not more and within(other.cost[1], added(best.cost[1], cubes, cubes)):
+                best = other
+        return best
 
     def after(self, factors: tuple[Factor, ...], i: int, j: int) -> tuple[Factor, ...]:
         """The factors after one step of a plan."""
@@ -168,6 +205,19 @@ class Search:
             return (*factors[:j], self.turned(factors[j]), *factors[j + 1 :])
         rest = tuple([f for k, f in enumerate(factors) if k not in (i, j)])
         return (self.meet(factors[i], factors[j], self.needed(rest)), *rest)
+
+    def in_turn(self, factors: Sequence[Factor], label: int) -> Factor | None:
+        """A chain of matrices, one after the other from the axis ``label``."""
+        rest = list(factors)
+        met: Factor | None = None
+        while rest:
+            nearest = [f for f in rest if label in f.labels]
+            if len(nearest) != 1 or len(nearest[0].labels) != 2:
+                return None
+            rest.remove(nearest[0])
+            (label,) = {*nearest[0].labels} - {label}
+            met = nearest[0] if met is None else self.meet(met, nearest[0], self.needed(rest))
+        return met
 
     def step(self, factors: list[Factor]) -> list[Factor]:
         """The cheapest pair of many factors, met."""
@@ -205,7 +255,7 @@ class Search:
             whole, plan = self.best(self.after(factors, *choice))
             ops, work, widest, turns = whole.cost
             gone = [x for x in whole.labels if x not in self.out]
-            last = 2 * self.volume(whole.labels)[0] if gone else 0
+            last = self.volume(whole.labels)[0] * (1 + own_array(whole.value)) if gone else 0
             turns += not gone and whole.labels != tuple(sorted(whole.labels))
             price = (ops + bool(gone), (work or (0,))[0] + last, max(work, default=0),
                      (widest or (0,))[0], turns)  # fmt: skip
@@ -226,26 +276,31 @@ class Search:
     def _met(self, a: Factor, b: Factor, needed: set[int]) -> Factor:
         if a.under and not b.under:
             a, b = b, a
-        every = _joined(a.labels, b.labels)
+        every = joined(a.labels, b.labels)
         lead: tuple[int, ...] = ()
         inside = 0
-        if b.under:
-            value, labels, ops = _divided(a, b, every), tuple(every), 1
+        raised = None if {*every} - needed else next_power(a, b)
+        if raised is not None:
+            value, labels, ops = raised[1], a.labels, 1
+        elif b.under:
+            value, labels, ops = divided(a, b, every), tuple(every), 1
         else:
-            value, labels, ops = _multiplied(a, b, needed)
+            value, labels, ops = multiplied(a, b, needed)
         if isinstance(value, Apply) and value.template is MATMUL:
             swapped = len({*labels} & {*b.labels}) and labels[:1] and labels[0] in b.labels
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = second.made != {} and len(second.labels) > 1
         self.orders.sized[id(value)] = value, self.volume(labels)
-        name = Name(a.name, b.name, a.under, b.under, _pattern(a.labels, b.labels, labels))
+        name = Name(a.name, b.name, a.under, b.under, pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):
             work = added(work, work)
         if name in self.names:
             ops, work = 0, (0,) * len(work)
         made = {**a.made, **b.made, name: (ops, work)}
+        if raised is not None:  # x² is not computed on the way
+            made = {**raised[0].made, name: (ops, work)}
         cost: Cost = (
             sum([row[0] for row in made.values()]),
             added(*[row[1] for row in made.values()]),
@@ -265,139 +320,7 @@ class Search:
         return Factor(value, f.labels, name, False, cost, made)
 
 
-def _multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[int, ...], int]:
-    """The product of two, its labels, and the operations it takes."""
-    ops = 1
-    value_a, la = a.value, a.labels
-    value_b, lb = b.value, b.labels
-    for _ in range(2):
-        lone = [x for x in la if x not in lb and x not in needed]
-        if lone:
-            value_a, la, _ = _total(value_a, la, lone, {}, ONE)
-            ops += 1
-        (value_a, la), (value_b, lb) = (value_b, lb), (value_a, la)
-    summed = [x for x in la if x in lb and x not in needed]
-    free_a = [x for x in la if x not in lb]
-    free_b = [x for x in lb if x not in la]
-    batch = [x for x in la if x in lb and x in needed]
-    every = _joined(la, lb)
-    same = a.name == b.name and value_a is a.value and value_b is b.value
-    if not summed:
-        if same and la == lb:
-            value: Operand = Apply(exponent("2"), (value_a,))
-        elif len(la) == 1 and len(lb) == 1 and la != lb:
-            first, second = (value_a, value_b) if la < lb else (value_b, value_a)
-            value = Apply(text("outer({0}, {1})"), (first, second))
-        else:
-            value = Apply(TIMES, _placed(value_a, la, value_b, lb, every))
-        return value, tuple(every), ops
-    if len(summed) == 1 and not batch and len(free_a) <= 1 and len(free_b) <= 1:
-        k = summed[0]
-        turns = _turns(a, la, -1, k) + _turns(b, lb, 0, k)
-        other = _turns(b, lb, -1, k) + _turns(a, la, 0, k)
-        if len(la) < len(lb) or (len(la) == len(lb) and (other, free_b) < (turns, free_a)):
-            (a, value_a, la, free_a), (b, value_b, lb, free_b) = (
-                (b, value_b, lb, free_b),
-                (a, value_a, la, free_a),
-            )
-        if _turns(a, la, -1, k):
-            value_a = permuted(value_a, (1, 0))
-        if _turns(b, lb, 0, k):
-            value_b = permuted(value_b, (1, 0))
-        made = Apply(MATMUL, (value_a, value_b))
-        return made, (*free_a, *free_b), ops
-    if not free_a and not free_b:
-        other = permuted(value_b, [lb.index(x) for x in la])
-        square = same and la == lb
-        whole = Apply(exponent("2"), (value_a,)) if square else Apply(TIMES, (value_a, other))
-        value, labels, _ = _total(whole, la, summed, {}, ONE)
-        return value, labels, ops + 1
-    names = {x: chr(97 + k) for k, x in enumerate(every)}
-    labels = tuple(x for x in every if x not in summed)
-    spelled = ["".join(names[x] for x in ls) for ls in (la, lb, labels)]
-    einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
-    return Apply(einsum, (value_a, value_b)), labels, ops + 2
-
-
-def _joined(la: Sequence[int], lb: Sequence[int]) -> Sequence[int]:
-    """The labels of both, in the order in which one of them has them all."""
-    for one, two in ((la, lb), (lb, la)):
-        if {*one} >= {*two} and len({*one}) == len(one):
-            return one
-    return sorted({*la, *lb})
-
-
-def _turns(f: Factor, labels: Sequence[int], at: int, label: int) -> bool:
-    """Must a matrix be transposed for its axis ``at`` to carry the label?"""
-    return len(labels) == 2 and labels[at] != label and not f.symmetric
-
-
-def _placed(
-    a: Operand, la: Sequence[int], b: Operand, lb: Sequence[int], every: Sequence[int]
-) -> tuple[Operand, Operand]:
-    """Both values in the axes of ``every``."""
-    where = {x: k for k, x in enumerate(every)}
-    first, second = (
-        aligned(v, (2,) * len(ls), [where[x] for x in ls], len(every))
-        for v, ls in ((a, la), (b, lb))
-    )
-    return first, second
-
-
-def _divided(a: Factor, b: Factor, every: Sequence[int]) -> Operand:
-    """``a / b``, or two divisors as one."""
-    if a.under and a.name == b.name and a.labels == b.labels:
-        return Apply(exponent("2"), (a.value,))
-    parts = _placed(a.value, a.labels, b.value, b.labels, every)
-    return Apply(TIMES if a.under else OVER, parts)
-
-
-def _pattern(*rows: Sequence[int]) -> tuple[tuple[int, ...], ...]:
-    """Labels by the order in which they appear."""
-    number: dict[int, int] = {}
-    return tuple(tuple(number.setdefault(x, len(number)) for x in row) for row in rows)
-
-
-def _total(
-    value: Operand,
-    labels: Sequence[int],
-    gone: Sequence[int],
-    sizes: Mapping[int, Size],
-    c: Monomial,
-) -> tuple[Operand, tuple[int, ...], Monomial]:
-    """The sum over some labels; a mean where the coefficient divides by their number."""
-    kept = tuple(x for x in labels if x not in gone)
-    word = "sum"
-    if sizes and not c.is_one:
-        number = ONE
-        for x in gone:
-            number = number * monomial(sizes[x])
-        if number.powers and _divides(c, number):
-            c, word = c * number, "mean"
-    if not kept:
-        if (
-            word == "sum"
-            and isinstance(value, Apply)
-            and value.template.form("jax") == "jnp.diagonal({0})"
-        ):
-            return Apply(text("jnp.trace({0})"), value.operands), (), c
-        return Apply(text(f"jnp.{word}({{0}})"), (value,)), (), c
-    axes = [k for k, x in enumerate(labels) if x in gone]
-    spelled = str(axes[0]) if len(axes) == 1 else f"({', '.join(map(str, axes))})"
-    return Apply(text(f"jnp.{word}({{0}}, axis={spelled})"), (value,)), kept, c
-
-
-def _averaged(value: Operand, gone: Sequence[Size], c: Monomial) -> tuple[Operand, Monomial]:
-    """A total over axes of these sizes as a mean where the coefficient divides by their number."""
-    spelled = value.template.form("jax") if isinstance(value, Apply) else ""
-    number = prod((monomial(s) for s in gone), start=ONE)
-    if not spelled.startswith("jnp.sum({0}") or not number.powers or not _divides(c, number):
-        return value, c
-    assert isinstance(value, Apply)
-    return Apply(text(spelled.replace("jnp.sum", "jnp.mean", 1)), value.operands), c * number
-
-
-def _divides(c: Monomial, number: Monomial) -> bool:
-    """Does the coefficient hold every letter of the number, to its power, below the bar?"""
-    have = dict(c.powers)
-    return all(have.get(name, 0) == -power for name, power in number.powers)
+def is_inverse(name: Name) -> bool:
+    """Is it the inverse of a matrix, as it stands?"""
+    base = name.parts[0]
+    return isinstance(base, Expr) and base.op.name == "inv"

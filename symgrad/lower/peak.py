@@ -14,7 +14,7 @@ from itertools import permutations
 
 from symgrad_codegen.program import Apply, Operand, Template
 
-from symgrad.lower.align import PLUS, TIMES
+from symgrad.lower.align import MINUS, PLUS, TIMES
 from symgrad.lower.alive import Counts
 
 Sized = Mapping[int, tuple[Operand, Counts]]
@@ -89,6 +89,8 @@ class _Run:
             )
         if all(s == 1 for s in size):
             size = self.nothing
+        if isinstance(part, Apply) and part.template in (PLUS, MINUS) and self._one(below):
+            size = self.nothing  # A + Aᵀ of an input is as good as an input
         owner = frozenset[int]()
         if kind == "view":
             owner = owner.union(*(self.owners[b] for b in below))
@@ -98,6 +100,11 @@ class _Run:
         self.kinds.append(kind)
         self.owners.append(owner)
         self.reads.append(below)
+
+    def _one(self, below: list[int]) -> bool:
+        """Are these an input and its transpose?"""
+        given = [b for b in below if self.kinds[b] == "given"]
+        return len(given) == 1 and all(self.reads[b] == given for b in below if b != given[0])
 
     def peak(self) -> Counts:
         """The most numbers alive at one moment, at each setting."""

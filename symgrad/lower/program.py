@@ -47,9 +47,16 @@ from symgrad.lower.convolved import written_convolution
 from symgrad.lower.loops import lower_scan
 from symgrad.lower.orders import Orders
 from symgrad.lower.products import lower_contraction
+from symgrad.lower.squares import number_and_tensor, squared_entries
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
-from symgrad.lower.written import written_power, written_product, written_reshape, written_sum
+from symgrad.lower.written import (
+    written_power,
+    written_product,
+    written_reshape,
+    written_result,
+    written_sum,
+)
 from symgrad.ops.outputs import PROJECT
 from symgrad.ops.scan import SCAN
 
@@ -175,6 +182,7 @@ WRITTEN = {
     "contraction": written_product,
     "sum_of_terms": written_sum,
     "power": written_power,
+    "project": written_result,
     "reshape": written_reshape,
     "convolution": written_convolution,
 }
@@ -287,6 +295,8 @@ def reading(
     order = topological([root], state.values.__contains__)
     state.uses = users(order)
     state.rooted = {e.args[0] for e in order if e.op.name == "power" and e.params[2][0] % 1 == 0.5}
+    state.squared = {x for node in order for x in squared_entries(node)}
+    state.scaled = {pair: node for node in order for pair in number_and_tensor(node)}
     sized = state.orders.sized
     for node in order:
         if node not in state.values:

@@ -32,6 +32,8 @@ class Lowering:
     readable: bool = False
     orders: Orders = field(default_factory=Orders)
     rooted: set[Expr] = field(default_factory=set)  # of which a root is written too
+    scaled: dict[tuple[Expr, Expr], Expr] = field(default_factory=dict)  # a x of a number a and x
+    squared: set[Expr] = field(default_factory=set)  # of which the square is written too
 
     def variable(self, hint: str, node: Expr) -> Variable:
         """A new variable with the type of ``node``."""

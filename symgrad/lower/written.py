@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from math import prod
 from typing import TYPE_CHECKING
 
 from symgrad_codegen.program import (
@@ -40,8 +41,11 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
-from symgrad.lower.network import MATMUL, exponent, network
+from symgrad.lower.meet import MATMUL
+from symgrad.lower.network import network
 from symgrad.lower.orders import Factor, Name, added, within
+from symgrad.lower.powers import alike, base_and_exponent, quotient, raised_to, together
+from symgrad.lower.squares import squares
 from symgrad.lower.terms import common_content
 
 if TYPE_CHECKING:
@@ -53,40 +57,21 @@ MINUS = infix("-", SUM)
 NEGATIVE = prefix("-")
 
 
-def base_and_exponent(e: Expr) -> tuple[Expr, Fraction | float]:
-    """``x``, p for xᵖ; x, 1 for anything else."""
-    if e.op.name == "power":
-        return e.args[0], e.params[2][0]
-    return e, Fraction(1)
-
-
-def squares(e: Expr) -> Expr | None:
-    """x where e is Σ x², over all its entries."""
-    if e.op is CONTRACTION and not e.shape and len(e.args) == 2 and e.args[0] is e.args[1]:
-        row = e.params[0][0]
-        x = e.args[0]
-        if row == e.params[0][1] and x.shape and len(set(row)) == len(row) and x.dtype.kind == "f":
-            return x
-    return None
-
-
 def raised(state: Lowering, e: Expr, p: Fraction | float) -> Operand:
     """``eᵖ`` for p > 0, in the words norm, sqrt, ``**``."""
     if p == 1:
         return state.value(e)
     x = squares(e)
     if x is not None and isinstance(p, Fraction) and p.denominator == 2:
-        return _power(Apply(text("norm({0})"), (state.value(x),)), p * 2)
-    if p == Fraction(1, 2):
-        return Apply(text("jnp.sqrt({0})"), (state.value(e),))
-    return _power(state.value(e), p)
+        return raised_to(Apply(text("norm({0})"), (_made(state, x),)), p * 2)
+    return raised_to(state.value(e), p)
 
 
-def _power(value: Operand, p: Fraction | float) -> Operand:
-    if p == 1:
-        return value
-    exact = isinstance(p, Fraction) and p.denominator == 1
-    return Apply(exponent(str(int(p) if exact else float(p))), (value,))
+def written_result(state: Lowering, node: Expr) -> Operand:
+    """One of several results; log |det A| has a name."""
+    if node.args[0].op.name == "slogdet" and node.params[0] == 1:
+        return Apply(text("logdet({0})"), (state.value(node.args[0].args[0]),))
+    return state.dense(node)
 
 
 def written_power(state: Lowering, node: Expr) -> Operand:
@@ -104,7 +89,7 @@ def written_product(state: Lowering, node: Expr) -> Operand:
     """The operand of a contraction; ``norm(x) ** 2`` where ``norm(x)`` is written too."""
     x = squares(node)
     if x is not None and node in state.rooted:
-        return _power(Apply(text("norm({0})"), (state.value(x),)), Fraction(2))
+        return raised_to(Apply(text("norm({0})"), (_made(state, x),)), Fraction(2))
     return product_and_scale(state, node, ONE)[0]
 
 
@@ -125,12 +110,18 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
             eyes.append((min(labels), max(labels)))
             continue
         counted[(a, labels)] = counted.get((a, labels), 0) + 1
-    for p, members in _alike(state, counted, rank).items():
+    there = [k for k, made in state.scaled.items() if made in state.values and made is not node]
+    for a, x in there:
+        rows = [ls for e, ls in counted if e is x]
+        if rows and counted.get((a, ())) == counted[x, rows[0]] == 1:  # a x is there
+            del counted[a, ()], counted[x, rows[0]]
+            counted[state.scaled[a, x], rows[0]] = 1
+    for p, members in alike(state, counted, rank).items():
         for member in members:
             del counted[member]
-        value, labels = _together(state, members)
+        value, labels = together(state, members)
         state.orders.work = added(state.orders.work, state.orders.entries(sizes[x] for x in labels))
-        value = _power(value, abs(p))
+        value = raised_to(value, abs(p))
         if labels:
             name = Name(p, *(Name(base_and_exponent(a)[0], ls) for a, ls in members))
             factors.append(Factor(value, labels, name, p < 0))
@@ -140,11 +131,15 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         base, p = base_and_exponent(a)
         p = p * times
         inside = any(x >= rank for x in labels)
-        if p == 2 and inside and times == 2 and len({*labels}) == len(labels):
+        two = p == 2 and inside and times == 2 and len({*labels}) == len(labels)
+        if two and base not in state.squared:
             p, times = Fraction(1), 2
         else:
             times = 1
         value = _flag(state, base) if p == 1 else raised(state, base, abs(p))
+        mean = _mean(state, base, p, c)
+        if mean is not None:
+            value, c = raised_to(mean[0], abs(p)), mean[1]
         if abs(p) != 1:
             state.orders.work = added(state.orders.work, state.orders.entries(base.shape))
         if any(x >= 0 for x in labels):
@@ -161,7 +156,8 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
     body: Factor | None = None
     if factors:
         state.orders.node = node
-        numbers, body, c = network(factors, out, sizes, c, state.orders)
+        inside = not (over or under or eyes) and state.uses.get(node, 0) <= 1
+        numbers, body, c = network(factors, out, sizes, c, state.orders, inside)
         over += numbers
     if body is not None:
         entries = state.orders.entries(sizes[x] for x in body.labels)
@@ -170,7 +166,7 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         if not c.is_one and (over or under):
             over, under, c = _absorbed(c, over, under)
         if body is not None and not eyes and _leads(body, sizes, state):
-            front = [_quotient(over, under)] if over else []
+            front = [quotient(over, under)] if over else []
             value = scale_written(c, product_of(front)) if over else coefficient_operand(c)
             if over or _plain_number(c):
                 made = _in_front(value, body.value)
@@ -183,36 +179,26 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         return _spread(over, [*under, body.value], body.labels, eyes, node, sizes), c
     labels = body.labels if body is not None else ()
     if body is not None and over:
-        return _spread([_quotient(over, under), body.value], [], labels, eyes, node, sizes), c
+        return _spread([quotient(over, under), body.value], [], labels, eyes, node, sizes), c
     if body is not None:
         over = [body.value]
     return _spread(over, under, labels, eyes, node, sizes), c
 
 
-def _alike(
-    state: Lowering, counted: Mapping[tuple[Expr, Labels], int], rank: int
-) -> dict[Fraction, list[tuple[Expr, Labels]]]:
-    """Factors with one whole exponent, which one power of their product is: ``(a * x) ** 2``."""
-    found: dict[Fraction, list[tuple[Expr, Labels]]] = {}
-    for (a, labels), times in counted.items():
-        base, p = base_and_exponent(a)
-        q = Fraction(p * times)
-        whole = isinstance(p, Fraction) and q.denominator == 1 and abs(q) > 1
-        alone = state.uses.get(a, 0) <= times and squares(base) is None
-        if whole and alone and len({*labels}) == len(labels) and all(0 <= x < rank for x in labels):
-            found.setdefault(q, []).append((a, labels))
-    return {
-        q: members
-        for q, members in found.items()
-        if len(members) > 1 and len({ls for _, ls in members if ls}) < 2
-    }
-
-
-def _together(state: Lowering, members: Sequence[tuple[Expr, Labels]]) -> tuple[Operand, Labels]:
-    """The product of bases of which one has axes, or several the same ones; and its labels."""
-    rows = sorted(members, key=lambda row: -len(row[1]))
-    values = [state.value(base_and_exponent(a)[0]) for a, _ in rows]
-    return product_of(values), rows[0][1]
+def _mean(
+    state: Lowering, base: Expr, p: Fraction | float, c: Monomial
+) -> tuple[Operand, Monomial] | None:
+    """√n (Σ x)^(−½) as a root of a mean, and what is left of the coefficient."""
+    if base.op is not CONTRACTION or not base.sums or abs(p) == 1 or squares(base) is not None:
+        return None
+    extents = {x: a.shape[k] for a, ls in zip(base.args, base.params[0], strict=True)
+               for k, x in enumerate(ls) if x >= base.ndim}  # fmt: skip
+    count = prod((monomial(s) for s in extents.values()), start=ONE)
+    left = c * count ** Fraction(p)
+    if not count.powers or {x for x, _ in left.powers} & {x for x, _ in count.powers}:
+        return None
+    value, rest = _term(state, base, count**-1)
+    return (value, left) if rest.is_one else None
 
 
 def _leads(body: Factor, sizes: Mapping[int, Size], state: Lowering) -> bool:
@@ -236,7 +222,7 @@ def _outer_scaled(
     """``outer(a / s, b)``."""
     assert isinstance(body.value, Apply)
     sides = list(body.value.operands)
-    sides[side] = _quotient([*([_quotient(over, [])] if over else []), sides[side]], under)
+    sides[side] = quotient([*([quotient(over, [])] if over else []), sides[side]], under)
     return Apply(OUTER, tuple(sides))
 
 
@@ -285,11 +271,6 @@ def _flag(state: Lowering, e: Expr) -> Operand:
     return state.value(e)
 
 
-def _quotient(over: Sequence[Operand], under: Sequence[Operand]) -> Operand:
-    value = product_of(over)
-    return Apply(OVER, (value, product_of(under))) if under else value
-
-
 def _spread(
     over: list[Operand],
     under: list[Operand],
@@ -300,12 +281,12 @@ def _spread(
 ) -> Operand:
     """The product in the axes of the node: identities as ``diag`` or ``eye``, missing axes."""
     rank = len(node.shape)
-    value = _quotient(over, under)
+    value = quotient(over, under)
     if rank == 2 and list(eyes) == [(0, 1)]:
         if list(labels) == [0]:
             return Apply(text("diag({0})"), (value,))
         eye = Apply(text("eye({0})"), tuple(size_operands(node.shape[:1])))
-        return _quotient([*over, eye], under)
+        return quotient([*over, eye], under)
     if eyes:
         shape = tuple(sizes[x] for x in labels)
         parts = [aligned(value, shape, labels, rank)] if over else []
@@ -314,7 +295,7 @@ def _spread(
             parts.append(aligned(eye, (sizes[pair[0]],) * 2, pair, rank))
         if under and not over:
             under = [aligned(product_of(under), shape, labels, rank)]
-        value = product_of(parts) if over else _quotient(parts, under)
+        value = product_of(parts) if over else quotient(parts, under)
         labels = sorted({*labels, *(x for pair in eyes for x in pair)})
     else:
         value = aligned(value, tuple(sizes[x] for x in labels), labels, rank)
@@ -353,7 +334,7 @@ def _scaled_by(state: Lowering, scalars: Sequence[Expr], value: Operand) -> Oper
     for a in scalars:
         base, p = base_and_exponent(a)
         (under if p < 0 else over).append(raised(state, base, abs(p)))
-    return _quotient([*over, value], under)
+    return quotient([*over, value], under)
 
 
 def _made(state: Lowering, e: Expr) -> Operand:
@@ -382,6 +363,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     first = {e: tuple(-x for x in state.orders.alive.beyond(e)) for _, e, _ in terms}
     terms.sort(key=lambda t: first[t[1]])
     image = node.shape[:2] == (1, 1) and not any(x in (0, 1) for t in terms for x in t[2])
+    minus = all((c / common).number < 0 for c, _, _ in terms)  # on a number of the first, if any
     for coefficient, e, labels in terms:
         c = coefficient / common
         negative = c.number < 0
@@ -389,7 +371,9 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         if number:
             rows.append((negative, True, coefficient_operand(-c if negative else c), False, labels))
             continue
-        value, rest = _term(state, e, -c if negative else c)
+        value, rest = _term(state, e, c if minus and not rows else -c if negative else c)
+        if minus and not rows:
+            negative, rest = (False, rest) if rest.number > 0 else (True, -rest)
         _count_scaling(state, e, -c if negative else c)
         if rest.is_one and _is_flag(e):
             value = Apply(TIMES, (Literal(1), value))
@@ -468,7 +452,7 @@ def scale_written(c: Monomial, value: Operand) -> Operand:
         return value
     if isinstance(value, Apply) and value.template is OVER and value.operands[0] == Literal(1):
         return Apply(OVER, (coefficient_operand(c), value.operands[1]))
-    return scaled(c, value)
+    return _negated(value) if -c == ONE else scaled(c, value)
 
 
 __all__ = [
@@ -477,5 +461,6 @@ __all__ = [
     "written_power",
     "written_product",
     "written_reshape",
+    "written_result",
     "written_sum",
 ]

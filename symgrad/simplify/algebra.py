@@ -166,12 +166,63 @@ def _map(e: Expr) -> Expr:
 
 
 def _choice(e: Expr) -> Expr:
-    """where(x ≥ c, x, max(x, c)) = max(x, c)."""
+    """where(x ≥ c, x, max(x, c)) = max(x, c); where(p = 0, 0, p y) = p y."""
     test, x, larger = e.args
+    if test.op.name == "eq" and larger.shape == e.shape:
+        return larger if _vanishes(e) else e
     if test.op.name not in ("ge", "gt") or larger.op.name != "maximum" or test.args[0] is not x:
         return e
     same = test.args == larger.args and test.params[0] == larger.params[0] and at_its_axes(test)
     return larger if same and at_its_axes(e) and len({*e.params[0]}) == 1 else e
+
+
+def _vanishes(e: Expr) -> bool:
+    """Is it where(p = 0, 0, p y)?"""
+    test, x, larger = e.args
+    to, _, last = e.params[0]
+    for a in (x, test.args[1]):
+        number = constant_value(a)
+        if number is None or not number.is_zero:
+            return False
+    inside, there = network_of(test.args[0]), network_of(larger)
+    if last != tuple(range(e.ndim)) or any(label >= inside.rank for label in inside.sizes):
+        return False
+    at = tuple(to[label] if label >= 0 else -1 for label in test.params[0][0])
+    known = [(a, p > 0, ls) for a, p, ls in there.factors]
+    return all(
+        p > 0 and (a, True, tuple(at[label] if label >= 0 else -1 for label in ls)) in known
+        for a, p, ls in inside.factors
+    )
+
+
+def _numbers(e: Expr) -> Expr:
+    """A function's operands that are one number at all entries, as that number."""
+    args = [_one_number(a) for a in e.args]
+    if all(a is b for a, b in zip(args, e.args, strict=True)) or all(
+        a.shape != e.shape for a in args
+    ):
+        return e
+    return elementwise(e.op.name, *args, statics=e.params[2])
+
+
+def _one_number(e: Expr) -> Expr:
+    alike = e.op is SUM and len(e.args) > 1 and e.shape and all(not ls for _, _, ls in terms_of(e))
+    if alike:
+        return linear(terms_of(e), (), e.dtype)
+    made, kept = unspread(e)
+    return e if kept else made
+
+
+def unspread(e: Expr) -> tuple[Expr, tuple[int, ...]]:
+    """A product without the axes along which it only repeats, and the axes that are left."""
+    every = tuple(range(e.ndim))
+    if e.op is not CONTRACTION or len(e.args) < 2:
+        return e, every
+    carried = {x for ls in e.params[0] for x in ls}
+    kept = tuple(x for x in every if x in carried)
+    if len(kept) == e.ndim:
+        return e, every
+    return contract(e.args, e.params[0], kept, dtype=e.dtype), kept
 
 
 def _reshape(e: Expr) -> Expr:
@@ -232,8 +283,8 @@ class Normal:
             return _reshape(e)
         if e.op.family == "map" and len(e.args) == 1:
             return _map(e)
-        if e.op.name == "where":
-            return _choice(e)
+        if e.op.family == "map" and e.op.name in ("where", "pow", "maximum", "minimum"):
+            return _choice(_numbers(e)) if e.op.name == "where" else _numbers(e)
         if e.op.name == "flip":
             return turned(e)
         if e.op.name == "convolution":
@@ -258,6 +309,14 @@ class Normal:
             number = constant_value(a)
             if c.is_zero or (number is not None and number.is_zero):
                 continue
+            if (
+                len(e.args) == 1
+                and a.op is CONTRACTION
+                and any(b.op is CONTRACTION for b in a.args)
+            ):
+                a = self.product(a)  # a number of a factor went in front of it
+            a, kept = unspread(a)
+            ls = tuple(ls[k] for k in kept)
             if a.op is CONTRACTION and -1 not in ls and len({*ls}) < len(ls):  # of its diagonal
                 ls, place = tuple(sorted({*ls})), ls
                 row = tuple(ls.index(x) for x in place)

@@ -15,6 +15,7 @@ from symgrad.core.build import (
     CONTRACTION,
     ONE,
     SUM,
+    Term,
     constant,
     constant_value,
     elementwise,
@@ -25,17 +26,21 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial
+from symgrad.core.traverse import substitute
+from symgrad.simplify.brackets import bracket_there, one_logarithm
 from symgrad.simplify.fractions import (
+    by_denominator,
     choice_by_sign,
     divisor_inside,
     logistic_choice,
     over_one,
+    proper_fraction,
     root_of_a_product,
     sides_of_order,
     sign_out,
 )
 from symgrad.simplify.kroneckers import common_side
-from symgrad.simplify.networks import Exponent, Network, network_of, product_of
+from symgrad.simplify.networks import Exponent, Network, network_of, product_of, with_totals
 from symgrad.simplify.opening import Terms, networks, opened, summed
 
 MOST = 24
@@ -214,6 +219,7 @@ def all_shared(e: Expr) -> Iterator[Expr]:
 
 def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
     """Everything that all terms have at axes of the result, in front of them."""
+    terms = [with_totals(net) for net in terms] if e.ndim else terms
     rows: list[dict[tuple[Expr, Labels], Exponent]] = []
     for net in terms:
         row: dict[tuple[Expr, Labels], Exponent] = {}
@@ -225,8 +231,11 @@ def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
         powers = [row.get(key, Fraction(0)) for row in rows]
         if all(x < e.ndim for x in key[1]) and (min(powers) > 0 or max(powers) < 0):
             front[key] = min(powers) if p > 0 else max(powers)
+    natural = tuple(range(e.ndim))
     counted = Counter(net.coefficient.powers for net in terms)
-    shared = Monomial(Fraction(1), max(counted, key=lambda c: (counted[c], not c)))
+    numbers = {abs(net.coefficient.number) for net in terms}
+    number = Fraction(1) if len(numbers) > 1 else numbers.pop()
+    shared = Monomial(number, max(counted, key=lambda c: (counted[c], -sum(abs(p) for _, p in c))))
     if len(terms) < 2 or not (front or shared.powers):
         return
     inside: Terms = []
@@ -234,7 +243,6 @@ def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
         left = [(b, p - front.get((b, ls), Fraction(0)), ls) for (b, ls), p in row.items()]
         kept = [f for f in left if f[1]]
         inside.append(Network(net.coefficient / shared, kept, dict(net.sizes), net.rank))
-    natural = tuple(range(e.ndim))
     whole = Network(
         shared, [(b, p, ls) for (b, ls), p in front.items()], dict(enumerate(e.shape)), e.ndim
     )
@@ -268,6 +276,7 @@ def sign_inside(e: Expr) -> Iterator[Expr]:
     for k, (a, p, ls) in enumerate(net.factors):
         if a.op is SUM and len(a.args) > 1 and p == 1:
             turned = linear([(-c, b, row) for c, b, row in terms_of(a)], a.shape, a.dtype)
+            yield substitute([e], {a: -turned})[0]  # in its squares too
             made = Network(-net.coefficient, list(net.factors), dict(net.sizes), net.rank)
             made.factors[k] = (turned, p, ls)
             yield product_of(made, e.shape, e.dtype)
@@ -345,6 +354,24 @@ def one_choice(e: Expr) -> Iterator[Expr]:
         yield summed([*others, whole], e)
 
 
+def common_number(e: Expr) -> Iterator[Expr]:
+    """½ a − ½ b + c = ½ (a − b) + c, for a number that some terms have."""
+    if e.op is not SUM or len(e.args) < 3:
+        return
+    terms = terms_of(e)
+    natural = tuple(range(e.ndim))
+    rows: dict[Monomial, list[Term]] = {}
+    for c, a, ls in terms:
+        size = -c if c.number < 0 else c
+        if not size.is_one and constant_value(a) is None and ls == natural:
+            rows.setdefault(size, []).append((c, a, ls))
+    for size, inside in rows.items():
+        if 1 < len(inside) < len(terms):
+            rest = [t for t in terms if t not in inside]
+            bracket = linear([(c / size, a, ls) for c, a, ls in inside], e.shape, e.dtype)
+            yield linear([(size, bracket, natural), *rest], e.shape, e.dtype)
+
+
 # ------------------------------------------------------------------ matrices
 
 
@@ -379,6 +406,9 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("take a common factor out", factored),
     FormRule("take all common factors out", all_shared),
     FormRule("open all sums, then factor", opened_all),
+    FormRule("common number of some terms", common_number),
+    FormRule("a bracket that is there", bracket_there),
+    FormRule("one logarithm", one_logarithm),
     FormRule("sign into a difference", sign_inside),
     FormRule("logistic function of the other sign", logistic),
     FormRule("logistic slope of the other sign", logistic_turned),
@@ -389,6 +419,8 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("slope of the logistic function without a sign", sign_out),
     FormRule("over one denominator", over_one),
     FormRule("divisor into a bracket", divisor_inside),
+    FormRule("proper fraction", proper_fraction),
+    FormRule("together by denominator", by_denominator),
     FormRule("root of a product", root_of_a_product),
     FormRule("common side of Kronecker products", common_side),
     FormRule("determinant and inverse of a product", square_factors),

@@ -21,7 +21,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.simplify.laws import flat_sum, is_step
-from symgrad.simplify.networks import Network, network_of, product_of
+from symgrad.simplify.networks import Factor, Network, network_of, product_of
 from symgrad.simplify.opening import Terms, networks, opened, summed
 
 MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
@@ -73,6 +73,65 @@ def divisor_inside(e: Expr) -> Iterator[Expr]:
             made.factors = [f for f in made.factors if f[1]]
             yield product_of(made, e.shape, e.dtype)
             break
+
+
+def by_denominator(e: Expr) -> Iterator[Expr]:
+    """(1 / s − d / s²) a + (1 / s + d / s²) b = (a + b) / s − d (a − b) / s², brackets opened."""
+    if e.op is not SUM or len(e.args) < 2 or (e.ndim and any(-1 in ls for _, _, ls in terms_of(e))):
+        return
+    terms: Terms = []
+    whole = networks(e)
+    for net in whole:
+        at = next((k for k, (s, p, _) in enumerate(net.factors)
+                   if p == 1 and s.op is SUM and len(s.args) > 1 and _has_divisor(s)), None)  # fmt: skip
+        terms += [net] if at is None else opened(net, at)
+    groups: dict[frozenset[Factor], Terms] = {}
+    for net in terms:
+        key = frozenset(f for f in net.factors if f[0].op is SUM or f[1] < 0)
+        groups.setdefault(key, []).append(net)
+    if len(terms) == len(whole) or len(groups) == len(terms):
+        return
+    natural = tuple(range(e.ndim))
+    found: Terms = []
+    for key, members in groups.items():
+        if any(x >= e.ndim for _, _, ls in key for x in ls):
+            return
+        for net in members:
+            net.factors = [f for f in net.factors if f not in key]
+        inside = (summed(members, e), Fraction(1), natural)
+        found.append(Network(ONE, [*key, inside], dict(enumerate(e.shape)), e.ndim))
+    yield summed(found, e)
+
+
+def _has_divisor(e: Expr) -> bool:
+    return any(p < 0 for net in networks(e) for _, p, _ in net.factors)
+
+
+def proper_fraction(e: Expr) -> Iterator[Expr]:
+    """(s + a) / s = 1 + a / s, where the numerator has terms of the denominator."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    sums = [f for f in net.factors if f[0].op is SUM and len(f[0].args) > 1]
+    for s, p, ls in sums:
+        for top, q, row in sums:
+            if p != -1 or q != 1 or row != ls:
+                continue
+            above = _flat(top)
+            for ratio in {c / d for c, a, at in terms_of(above) for d, b, to in terms_of(s)
+                          if a is b and at == to}:  # fmt: skip
+                rest = flat_sum([(1, above), (-ratio, s)])
+                if rest.op is SUM and len(rest.args) > 1 + len(above.args) - len(s.args):
+                    continue
+                inner = Network(ONE, [(rest, Fraction(1), tuple(range(s.ndim))),
+                                      (s, Fraction(-1), tuple(range(s.ndim)))],
+                                dict(enumerate(s.shape)), s.ndim)  # fmt: skip
+                whole = flat_sum([(ratio, constant(1, s.dtype, s.shape)),
+                                  (1, product_of(inner, s.shape, s.dtype))])  # fmt: skip
+                made = Network(net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+                made.factors.remove((s, p, ls))
+                made.factors[made.factors.index((top, q, row))] = (whole, Fraction(1), ls)
+                yield product_of(made, e.shape, e.dtype)
 
 
 def root_of_a_product(e: Expr) -> Iterator[Expr]:
@@ -222,10 +281,12 @@ def sign_out(e: Expr) -> Iterator[Expr]:
 
 
 __all__ = [
+    "by_denominator",
     "choice_by_sign",
     "divisor_inside",
     "logistic_choice",
     "over_one",
+    "proper_fraction",
     "root_of_a_product",
     "sides_of_order",
     "sign_out",

@@ -14,6 +14,7 @@ from symgrad.core.build import (
     DELTA,
     ONE,
     SUM,
+    constant,
     constant_value,
     contract,
     elementwise,
@@ -23,7 +24,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial
 from symgrad.lower.terms import common_content
-from symgrad.simplify.networks import Exponent, Network
+from symgrad.simplify.networks import Exponent, Network, network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +251,23 @@ def _hyperbolic(net: Network) -> bool:
     return False
 
 
+def _opposite_sums(net: Network) -> bool:
+    """(x − y)(y − x) = −(x − y)²."""
+    sums = [(k, *f) for k, f in enumerate(net.factors)
+            if f[0].op is SUM and len(f[0].args) > 1 and f[1] in (-2, -1, 1, 2)]  # fmt: skip
+    for n, (k, e, p, ls) in enumerate(sums):
+        for j, other, q, row in sums[n + 1 :]:
+            if other.shape != e.shape or row != ls or len(other.args) != len(e.args):
+                continue
+            if linear([(-c, a, at) for c, a, at in terms_of(other)], e.shape, e.dtype) is e:
+                net.coefficient = net.coefficient * (-1) ** int(q)
+                net.factors[k] = e, p + q, ls
+                del net.factors[j]
+                net.factors = [f for f in net.factors if f[1]]
+                return True
+    return False
+
+
 def _total_of_centred(net: Network) -> bool:
     """Σ (x − mean x) = 0: a factor whose sum over an axis that nothing else carries cancels."""
     for e, p, ls in net.factors:
@@ -277,6 +295,30 @@ def _total_of_centred(net: Network) -> bool:
     return False
 
 
+def _power_meets_base(net: Network) -> bool:
+    """xᵖ⁻¹ x = xᵖ for an exponent that is an expression; x may be a product, x / s."""
+    for e, p, ls in net.factors:
+        if e.op.name != "pow" or p != 1 or not at_its_axes(e):
+            continue
+        base, above = e.args
+        more = flat_sum([(1, above), (1, constant(1, above.dtype, above.shape))])
+        if above.op is not SUM or (more.op is SUM and len(more.args) >= len(above.args)):
+            continue
+        inner = network_of(base)
+        if inner.coefficient != 1 or any(x >= inner.rank for x in inner.sizes):
+            continue
+        rest = list(net.factors)
+        parts = [(a, q, tuple(ls[x] if x >= 0 else -1 for x in row)) for a, q, row in inner.factors]
+        if any(f not in rest for f in parts):
+            continue
+        for f in parts:
+            rest.remove(f)
+        rest[rest.index((e, p, ls))] = elementwise("pow", base, more), p, ls
+        net.factors = rest
+        return True
+    return False
+
+
 def _number_of_a_sum(net: Network) -> bool:
     """(a x + a y)ᵏ = aᵏ (x + y)ᵏ for a number a that all terms have."""
     for k, (e, p, ls) in enumerate(net.factors):
@@ -296,8 +338,10 @@ LAWS: tuple[Law, ...] = (
     Law("step and positive part", _step_of_relu),
     Law("powers of two values", _powers_of_two_values, "holds for declared signs"),
     Law("one of many", _one_of_many, "holds for declared choices"),
+    Law("opposite sums", _opposite_sums),
     Law("hyperbolic tangent", _hyperbolic, "finite where exp overflows"),
     Law("total of what is centred", _total_of_centred),
+    Law("power meets its base", _power_meets_base, "finite at 0"),
     Law("absolute value and sign", _sign_of_absolute),
     Law("inverse meets its matrix", _inverse_meets, "finite where the matrix is singular"),
     Law("one label for equal axes", one_label),

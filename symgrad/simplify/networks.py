@@ -12,6 +12,7 @@ from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial, Size
 
 Exponent = Fraction | float
+Factor = tuple[Expr, Exponent, Labels]
 WIDEST = 12
 """Factors up to which a product is opened into its user."""
 
@@ -103,4 +104,38 @@ def product_of(net: Network, shape: Sequence[Size], dtype: Any) -> Expr:
     return made if net.coefficient.is_one else net.coefficient * made
 
 
-__all__ = ["Exponent", "Network", "at_least_zero", "network_of", "product_of"]
+def with_totals(net: Network) -> Network:
+    """The product with what has no axis of the result, aᵀx, as one factor for each total."""
+    groups: list[tuple[set[int], list[int]]] = []
+    for k, (_, _, ls) in enumerate(net.factors):
+        met = [g for g in groups if any(x in g[0] for x in ls if x >= net.rank)]
+        groups = [g for g in groups if g not in met]
+        groups.append(({*ls}.union(*(g[0] for g in met)), [*(j for g in met for j in g[1]), k]))
+    totals = [(ls, ks) for ls, ks in groups if len(ks) > 1 and all(x >= net.rank for x in ls)]
+    if not totals:
+        return net
+    gone = {k for _, ks in totals for k in ks}
+    made = Network(net.coefficient, [], {}, net.rank)
+    made.factors = [f for k, f in enumerate(net.factors) if k not in gone]
+    made.sizes = {x: s for x, s in net.sizes.items() if not any(x in ls for ls, _ in totals)}
+    for ls, ks in totals:
+        place = {x: j for j, x in enumerate(sorted(ls))}
+        factors = [
+            (e, p, tuple(place[x] for x in row))
+            for e, p, row in map(net.factors.__getitem__, sorted(ks))
+        ]
+        sizes = {place[x]: net.sizes[x] for x in ls}
+        total = product_of(Network(ONE, factors, sizes, 0), (), factors[0][0].dtype)
+        made.factors.append((total, Fraction(1), ()))
+    return made
+
+
+__all__ = [
+    "Exponent",
+    "Factor",
+    "Network",
+    "at_least_zero",
+    "network_of",
+    "product_of",
+    "with_totals",
+]
