@@ -191,6 +191,28 @@ def test_a_formula_is_read_with_names_of_ones_own() -> None:
     assert found.expr() is sg.grad(((X @ w - y) ** 2).mean(), w).expr()
 
 
+def test_what_is_hard_to_read_is_read() -> None:
+    """A number as a whole argument, an index called as a symbol that is gone, orders in calls."""
+    a, b, A, B = sg.symbols("a:n  b:n  A:n,n  B:n,n")
+    for tensor, text in (
+        (sg.softmax(a - a, -1), "softmax(zeros(n))"),
+        (sg.softmax(A - A, -1).diagonal(), None),
+        (sg.func.jacrev(lambda x: sg.outer(B.sum(1), x))(a), None),
+        ((A > B).diagonal() * b, None),
+        ((sg.diag(b) > A).diagonal().double().float() * b, None),
+    ):
+        formula = tensor.formula()
+        assert text in (None, formula.unicode)
+        ranges = {formula.letters[x.data]: str(x.data.size) for x in formula.indices}
+        feeds = {
+            t.expr(): np.random.default_rng(1).normal(size=(3,) * t.ndim) for t in (a, b, A, B)
+        }
+        (want,) = evaluate([tensor.expr()], feeds, {"n": 3})
+        for spelled in (formula.unicode, formula.ascii):
+            found = sg.parse_formula(spelled, [a, b, A, B], ranges, list(ranges)).expr()
+            np.testing.assert_allclose(evaluate([found], feeds, {"n": 3})[0], want, err_msg=spelled)
+
+
 @pytest.mark.parametrize("which", PROGRAMS)
 def test_a_formula_pasted_as_python_agrees_with_jax_grad(which: str) -> None:
     given = symbols_of(which)

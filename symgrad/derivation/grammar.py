@@ -217,9 +217,11 @@ class _Parser:
         return inner
 
     def comparison(self) -> Node:
-        """expression comparison expression."""
+        """expression comparison expression, or a call of one: ``diag(A > B)``."""
         left = self.expression()
         if self.next.kind not in _COMPARISONS:
+            if left.kind == "call" and any(x.kind == "compare" for x in left.items):
+                return left
             raise self.fail("a condition needs a comparison")
         sign = self.take().kind
         return Node("compare", (left, self.expression()), sign)
@@ -359,6 +361,9 @@ class _Parser:
                 items.append(self.condition())
             else:
                 items.append(self.expression())
+                if function and self.next.kind in _COMPARISONS:
+                    sign = self.take().kind
+                    items[-1] = Node("compare", (items[-1], self.expression()), sign)
             if self.next.kind != ",":
                 break
             self.take()

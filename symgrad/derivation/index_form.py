@@ -10,7 +10,7 @@ from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size
 from symgrad.derivation.entries import ENTRIES, OUTSIDE, called, whole
 from symgrad.derivation.factored import SOLVES, flatten
-from symgrad.derivation.matrix_form import Recogniser, map_form, sum_form
+from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
@@ -131,6 +131,7 @@ class Indexer:
             raise unnamed(e.op.name, argument)
         if e.op.name in ENTRIES:
             return (yield ENTRIES[e.op.name](self, e, at))
+        inner = of_shape(inner, argument.shape)
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
             return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))

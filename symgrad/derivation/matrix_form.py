@@ -23,7 +23,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr
-from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.core.sizes import ONE, Monomial, Shape, Size, monomial
 from symgrad.derivation.entries import called
 from symgrad.derivation.factored import SOLVES, flatten, inverted
 from symgrad.derivation.notation import (
@@ -67,6 +67,14 @@ class Edge:
     def other(self, label: int) -> int:
         """The label at the other end."""
         return self.end if self.start == label else self.start
+
+
+def of_shape(form: Form, shape: Shape) -> Form:
+    """A number that stands alone as an argument, with its shape: ``zeros(n)``, ``2 ones(n)``."""
+    if form.kind != "number":
+        return form
+    sizes = [Form("number", (), monomial(s)) for s in shape]
+    return call("zeros", *sizes) if form.data.is_zero else product([form, call("ones", *sizes)])
 
 
 @dataclass(slots=True)
@@ -126,7 +134,7 @@ class Recogniser:
             reduces = "reduces" in e.op.traits
             if inner is None or (reduces and e.args[0].ndim == 2 and e.op.name != "logsumexp"):
                 return None
-            return called(e, [inner])
+            return called(e, [of_shape(inner, e.args[0].shape)])
         if e.op.family == "matrix" and e.op.text:
             parts: list[Form] = []
             for a in e.args:

@@ -22,6 +22,7 @@ from symgrad.core.build import (
     delta,
     elementwise,
     linear,
+    ones,
     power,
     reduce_sum,
     scale,
@@ -268,6 +269,9 @@ class Reader(Algebra):
         items = node.items[: len(node.items) - len(given)]
         if word == "I":
             return Value(delta(self.size(items[0]), self.dtype))
+        if word in ("zeros", "ones"):
+            whole = ones(tuple(self.size(x) for x in items), self.dtype)
+            return Value(whole if word == "ones" else scale(0, whole))
         if word == "onehot" and len(items) == 2 and not given:
             rows = self.value(items[0])
             return Value(onehot(rows.expr, self.size(items[1]), self.dtype), rows.letters)
@@ -432,11 +436,12 @@ def read(
         text = right.strip()
         if left.strip().endswith("]"):
             at = [x.strip() for x in left.strip()[left.strip().index("[") + 1 : -1].split(",")]
-    names = dict(symbols)
-    for word, e in symbols.items() if plain else ():
+    tree = parse(text)
+    bound = {*at, *_summed(tree)}
+    names = {word: e for word, e in symbols.items() if word not in bound}
+    for word, e in list(names.items()) if plain else ():
         names.setdefault(to_ascii(word), e)
     listed = list(symbols.values())
-    tree = parse(text)
     ranges = ranges_of(tree, names, indices or {})
     floating = [x.dtype for x in listed if x.dtype.differentiable]
     dtype = floating[0] if floating else dtypes.float32
@@ -453,6 +458,18 @@ def read(
     if missing:
         raise reader.fail(f"the index {missing[0]} is not bound")
     return reader.spread(found, (*at,))
+
+
+def _summed(root: Node) -> set[str]:
+    """The letters that some Σ binds: they are no names there."""
+    found: set[str] = set()
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.kind == "total":
+            found.add(node.data)
+        stack += node.items
+    return found
 
 
 def check_letters(

@@ -320,12 +320,16 @@ def one_choice(e: Expr) -> Iterator[Expr]:
     if e.op is not SUM or len(e.args) < 2:
         return
     natural = tuple(range(len(e.shape)))
-    choices: dict[Expr, list[int]] = {}
+
+    def chooses(a: Expr, p: Exponent, ls: Labels) -> bool:
+        return a.op.name == "where" and p == 1 and ls == natural and a.params[0][0] == natural
+
+    choices: dict[Expr, dict[int, None]] = {}  # condition → the terms with a factor of it
     terms = networks(e)
     for k, net in enumerate(terms):
         for a, p, ls in net.factors:
-            if a.op.name == "where" and p == 1 and ls == natural and a.params[0][0] == natural:
-                choices.setdefault(a.args[0], []).append(k)
+            if chooses(a, p, ls):
+                choices.setdefault(a.args[0], {})[k] = None
     for condition, members in choices.items():
         if len(members) < 2:
             continue
@@ -337,7 +341,7 @@ def one_choice(e: Expr) -> Iterator[Expr]:
                 made = Network(net.coefficient, [], dict(net.sizes), net.rank)
                 used = False
                 for a, p, ls in net.factors:
-                    if not used and a.op.name == "where" and a.args[0] is condition:
+                    if not used and chooses(a, p, ls) and a.args[0] is condition:
                         used = True
                         row = a.params[0][side]
                         made.factors.append((a.args[side], p, row))
@@ -384,7 +388,8 @@ def square_factors(e: Expr) -> Iterator[Expr]:
     size = inner.shape[0]
     if any(p != 1 or len(a.shape) != 2 or a.shape != (size, size) for a, p, _ in net.factors):
         return
-    if any(sum(f[2].count(x) for f in net.factors) != 2 for x in net.sizes if x >= 2):
+    carried = Counter(x for _, _, ls in net.factors for x in ls)
+    if any(carried[x] != (1 if x < 2 else 2) for x in net.sizes):  # no chain, as A ⊙ A is none
         return
     if len(net.factors) < 2 or net.coefficient != 1:
         return

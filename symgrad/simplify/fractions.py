@@ -183,6 +183,8 @@ def sides_of_order(e: Expr) -> Iterator[Expr]:
     word = e.op.name
     if word not in MIRRORED or any(a.dtype.kind != "f" for a in e.args) or e.args[0].op is not SUM:
         return
+    if e.args[0].shape != e.shape or e.params[0][0] != tuple(range(e.ndim)):
+        return
     gap = flat_sum([(1, e.args[0]), (-1, broadcast_to(e.args[1], e.args[0].shape))])
     terms = terms_of(gap) if gap.op is SUM else []
     above = linear([t for t in terms if t[0].number > 0], gap.shape, gap.dtype)
