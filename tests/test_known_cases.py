@@ -39,7 +39,7 @@ LARGER = {"trace-fourth-power", "bilinear-gram", "inverse-twice", "gp-amplitude"
           "hvp-gram-squared", "exclusive-lasso", "whitening-fit", "maxout", "tr-rect-gram",
           "hvp-factor", "hvp-residual-norm"}  # fmt: skip
 """What has more numbers alive at once there."""
-LONG = {"gp-cholesky"}
+LONG = {"gp-cholesky", "jac-outer"}
 """What is over one and a half times as long."""
 
 

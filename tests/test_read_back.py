@@ -199,6 +199,10 @@ def test_what_is_hard_to_read_is_read() -> None:
         (sg.softmax(A - A, -1).diagonal(), None),
         (sg.func.jacrev(lambda x: sg.outer(B.sum(1), x))(a), None),
         ((A > B).diagonal() * b, None),
+        (
+            sg.cos(a - a) @ sg.where(sg.exp(a - a) > sg.cos(a - a), sg.exp(a - a), sg.cos(a - a)),
+            None,
+        ),
         ((sg.diag(b) > A).diagonal().double().float() * b, None),
     ):
         formula = tensor.formula()

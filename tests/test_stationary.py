@@ -24,6 +24,14 @@ D = X - mu
 GAUSS = -0.5 * (sg.linalg.inv(S) @ (D.T @ D)).trace() - 0.5 * (sg.logdet(S) + 0 * x).sum()
 FACTORS = ((U @ V.T - M) ** 2).sum()
 
+
+@pytest.fixture(autouse=True)
+def declared():
+    """Symbols stand in the order of their last declaration, which other tests may have changed."""
+    for word, axes in AXES.items():
+        sg.symbol(word, ",".join(axes), sg.float64)
+
+
 CASES = {
     "normal equations": (((X @ w - y) ** 2).mean(), [w], "w⁺ = (Xᵀ X)⁻¹ Xᵀ y"),
     "several outputs": (((X @ W - Y) ** 2).sum(), [W], "W⁺ = (Xᵀ X)⁻¹ Xᵀ Y"),

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, contract, relabelling
 from symgrad.core.expr import SYMBOL, Expr
-from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.derivation.entries import ENTRIES, OUTSIDE, called, whole
 from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
-from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled
+from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.errors import NotationError
@@ -205,7 +205,12 @@ class Indexer:
             if body.kind == "scale":
                 coefficient = coefficient * body.data
                 body = body.items[0]
-            body = Form("total", (body,), tuple(bound))
+            there = set(slots_of([body]))
+            for slot in bound:
+                if slot not in there:  # n times what does not count it
+                    coefficient = coefficient * monomial(slot.size)
+            kept = tuple(slot for slot in bound if slot in there)
+            body = Form("total", (body,), kept) if kept else body
         return scaled(coefficient, body)
 
 

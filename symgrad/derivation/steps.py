@@ -137,10 +137,12 @@ def _wide(part: Any) -> Any:
 def drawn(inputs: Sequence[Expr]) -> tuple[Values, dict[str, int]]:
     """Random values of the inputs, letters as different small sizes, declared facts kept.
 
-    The first letters are the larger ones: rows of data, more than they have columns.
+    What is never a column comes first and is larger: data has more rows than columns.
     """
     rng = np.random.default_rng(0)
-    letters = dict.fromkeys(x for leaf in inputs for x in letters_of(leaf.shape))
+    found = dict.fromkeys(x for leaf in inputs for x in letters_of(leaf.shape))
+    columns = {x for leaf in inputs for x in letters_of(leaf.shape[1:])}
+    letters = sorted(found, key=columns.__contains__)
     sizes = {x: len(letters) + 2 - k for k, x in enumerate(letters)}
     values: Values = {}
     for leaf in inputs:

@@ -255,7 +255,8 @@ class Search:
             whole, plan = self.best(self.after(factors, *choice))
             ops, work, widest, turns = whole.cost
             gone = [x for x in whole.labels if x not in self.out]
-            last = self.volume(whole.labels)[0] * (1 + own_array(whole.value)) if gone else 0
+            own = own_array(whole.value) or len(whole.labels) > max(len(f.labels) for f in factors)
+            last = self.volume(whole.labels)[0] * (1 + own) if gone else 0
             turns += not gone and whole.labels != tuple(sorted(whole.labels))
             price = (ops + bool(gone), (work or (0,))[0] + last, max(work, default=0),
                      (widest or (0,))[0], turns)  # fmt: skip
