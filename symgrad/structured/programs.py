@@ -73,6 +73,8 @@ def _attached(roots: Sequence[Expr]) -> list[Expr]:
 
     What runs is differentiated no more.
     """
+    if all(e.op.name != "detach" for e in topological(roots)):
+        return list(roots)
     new = transform(roots, lambda e: e.args[0] if e.op.name == "detach" else e)
     return [new[r] for r in roots]
 
