@@ -199,6 +199,7 @@ def test_what_is_hard_to_read_is_read() -> None:
         (sg.softmax(A - A, -1).diagonal(), None),
         (sg.func.jacrev(lambda x: sg.outer(B.sum(1), x))(a), None),
         ((A > B).diagonal() * b, None),
+        (sg.sqrt(sg.softmax(a, -1)).sum(), None),
         (
             sg.cos(a - a) @ sg.where(sg.exp(a - a) > sg.cos(a - a), sg.exp(a - a), sg.cos(a - a)),
             None,

@@ -144,10 +144,7 @@ Step = Generator[Any, Any, Any]
 
 
 def run(value: Any) -> Any:
-    """Run a generator that yields generators and receives their results: recursion on a list.
-
-    What is no generator is its own result.
-    """
+    """Run a generator that yields generators or results, and receives results: recursion on a list."""
     stack: list[Step] = []
     while True:
         if value.__class__ is GeneratorType:
@@ -249,7 +246,8 @@ class Printer:
                 return f"{form.data}({'; '.join([', '.join(texts), *given])})", ATOM
             if form.data == "abs":
                 return f"|{texts[0]}|", ATOM
-            if form.data == "√" and form.items[0].kind in ("name", "index"):
+            inner = next((x.items[0] if x.kind == "index" else x for x in form.items), form)
+            if form.data == "√" and inner.kind == "name":  # √x, √x[i], but √(f(x)[i])
                 return f"√{texts[0]}", POSTFIX
             return f"{form.data}({', '.join(texts)})", ATOM
         if kind == "index":
