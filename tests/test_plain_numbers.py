@@ -36,6 +36,16 @@ def test_a_compiled_program_has_the_numbers_that_were_typed(form, dtype):
         np.testing.assert_allclose(r.numpy(), w, rtol=4e-7, err_msg=f"{form} of {c}, recorded")
 
 
+@pytest.mark.parametrize("form", ["added", "added to a number", "taken from", "factor"])
+@pytest.mark.parametrize(
+    "c", [1e308, 1.7e308, float(np.finfo("float64").max), float(np.finfo("float64").min)]
+)
+def test_the_largest_numbers_stay_finite(form, c):
+    x = np.array([0.0, 0.5, -0.25, 1e-3])
+    got = sg.compile(lambda x: FORMS[form](x, c))(sg.from_numpy(x))
+    np.testing.assert_allclose(got.numpy(), FORMS[form](x, c), rtol=1e-15)
+
+
 @pytest.mark.parametrize("c", [1e-20, 1e-30, 1e10, 1e30, 10**25])
 def test_a_formula_has_the_number_that_was_typed(c):
     x = sg.symbol("x", "n")

@@ -279,7 +279,7 @@ def held(c: Monomial) -> Monomial:
     if c.number.__class__ is not int or -(2**31) < c.number < 2**31:
         return c
     beyond = math.inf if c.number > 0 else -math.inf
-    return Monomial(float(c.number) if abs(c.number) < 2**1023 else beyond, c.powers)
+    return Monomial(float(c.number) if abs(c.number) < 2**1024 - 2**970 else beyond, c.powers)
 
 
 @lru_cache(maxsize=4096)

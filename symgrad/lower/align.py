@@ -34,6 +34,7 @@ from symgrad.core.sizes import (
     whole,
 )
 
+MATMUL = infix("@", PRODUCT)
 TIMES = infix("*", PRODUCT)
 OVER = infix("/", PRODUCT)
 PLUS, MINUS = infix("+", SUM), infix("-", SUM)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import prod
 
-from symgrad_codegen.program import POWER, PRODUCT, Apply, Operand, Template, infix, text
+from symgrad_codegen.program import POWER, Apply, Operand, Template, text
 
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
-from symgrad.lower.align import OVER, TIMES, aligned, permuted
+from symgrad.lower.align import MATMUL, OVER, TIMES, aligned, permuted
 from symgrad.lower.orders import Factor
-
-MATMUL = infix("@", PRODUCT)
 
 
 def exponent(number: str) -> Template:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, infix, postfix, text
+from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, postfix, text
 
 from symgrad.core.dtypes import float64
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size
 from symgrad.lower.align import (
+    MATMUL,
     OVER,
     aligned,
     permuted,
@@ -23,7 +24,6 @@ from symgrad.lower.align import (
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
 
-MATMUL = infix("@", PRODUCT)
 LAID_OUT = Template((("jax", "jax.lax.optimization_barrier({0})"), ("numpy", "{0}")), 90, (90,))
 """A transpose that is made: XLA's fast product of float64 on a CPU takes rows of what stands left."""
 WIDE = 16
