@@ -47,7 +47,7 @@ def shortened(text: str, room: int) -> str:
 def with_note(lines: list[str], note: str, indent: str) -> list[str]:
     """The lines with a note as a comment: at the end where it fits, else above it."""
     note = clean(note)
-    if not note:
+    if not note or note == lines[0].strip():
         return lines
     if len(lines) == 1 and len(lines[0]) + len("  # ") + len(note) <= WIDTH:
         return [f"{lines[0]}  # {note}"]

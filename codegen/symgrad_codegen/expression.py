@@ -16,6 +16,7 @@ from symgrad_codegen.program import (
     ATOM,
     NUMBER,
     POSTFIX,
+    PRODUCT,
     UNARY,
     Apply,
     Dtype,
@@ -132,7 +133,16 @@ def leaf(node: Named | Literal | Dtype, target: Target, name: Namer) -> tuple[st
         return name(node), ATOM
     if isinstance(node, Dtype):
         return target.dtype(node.name), POSTFIX
+    if node.computed:
+        return node.computed, _strength(node.computed)
     return target.literal(node.value)
+
+
+@lru_cache(maxsize=1024)
+def _strength(computed: str) -> int:
+    """How strongly the expression of a constant binds: a call or name, with a sign, a product."""
+    alone = re.fullmatch(r"(-?)[\w.]+(\([^()]*\))?", computed)
+    return PRODUCT if alone is None else UNARY if alone[1] else POSTFIX
 
 
 def _fill(

@@ -84,9 +84,13 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number written by us; infinities, nan and negative numbers are spelled rightly."""
+    """A number written by us; infinities, nan and negative numbers are spelled rightly.
+
+    `computed` is a Python expression over `math` that gives it, written in its place.
+    """
 
     value: bool | int | float | complex
+    computed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +338,7 @@ def _digest(program: Program) -> str:
                 words.append(f"a{len(node.operands)}")
                 words.append(spelled)
             elif isinstance(node, Literal):
-                words.append(f"l{type(node.value).__name__} {node.value!r}")
+                words.append(f"l{type(node.value).__name__} {node.value!r} {node.computed}")
             elif isinstance(node, Letter):
                 words.append(f"n{node.name}")
             elif isinstance(node, Dtype):

@@ -17,18 +17,9 @@ from typing import Any
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr, Labels, intern
+from symgrad.core.numbers import Number, plus
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import (
-    ONE,
-    Monomial,
-    Number,
-    Shape,
-    Size,
-    held,
-    monomial,
-    plus,
-    shape_text,
-)
+from symgrad.core.sizes import ONE, Monomial, Shape, Size, held, monomial, shape_text
 from symgrad.errors import DTypeError, ShapeError
 
 Term = tuple[Monomial, Expr, Labels]

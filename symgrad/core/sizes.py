@@ -12,13 +12,11 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
+from symgrad.core.numbers import Exact, Number, number_text, plus, power_of, rational, times, whole
 from symgrad.errors import ShapeError
 
-Number: TypeAlias = "int | Fraction | float"
-Exact: TypeAlias = "int | Fraction"
-_N = TypeVar("_N", "Number", "Exact")
 Powers: TypeAlias = "tuple[tuple[str, Exact], ...]"
 
 
@@ -95,7 +93,8 @@ class Monomial:
     def __pow__(self, power: Number) -> Monomial:
         power = Fraction(power) if isinstance(power, float) else power
         return Monomial(
-            _power(self.number, power), tuple([(name, whole(p * power)) for name, p in self.powers])
+            power_of(self.number, power),
+            tuple([(name, whole(p * power)) for name, p in self.powers]),
         )
 
     def __neg__(self) -> Monomial:
@@ -193,71 +192,6 @@ def _letter_text(name: str, power: Exact) -> str:
     if power == 1:
         return name
     return f"√{name}" if power == Fraction(1, 2) else f"{name}^{power}"
-
-
-def whole(number: _N) -> _N | int:
-    """The same number, as an ``int`` where it is an exact whole one."""
-    if type(number) is Fraction and number.denominator == 1:
-        return number.numerator
-    return number
-
-
-def number_text(number: Number) -> str:
-    """A short exact text of a number: ``2``, ``1/3``, ``0.001``."""
-    if isinstance(number, float):
-        return repr(number).removesuffix(".0")
-    if number.denominator == 1:
-        return str(number.numerator)
-    if number.denominator <= 64 and number.denominator not in (10, 20, 25, 40, 50):
-        return f"{number.numerator}/{number.denominator}"
-    return repr(float(number)).removesuffix(".0")
-
-
-def _power(number: Number, power: Exact) -> Number:
-    if number == 1:
-        return number
-    exact = not isinstance(number, float)
-    if exact and power.denominator == 1 and (number or power > 0):
-        return Fraction(number) ** power.numerator if power < 0 else number**power.numerator
-    if exact and power.denominator == 2 and number > 0:
-        top, bottom = math.isqrt(number.numerator), math.isqrt(number.denominator)
-        if top * top == number.numerator and bottom * bottom == number.denominator:
-            return Fraction(top, bottom) ** power.numerator
-    if not number and power < 0:
-        return math.inf
-    return float(number) ** float(power)
-
-
-def times(a: Number, b: Number) -> Number:
-    """Product of two numbers, exact where both are and the result stays short."""
-    if isinstance(a, float) or isinstance(b, float):
-        return float(a) * float(b)
-    exact = a * b
-    if exact.denominator.bit_length() < 160 and exact.numerator.bit_length() < 160:
-        return exact
-    return float(a) * float(b)
-
-
-def plus(a: Number, b: Number) -> Number:
-    """Sum of two numbers, exact where both are."""
-    return float(a) + float(b) if isinstance(a, float) or isinstance(b, float) else a + b
-
-
-def rational(value: Number) -> Number:
-    """The number a person meant: short decimals and fractions become exact rationals.
-
-    >>> rational(0.5), rational(0.1), rational(2 / 3)
-    (Fraction(1, 2), Fraction(1, 10), Fraction(2, 3))
-    """
-    if isinstance(value, (int, Fraction)):
-        return value + 0  # a truth value is a number
-    if not math.isfinite(value := float(value)):
-        return value
-    if not value:
-        return 0 if math.copysign(1.0, value) > 0 else -0.0
-    exact = Fraction(repr(value))  # 0.33…3 is 1/3
-    tried = (exact.limit_denominator(99), exact) if exact.denominator > 10**12 else (exact,)
-    return next((x for x in tried if float(x) == value), value)
 
 
 _NUMBERS: dict[int, Monomial] = {k: Monomial(k) for k in range(-16, 65)}

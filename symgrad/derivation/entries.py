@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from symgrad.core.build import is_zero
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
+from symgrad.core.numbers import number_text
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import ONE, Monomial, Size, monomial, number_text, size_total
+from symgrad.core.sizes import ONE, Monomial, Size, monomial, size_total
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.ops.convolution import Window, spread, turned_around, window
 

@@ -6,9 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
+from symgrad.core.constants import recognised
+from symgrad.core.numbers import Exact, number_text
 from symgrad.core.op import OPS
-from symgrad.core.sizes import Exact, Monomial, Size, floor_of_letter, number_text, terms_of_letter
-from symgrad.derivation.constants import recognised
+from symgrad.core.sizes import Monomial, Size, floor_of_letter, terms_of_letter
 from symgrad.derivation.notation import (
     ADD,
     ATOM,

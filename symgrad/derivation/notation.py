@@ -12,17 +12,9 @@ from fractions import Fraction
 from types import GeneratorType
 from typing import Any
 
-from symgrad.core.sizes import (
-    ONE,
-    Exact,
-    Monomial,
-    Size,
-    floor_of_letter,
-    monomial,
-    number_text,
-    terms_of_letter,
-)
-from symgrad.derivation.constants import recognised
+from symgrad.core.constants import recognised
+from symgrad.core.numbers import Exact, number_text
+from symgrad.core.sizes import ONE, Monomial, Size, floor_of_letter, monomial, terms_of_letter
 
 SUPERSCRIPT_T = "ᵀ"
 _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
@@ -338,7 +330,7 @@ def number_form(c: Monomial, sizes: Sequence[Size] = ()) -> str:
     under = [_letter(n, -p) for n, p in powers if p < 0]
     found = recognised(number)
     if found is not None:
-        number = found[0]
+        sign = "−" if (number := found[0]) < 0 else ""
         (under if found[2] else over).append(found[1].text)
     number = abs(number)
     if not isinstance(number, float):

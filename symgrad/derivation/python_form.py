@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from symgrad_codegen.expression import Named, render
 from symgrad_codegen.lazy import lazy
-from symgrad_codegen.program import Apply, Function, Operand, Template, Variable
+from symgrad_codegen.program import Apply, Function, Literal, Operand, Template, Variable
 from symgrad_codegen.source import TARGETS
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
@@ -128,7 +128,9 @@ def _rewritten(operand: Operand) -> Operand:
         part, ready = stack.pop()
         if id(part) in done:
             continue
-        if not isinstance(part, Apply):
+        if isinstance(part, Literal):
+            done[id(part)] = Literal(part.value)
+        elif not isinstance(part, Apply):
             done[id(part)] = part
         elif ready:
             template = _plain(part.template)

@@ -18,7 +18,8 @@ from symgrad.core.build import squeeze as drop_axes
 from symgrad.core.build import unsqueeze as insert_axes
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, monomial, rational, size_product, size_total
+from symgrad.core.numbers import rational
+from symgrad.core.sizes import Size, monomial, size_product, size_total
 from symgrad.errors import AxisError, AxisSizeError, DTypeError, ShapeError
 from symgrad.functional.promotion import floating, only_floating, promoted
 from symgrad.functional.table import public

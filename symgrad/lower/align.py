@@ -21,18 +21,10 @@ from symgrad_codegen.program import (
     walk,
 )
 
+from symgrad.core.constants import computed
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import (
-    Exact,
-    Monomial,
-    Number,
-    Shape,
-    Size,
-    floor_of_letter,
-    number_text,
-    terms_of_letter,
-    whole,
-)
+from symgrad.core.numbers import Exact, Number, number_text, whole
+from symgrad.core.sizes import Monomial, Shape, Size, floor_of_letter, terms_of_letter
 
 MATMUL = infix("@", PRODUCT)
 TIMES = infix("*", PRODUCT)
@@ -57,9 +49,14 @@ def product_of(factors: Sequence[Operand]) -> Operand:
 
 
 def number_literal(number: Number) -> Literal:
-    """A whole number as an int, anything else as a float."""
+    """A whole number as an int, anything else as a float: a known constant by its expression."""
     number = whole(number)
-    return Literal(number if isinstance(number, int) else float(number))
+    return Literal(number) if isinstance(number, int) else float_literal(float(number))
+
+
+def float_literal(number: float) -> Literal:
+    """A float, with the expression that gives it where it is a known constant."""
+    return Literal(number, computed(number))
 
 
 def letter_power(name: str, power: Exact) -> Operand:
@@ -77,14 +74,14 @@ def letter_power(name: str, power: Exact) -> Operand:
 
 
 def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
-    """Numerator and denominator factors of a coefficient; halves stay decimal numbers."""
+    """Numerator and denominator factors of a coefficient; halves and quarters stay decimal numbers."""
     over: list[Operand] = []
     under: list[Operand] = []
     number = c.number
     if isinstance(number, Fraction):
-        power_of_two = number.denominator & (number.denominator - 1) == 0
-        if "/" not in number_text(number) or (power_of_two and not any(p < 0 for _, p in c.powers)):
-            over.append(Literal(float(number)))
+        short = number.denominator in (2, 4) and not any(p < 0 for _, p in c.powers)
+        if short or "/" not in number_text(number):
+            over.append(float_literal(float(number)))
         else:
             if number.numerator != 1:
                 over.append(Literal(number.numerator))

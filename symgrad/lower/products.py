@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, postfix, text
 
 from symgrad.core.dtypes import float64
-from symgrad.core.expr import Expr
+from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import Size
 from symgrad.lower.align import (
     MATMUL,
@@ -113,7 +113,7 @@ def _elementwise(
     )  # fmt: skip
     for (a, labels), times in ordered:
         source = a
-        if a.op.name == "power" and a.params[2][0] == -1 and state.once(a):
+        if a.op.name == "power" and a.params[2][0] == -1 and (state.once(a) or is_reciprocal(a)):
             source = a.args[0]
             value = aligned(state.value(source), source.shape, labels, rank)
             under += [value] * times
@@ -130,6 +130,11 @@ def _elementwise(
     if any(s != 1 and k not in carried for k, s in enumerate(node.shape)) or not full:
         return with_shape(value, node)
     return value
+
+
+def is_reciprocal(e: Expr) -> bool:
+    """``1 / s`` of a number s with a name."""
+    return e.op.name == "power" and e.params[2][0] == -1 and not e.shape and e.args[0].op is SYMBOL
 
 
 def _repeated(value: Operand, times: int) -> list[Operand]:

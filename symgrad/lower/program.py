@@ -44,9 +44,10 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.convolved import written_convolution
+from symgrad.lower.hints import hint
 from symgrad.lower.loops import lower_scan
 from symgrad.lower.orders import Orders
-from symgrad.lower.products import lower_contraction
+from symgrad.lower.products import is_reciprocal, lower_contraction
 from symgrad.lower.squares import number_and_tensor, squared_entries
 from symgrad.lower.state import Line, Lowering
 from symgrad.lower.terms import lower_sum
@@ -133,11 +134,11 @@ def _lowered(
         done.add(line.symbol)
     results: list[Variable] = []
     taken: set[int] = set()
-    for hint, e in outputs:
+    for word, e in outputs:
         _lower_nodes(state, e, done, names)
         value = state.value(e)
         if not isinstance(value, Variable) or value.number in taken or value in parameters:
-            value = state.emit(e, typed(value, e), hint)
+            value = state.emit(e, typed(value, e), word)
         taken.add(value.number)
         results.append(value)
     return Program(
@@ -161,17 +162,17 @@ def _lower_nodes(state: Lowering, root: Expr, done: set[Expr], names: Mapping[Ex
         state.values[node] = value
         if node is root or isinstance(value, Variable):
             continue
-        hint = names.get(node)
+        word = names.get(node)
         shared = state.uses.get(node, 0) > 1 and not _trivial(node)
-        if hint or shared or _operations(value) > EXPRESSION_LIMIT:
-            state.emit(node, typed(value, node), hint or "t")
+        if word or shared or _operations(value) > EXPRESSION_LIMIT:
+            state.emit(node, typed(value, node), word or hint(state, node))
 
 
 def _trivial(node: Expr) -> bool:
-    """Cheap enough to write again: constants, transposes."""
-    return constant_value(node) is not None or (
-        relabelling(node) is not None and node.args[0].op is SYMBOL
-    )
+    """Cheap enough to write again: constants, transposes, ``1 / s`` of a number s."""
+    if constant_value(node) is not None or is_reciprocal(node):
+        return True
+    return relabelling(node) is not None and node.args[0].op is SYMBOL
 
 
 def _operations(value: Operand) -> int:
@@ -237,7 +238,9 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
         if image and isinstance(operand, Apply) and operand.template == FRONT:
             return Apply(FRONT, (Apply(template, operand.operands),))
         if isinstance(operand, Apply) and not state.readable and template.repeats(0):
-            operand = state.emit(node.args[0], typed(operand, node.args[0]), "t")
+            operand = state.emit(
+                node.args[0], typed(operand, node.args[0]), hint(state, node.args[0])
+            )
         return Apply(template, (operand,))
     operands: list[Operand] = []
     carried: set[int] = set()

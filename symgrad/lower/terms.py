@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from symgrad_codegen.program import POSTFIX, Apply, Operand, Template, Variable, infix, prefix
 from symgrad_codegen.program import SUM as SUM_STRENGTH
-from symgrad_codegen.program import Apply, Operand, Template, Variable, infix, prefix
 
 from symgrad.core.build import constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
@@ -34,7 +34,7 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
     plain_terms.sort(
         key=lambda t: (
             not _positive(t[0] / common),
-            constant_value(t[1]) is not None,
+            _place_of_number(t[0] / common, t[1]),
             0 if state.readable else state.age(t[1]),
         )
     )
@@ -67,6 +67,13 @@ def lower_sum(state: Lowering, node: Expr) -> Operand:
     return scaled(common, total) if not common.is_one else total
 
 
+def _place_of_number(c: Monomial, e: Expr) -> int:
+    """A number stands last, ``x + 1e-5``; of floats 1 stands first, ``1 + exp(x)``."""
+    if constant_value(e) is None:
+        return 0
+    return -1 if c.is_one and e.dtype.kind == "f" else 1
+
+
 def _positive(c: Monomial) -> bool:
     return not c.number < 0
 
@@ -77,18 +84,31 @@ def _scatters(e: Expr, labels: Labels, rank: int) -> bool:
 
 def _scatter(state: Lowering, base: Operand, c: Monomial, e: Expr) -> Operand:
     """``base`` with ``c`` added at the marked entries."""
-    template = Template(
-        (
-            ("jax", "{0}.at[jnp.arange(len({1})), {1}].add({2})"),
-            ("numpy", "{0} + {2} * ({1}[:, None] == np.arange({0}.shape[1]))"),
-        ),
-        SUM_STRENGTH,
-        (90, 90, 60),
-    )
     if not isinstance(base, Variable):
-        base = state.emit(e, base)
+        base = state.emit(e, base, "total")
         del state.values[e]
-    return Apply(template, (base, state.value(e.args[0]), coefficient_operand(c)))
+    index = state.value(e.args[0])
+    if (-c).is_one:
+        return Apply(_LESS_ONE, (base, index))
+    return Apply(_ADDED, (base, index, coefficient_operand(c)))
+
+
+_ADDED = Template(
+    (
+        ("jax", "{0}.at[jnp.arange(len({1})), {1}].add({2})"),
+        ("numpy", "({0} + {2} * ({1}[:, None] == np.arange({0}.shape[1])))"),
+    ),
+    POSTFIX,
+    (90, 90, 60),
+)
+_LESS_ONE = Template(
+    (
+        ("jax", "{0}.at[jnp.arange(len({1})), {1}].add(-1)"),
+        ("numpy", "({0} - ({1}[:, None] == np.arange({0}.shape[1])))"),
+    ),
+    POSTFIX,
+    (90, 90),
+)
 
 
 def common_content(coefficients: list[Monomial]) -> Monomial:

@@ -133,15 +133,20 @@ class Row:
         (True, {})
         """
         known = {**self.defaults, **(hyper or {})}
-        wide = accumulation_dtype(param.dtype)
-        widened = {k: cast(v, wide) if isinstance(v, Expr) else v for k, v in known.items()}
+        new, new_state = self.apply(
+            param, grad, state, self.numbers(param.dtype, known, step), known
+        )
+        return new, {name: new_state[name] for name in self.names(param.shape, known)}
+
+    def numbers(self, dtype: DType, hyper: Hyper, step: Scalar) -> dict[str, Any]:
+        """The scalars of one step, number ``step``, for parameters of a dtype."""
+        wide = accumulation_dtype(dtype)
+        widened = {k: cast(v, wide) if isinstance(v, Expr) else v for k, v in hyper.items()}
         count = cast(step, wide) if isinstance(step, Expr) else step
-        scalars = {
-            k: cast(v, self.number_dtype(param.dtype)) if isinstance(v, Expr) else v
+        return {
+            k: cast(v, self.number_dtype(dtype)) if isinstance(v, Expr) else v
             for k, v in self.scalars(widened, count).items()
         }
-        new, new_state = self.apply(param, grad, state, scalars, known)
-        return new, {name: new_state[name] for name in self.names(param.shape, known)}
 
     def apply(self, param: Expr, grad: Expr, state: State, s: Scalars, hyper: Hyper) -> Updated:
         """The equation; of complex parameters with both parts in a last axis, as PyTorch has it."""

@@ -21,7 +21,8 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Monomial, Size, plus
+from symgrad.core.numbers import plus
+from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import topological
 from symgrad.ops.structure import slice_axis
 

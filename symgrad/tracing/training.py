@@ -6,7 +6,7 @@ the whole of it.  Any optax transformation goes in as it is, as an opaque call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -18,6 +18,7 @@ from symgrad_codegen.program import Apply, Foreign, Instruction, Program, Variab
 
 from symgrad.core import dtypes
 from symgrad.core.build import SUM, constant
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import substitute, topological
 from symgrad.derivation.formula import form_of
@@ -135,11 +136,13 @@ class RowStep(TrainingStep):
         scalar = parameters[0].dtype
         count = symbol("t", (), dtypes.int32, number=-2)
         rate = symbol("η", (), scalar, number=-2)
-        following = count + constant(1, dtypes.int32)
+        extra: list[Line] = []
+        hyper = {**self.hyper, "lr": rate}
+        following = self._line("new_t", count + constant(1, dtypes.int32), lines, extra)
+        numbers: dict[DType, _Numbers] = {}
         states: list[Expr] = []
         results: list[tuple[str, Expr]] = []
         new_states: list[tuple[str, Expr]] = []
-        extra: list[Line] = []
         for p in parameters:
             initial = self.row.init(p.shape, self.hyper)
             slots = {
@@ -154,17 +157,18 @@ class RowStep(TrainingStep):
                 results.append((f"{name_of(p)}⁺", p))
                 new_states += [(name_of(s), s) for s in slots.values()]
                 continue
-            new, state = self.row.update(
-                p, gradient, slots, {**self.hyper, "lr": rate}, step=following
-            )
-            for name, e in state.items():
-                extra.append(self._line(f"new_{name}_{name_of(p)}", e, lines))
-                new_states.append((name, extra[-1].symbol))
-            extra.append(self._line(f"new_{name_of(p)}", _over(new, extra), lines))
-            results.append((name_of(p), extra[-1].symbol))
+            if p.dtype not in numbers:
+                found = self.row.numbers(p.dtype, hyper, following)
+                numbers[p.dtype] = _Numbers(found, lambda k, e: self._line(k, e, lines, extra))
+            new, state = self.row.apply(p, gradient, slots, numbers[p.dtype], hyper)
+            for name in slots:
+                e = self._line(f"new_{name}_{name_of(p)}", state[name], lines, extra)
+                new_states.append((name, e))
+            e = self._line(f"new_{name_of(p)}", _over(new, extra), lines, extra)
+            results.append((name_of(p), e))
         value = lines.output
         inputs = [*parameters, *states, count, rate, *self.data_symbols()]
-        outputs = [*results, *new_states, ("t", following), (name_of(value), value)]
+        outputs = [*results, *new_states, ("new_t", following), (name_of(value), value)]
         program = program_of(
             f"{self.traced.name}_step",
             lines,
@@ -178,12 +182,14 @@ class RowStep(TrainingStep):
         donate = tuple(range(len(parameters) + len(states) + 1))
         return compiled(program, donate)
 
-    def _line(self, word: str, e: Expr, lines: Lines) -> Line:
+    def _line(self, word: str, e: Expr, lines: Lines, extra: list[Line]) -> Expr:
+        """The symbol of a new line ``word = e``."""
         leaf = symbol(word, e.shape, e.dtype, number=-3)
         self._in_order(e, lines)
         form, at = form_of(e, lines.written, lines.named)
         letters = {s: "ijkl"[k % 4] for k, s in enumerate(slots_of([*at, form]))}
-        return Line(leaf, e, f"{word} = {Printer(letters).text(form)}")
+        extra.append(Line(leaf, e, f"{word} = {Printer(letters).text(form)}"))
+        return leaf
 
     def _in_order(self, e: Expr, lines: Lines) -> None:
         """Terms of a rule in one order for every parameter: among equals the oldest comes first."""
@@ -238,6 +244,27 @@ class RowStep(TrainingStep):
             dtype = self.parameter_symbols()[0].dtype.numpy
             self._rate = self.lr, arrays.to_device(np.asarray(self.lr, dtype), self.device)
         return self._rate[1]
+
+
+class _Numbers(Mapping[str, Any]):
+    """The scalars of a step by name: one that is computed is a line, from where it is asked for."""
+
+    def __init__(self, found: dict[str, Any], line: Callable[[str, Expr], Expr]) -> None:
+        self.found = found
+        self.line = line
+        self.rest = {k for k, v in found.items() if isinstance(v, Expr) and v.args}
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.rest:
+            self.rest.remove(name)
+            self.found[name] = self.line(name, self.found[name])
+        return self.found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.found)
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 def _over(e: Expr, made: Sequence[Line]) -> Expr:
