@@ -290,6 +290,27 @@ def test_a_slope_keeps_its_digits() -> None:
     np.testing.assert_allclose(found, 1 / np.cosh(wide) ** 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("function", "exponentials"),
+    [
+        (lambda xp, x: xp.tanh(x) * x, 0),
+        (lambda xp, x: -2 * x * xp.tanh(x), 0),
+        (lambda xp, x: xp.tanh(x) * x * x, 1),
+        (lambda xp, x: xp.tanh(x) * (x - 3), 1),
+        (lambda xp, x: (xp.tanh(x) - 1) * x, 1),
+    ],
+)
+def test_a_slope_beside_its_value(function: Any, exponentials: int) -> None:
+    """tanh x + x tanh′ x needs no digits of the second term that the first has not."""
+    x = sg.symbol("x", "801", sg.float64)
+    program = Compiled([sg.jacobian(function(sg, x), x).diag()], [x])
+    assert program.source.count("jnp.exp(") == exponentials
+    at = np.linspace(-20, 20, 801)
+    with jax.enable_x64(True):
+        slope = jax.vmap(jax.grad(lambda v: function(jnp, v)))(jnp.asarray(at))
+    np.testing.assert_allclose(program(at), slope, rtol=1e-12, atol=1e-12)
+
+
 def test_slopes_of_layers_below_each_other() -> None:
     """A product of the Hessian of two layers with a matrix: two tanh and nothing else."""
     shapes = {"X": "9,8", "A": "8,7", "B": "7,6", "v": "6", "D": "8,7"}

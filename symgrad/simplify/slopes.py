@@ -2,8 +2,9 @@
 
 1 − tanh² is exact to one rounding of 1, where cosh⁻² keeps the digits of what is small; but it needs
 no function besides the value.  It is taken for a factor under a sum, as in Xᵀ (δ ⊙ (1 − H²)), in a
-program that computes the value too.  A slope of which every entry is a result keeps its digits:
-it is 4 e / (1 + e)² with e = exp(−2 |x|), which takes one exponential, where cosh takes two.
+program that computes the value too; and for x in tanh x + x (1 − tanh² x), the derivative of
+x tanh x, where the value has the larger digits.  A slope of which every entry is a result keeps its
+digits: it is 4 e / (1 + e)² with e = exp(−2 |x|), which takes one exponential, where cosh takes two.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ def slopes(
         return list(roots)
     there = set(order)
     uses = _uses(order, lines)
-    summed = _under_sums(order, uses, {*asked, *(lines[s] for s in asked if s in lines)})
+    kept = {*asked, *(lines[s] for s in asked if s in lines)}
+    summed = _under_sums(order, uses, kept)
     found: dict[Expr, Expr] = {}
     for cosh in wanted:
         slope = power(cosh, -2)
         if all(user is slope for user, _ in uses.get(cosh, [(cosh, ())])):
             value = elementwise("tanh", cosh.args[0])
-            cheap = value in there and slope in summed
+            cheap = value in there and (slope in summed or _beside(slope, value, uses, kept))
             found[slope] = value if cheap else cosh
     return _replaced(roots, order, found) if found else list(roots)
 
@@ -85,6 +87,37 @@ def _under_sums(
         if e not in kept and places and all(_ends(e, *place, found) for place in places):
             found.add(e)
     return found
+
+
+def _beside(
+    slope: Expr, value: Expr, uses: Mapping[Expr, list[Place]], kept: Collection[Expr]
+) -> bool:
+    """Is it used in a tanh x + b x tanh′ x only, with a ≥ b > 0?  Both terms have one sign."""
+    products = {user for user, _ in uses.get(slope, ())}
+    factors = {slope, value.args[0]}
+    places = [(p, *place) for p in products for place in uses.get(p, ())]
+    return (
+        bool(places)
+        and slope not in kept
+        and all(
+            p not in kept
+            and p.op is CONTRACTION
+            and not p.sums
+            and len(p.args) == 2
+            and {*p.args} == factors
+            for p in products
+        )
+        and all(_outweighs(value, p, total, labels) for p, total, labels in places)
+    )
+
+
+def _outweighs(value: Expr, product: Expr, total: Expr, labels: Labels) -> bool:
+    if total.op is not SUM:
+        return False
+    terms = {(e, ls): c for c, e, ls in terms_of(total)}
+    ahead = terms.get((value, labels))
+    share = None if ahead is None else terms[product, labels] / ahead
+    return share is not None and not share.powers and 0 < share.number <= 1
 
 
 def _ends(e: Expr, user: Expr, labels: Labels, found: Collection[Expr]) -> bool:
