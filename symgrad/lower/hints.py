@@ -17,7 +17,7 @@ from symgrad.core.expr import Expr
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
 
-LONGEST = 20
+LONGEST = 24
 """Characters of a name; a longer one is the word of its operation alone."""
 FEW = 3
 """Arguments whose names a name may hold."""
@@ -61,12 +61,14 @@ def _name(state: Lowering, node: Expr, depth: int) -> str:
         return f"sum_{whole}" if node.sums and len(parts) == 1 else whole
     if op is SUM:
         terms = terms_of(node)
-        if any(c.powers or abs(c.number) != 1 for c, _, _ in terms):
-            return parts[0] if len(terms) == 1 else ""
+        if len(terms) == 1:
+            return parts[0]
+        if len(terms) > len(parts) or any(c.powers or abs(c.number) != 1 for c, _, _ in terms):
+            return ""
         signs = ["_minus_" if c.number < 0 else "_plus_" for c, _, _ in terms]
         return parts[0] + "".join(sign + p for sign, p in zip(signs[1:], parts[1:], strict=True))
     if op.name == "reshape":
-        return whole
+        return f"flat_{whole}" if node.ndim < node.args[0].ndim else whole
     if op.name == "power":
         return _POWERS.get(node.params[2][0], "power_{}").format(whole)
     if op.name == "cast":
