@@ -59,7 +59,6 @@ def network(
     factor may take it, ``inside``.
     """
     extents = {x: orders.extents(s) for x, s in sizes.items()}
-    many = len(orders.settings)
     bodies: list[Factor] = []
     numbers: list[Operand] = []
     for part in _components(factors, out):
@@ -69,14 +68,11 @@ def network(
         bound = [{x for x in f.labels if x not in out} for f in part]
         if len(part) > 1 and all(b == bound[0] for b in bound):
             mean, c = averaged(last.value, [sizes[x] for x in bound[0]], c)
-            orders.sized[id(mean)] = orders.sized.get(id(last.value), (mean, ()))
             last = replace(last, value=mean)
         gone = [x for x in last.labels if x not in out]
         if gone:
             value = Apply(OVER, (Literal(1), last.value)) if last.under else last.value
-            orders.work = added(orders.work, volume([extents[x] for x in last.labels], many))
             value, labels, c = summed_out(value, last.labels, gone, sizes, c)
-            orders.sized[id(value)] = value, volume([extents[x] for x in labels], many)
             last = replace(last, value=value, labels=labels, under=False)
         if last.labels:
             bodies.append(last)
@@ -292,7 +288,6 @@ class Search:
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = second.made != {} and len(second.labels) > 1
-        self.orders.sized[id(value)] = value, self.volume(labels)
         name = Name(a.name, b.name, a.under, b.under, pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):

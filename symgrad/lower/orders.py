@@ -66,7 +66,7 @@ Plan = tuple[tuple[int, int], ...]
 
 @dataclass(slots=True)
 class Orders:
-    """What one text has met so far: products to use again, and the work they took.
+    """What one text has met so far: products to use again, and the shapes of its variables.
 
     ``names`` holds for each product the nodes that have it; one node uses those of others.
     """
@@ -78,12 +78,10 @@ class Orders:
     symmetric: Callable[[Expr], bool] = lambda _: False
     late: bool = False  # of orders that cost the same, the last one found
     settings: Sequence[Mapping[str, int]] = ({},)
-    work: Counts = ()
-    widest: Counts = ()
     known: dict[Size, Counts] = field(default_factory=dict[Size, Counts])  # at these settings
     alive: Alive = field(default_factory=Alive)
-    sized: dict[int, tuple[Operand, Counts]] = field(default_factory=dict[int, Any])
-    """Entries of operands, by identity."""
+    sized: dict[int, tuple[Operand, tuple[Counts, ...]]] = field(default_factory=dict[int, Any])
+    """The extents of variables, by identity."""
     plans: dict[Any, Plan] = field(default_factory=dict[Any, Any])
     """The orders that were found best, by what they depend on."""
 
@@ -95,8 +93,6 @@ class Orders:
         """Remember a product that will be written."""
         for name in factor.made:
             self.names[name] = self.names.get(name, frozenset()) | {self.node}
-        self.work = added(self.work, factor.cost[1])
-        self.widest = largest(self.widest, factor.cost[2])
 
     def extents(self, size: Size) -> Counts:
         """A size at every setting."""

@@ -1,60 +1,78 @@
-"""Numbers alive at once while a text is evaluated, and factors in the order that needs the fewest.
+"""A text measured: the operations it shows and takes, and the numbers alive at once.
 
 The text is evaluated from left to right, equal parts once; a value goes when nothing reads it any
 more, and an elementwise operation writes into an operand of its size that nothing else reads.
-Inputs, views and single numbers are not counted.
+Inputs, views and single numbers are not counted as memory.
 """
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import permutations
 
-from symgrad_codegen.program import Apply, Operand, Template
+from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, Variable
 
-from symgrad.lower.align import MINUS, PLUS, TIMES
+from symgrad.core.sizes import Size, letter
+from symgrad.lower.align import MINUS, PLUS
 from symgrad.lower.alive import Counts
+from symgrad.lower.tally import Part, Shape, effect, entries
 
-Sized = Mapping[int, tuple[Operand, Counts]]
-"""Entries of operands, by identity, at every setting of the letters."""
+Sized = Mapping[int, tuple[Operand, Shape]]
+"""The shapes of variables, by identity, at every setting of the letters."""
+FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
+"""Functions that a reader does not count as an operation."""
 
-IN_PLACE = {
-    "exp", "log", "tanh", "sigmoid", "relu", "sqrt", "abs", "sign", "sin", "cos", "maximum",
-    "minimum", "where", "softplus", "square",
-}  # fmt: skip
-TOTALS = {"sum", "mean", "norm", "trace", "logsumexp", "det", "logdet"}
-VIEWS = {"vec", "diagonal", "broadcast_to"}
-WIDEST = 4
-"""Factors of which every order is tried."""
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Operations of a text to read; floating-point operations and numbers alive at every setting."""
+
+    length: int
+    flops: tuple[float, ...]
+    alive: Counts
 
 
 @lru_cache(maxsize=4096)
-def _kind(template: Template) -> str:
-    """What a template does to its operands: view, total, inside one of them, or fresh."""
-    spelled = dict(template.forms).get("numpy") or template.forms[0][1]
-    call = re.fullmatch(r"(?:\w+\.)*(\w+)\(.*\)", spelled, re.DOTALL)
-    if call is not None:
-        word = call[1]
-        if word in TOTALS and "axis" not in spelled:
-            return "total"
-        return "view" if word in VIEWS else "inside" if word in IN_PLACE else "fresh"
-    if re.fullmatch(r"\{0\}(\.T|\.mT|\[.*\]|\.transpose\(.*\)|\.reshape\(.*\))", spelled):
-        return "view"
-    return "fresh" if "@" in spelled else "inside"
+def operations_of(template: Template) -> int:
+    """The operations that the text of a template shows: operators and calls, moves of axes free."""
+    forms = dict(template.forms)
+    text = re.sub(r"\{(\d+)\}", r"h\1", forms.get("numpy") or next(iter(forms.values())))
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+    except SyntaxError:
+        return 1
+    count = 0
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.BinOp, ast.UnaryOp, ast.Compare)):
+            count += 1
+        elif isinstance(node, ast.Call):
+            function = node.func
+            word = function.attr if isinstance(function, ast.Attribute) else ""
+            word = function.id if isinstance(function, ast.Name) else word
+            count += word not in FREE
+    return count
 
 
 class _Run:
-    """One evaluation of a text: for each value its entries, who owns them, and what it reads."""
+    """One evaluation of a text: for each value its shape, who owns it, and what it reads."""
 
-    def __init__(self, root: Operand, sized: Sized, settings: int) -> None:
+    def __init__(
+        self, root: Operand, sized: Sized, extents: Callable[[Size], Counts], settings: int
+    ) -> None:
+        self.settings, self.extents = settings, extents
         self.nothing: Counts = (0,) * settings
+        self.parts: list[Part] = []
         self.sizes: list[Counts] = []
         self.owners: list[frozenset[int]] = []
         self.kinds: list[str] = []
         self.reads: list[list[int]] = []
-        self.operations = 0
+        self.tensors: list[bool] = []  # does it depend on an input?
+        self.flops = [0.0] * settings
+        self.length = 0
+        self.shapes: dict[int, Shape] = {}  # of every operand, by identity
         numbers: dict[object, int] = {}
         known: dict[int, int] = {}
         stack: list[tuple[Operand, bool]] = [(root, False)]
@@ -72,21 +90,25 @@ class _Run:
                 numbers[key] = len(numbers)
                 self._add(part, below, sized)
             known[id(part)] = numbers[key]
+            self.shapes[id(part)] = self.parts[numbers[key]].shape
         self.last = known[id(root)]
 
     def _add(self, part: Operand, below: list[int], sized: Sized) -> None:
-        number = len(self.sizes)
-        kind = _kind(part.template) if isinstance(part, Apply) else "given"
-        found = sized.get(id(part))
-        size = self.nothing
-        if found is not None:
-            size = found[1]
-        elif kind in ("inside", "view", "fresh"):
-            size = (
-                tuple(map(max, zip(*(self.sizes[b] for b in below), strict=True)))
-                if below
-                else size
-            )
+        number = len(self.parts)
+        kind, made = "given", Part()
+        reads = isinstance(part, Variable) or any(self.tensors[b] for b in below)
+        if isinstance(part, Apply):
+            found = effect(part.template, tuple([self.parts[b] for b in below]), self.settings)
+            kind, made = found.kind, found.part
+            self.flops = [a + b for a, b in zip(self.flops, found.flops, strict=True)]
+            self.length += operations_of(part.template) if reads else 0
+        elif isinstance(part, Literal) and type(part.value) is int:
+            made = Part((), (part.value,) * self.settings)
+        elif isinstance(part, Letter):
+            made = Part((), self.extents(letter(part.name)))
+        elif id(part) in sized:
+            made = Part(sized[id(part)][1])
+        size = entries(made.shape, self.settings) if made.shape else self.nothing
         if all(s == 1 for s in size):
             size = self.nothing
         if isinstance(part, Apply) and part.template in (PLUS, MINUS) and self._one(below):
@@ -94,12 +116,14 @@ class _Run:
         owner = frozenset[int]()
         if kind == "view":
             owner = owner.union(*(self.owners[b] for b in below))
-        elif kind in ("inside", "fresh") and size != self.nothing:
+        elif kind != "given" and size != self.nothing:
             owner = frozenset({number})
+        self.parts.append(made)
         self.sizes.append(size)
         self.kinds.append(kind)
         self.owners.append(owner)
         self.reads.append(below)
+        self.tensors.append(reads)
 
     def _one(self, below: list[int]) -> bool:
         """Are these an input and its transpose?"""
@@ -124,112 +148,19 @@ class _Run:
             dying = gone.get(at, [])
             mine = self.owners[at] == {at}
             into = [d for d in dying if self.sizes[d] == own] if self.kinds[at] == "inside" else []
-            for k, entries in enumerate(own if mine else self.nothing):
-                alive[k] += 0 if into else entries
+            for k, size in enumerate(own if mine else self.nothing):
+                alive[k] += 0 if into else size
                 most[k] = max(most[k], alive[k])
-                alive[k] -= sum(self.sizes[d][k] for d in dying) - (entries if into else 0)
+                alive[k] -= sum(self.sizes[d][k] for d in dying) - (size if into else 0)
         return tuple(most)
 
-    def length(self) -> int:
-        """How many different operations there are."""
-        return len(self.reads)
+
+def measured(
+    root: Operand, sized: Sized, extents: Callable[[Size], Counts], settings: int
+) -> tuple[Measure, dict[int, Shape]]:
+    """The measure of a text, and the shapes of its operands by identity."""
+    run = _Run(root, sized, extents, settings)
+    return Measure(run.length, tuple(run.flops), run.peak()), run.shapes
 
 
-def peak(root: Operand, sized: Sized, settings: int) -> Counts:
-    """The most numbers alive at one moment while a text is evaluated, at each setting."""
-    return _Run(root, sized, settings).peak()
-
-
-def rearranged(root: Operand, sized: Sized, settings: int) -> Operand:
-    """The text with factors and terms of one size in an order that needs fewer numbers at once."""
-    table = dict(sized)
-    run = _Run(root, table, settings)
-    least, length = run.peak(), run.length()
-    for number in range(len(_chains(root, table))):
-        chains = _chains(root, table)
-        if number >= len(chains):
-            break
-        for other in _orders(chains[number], table):
-            candidate = _replaced(root, chains[number], other, table)
-            run = _Run(candidate, table, settings)
-            found = run.peak()
-            fewer = found != least and all(a <= b for a, b in zip(found, least, strict=True))
-            if fewer and run.length() <= length:
-                root, least = candidate, found
-                break
-    return root
-
-
-def _chains(root: Operand, sized: Sized) -> list[Apply]:
-    """The outermost products and sums with several operands of their own size."""
-    found: list[Apply] = []
-    seen: set[int] = set()
-    stack: list[tuple[Operand, Template | None]] = [(root, None)]
-    while stack:
-        part, above = stack.pop()
-        if not isinstance(part, Apply) or id(part) in seen:
-            continue
-        seen.add(id(part))
-        inner = part.template if part.template in (TIMES, PLUS) else None
-        if inner is not None and inner != above and len(_parts(part, sized)) > 1:
-            found.append(part)
-        stack += [(o, inner) for o in part.operands]
-    return found
-
-
-def _parts(chain: Apply, sized: Sized) -> list[Operand]:
-    """Its operands of the same size, those of chains within it too; none where one is smaller."""
-    size = sized.get(id(chain), (chain, None))[1]
-    found: list[Operand] = []
-    stack: list[Operand] = [chain]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, Apply) and part.template == chain.template:
-            stack += reversed(part.operands)
-        elif sized.get(id(part), (part, ()))[1] != size:
-            return []
-        else:
-            found.append(part)
-    return found
-
-
-def _orders(chain: Apply, sized: dict[int, tuple[Operand, Counts]]) -> Iterator[Apply]:
-    """The chain with its operands in other orders, from left to right."""
-    parts = _parts(chain, sized)
-    size = sized[id(chain)][1]
-    if len(parts) > WIDEST:
-        return
-    for order in list(permutations(parts)):
-        made = order[0]
-        for part in order[1:]:
-            made = Apply(chain.template, (made, part))
-            sized[id(made)] = made, size
-        assert isinstance(made, Apply)
-        yield made
-
-
-def _replaced(
-    root: Operand, old: Operand, new: Operand, sized: dict[int, tuple[Operand, Counts]]
-) -> Operand:
-    """The text with one part exchanged; what is above it is built again."""
-    done: dict[int, Operand] = {id(old): new}
-    stack: list[tuple[Operand, bool]] = [(root, False)]
-    while stack:
-        part, ready = stack.pop()
-        if id(part) in done:
-            continue
-        if not isinstance(part, Apply):
-            done[id(part)] = part
-        elif ready:
-            below = tuple(done[id(o)] for o in part.operands)
-            same = all(a is b for a, b in zip(below, part.operands, strict=True))
-            made = done[id(part)] = part if same else Apply(part.template, below)
-            if not same and id(part) in sized:
-                sized[id(made)] = made, sized[id(part)][1]
-        else:
-            stack.append((part, True))
-            stack += [(o, False) for o in part.operands]
-    return done[id(root)]
-
-
-__all__ = ["peak", "rearranged"]
+__all__ = ["Measure", "Sized", "measured", "operations_of"]

@@ -306,9 +306,8 @@ def reading(
             value = lower_node(state, node)
             if value is not None:
                 state.values[node] = value
-        if node in state.values:
-            value = state.values[node]
-            sized[id(value)] = value, state.orders.entries(node.shape)
+        if isinstance(value := state.values.get(node), Variable):
+            sized[id(value)] = value, tuple([state.orders.extents(s) for s in node.shape])
     return state.value(root), state
 
 

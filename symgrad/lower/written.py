@@ -43,7 +43,7 @@ from symgrad.lower.align import (
 from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
 from symgrad.lower.meet import MATMUL
 from symgrad.lower.network import network
-from symgrad.lower.orders import Factor, Name, added, within
+from symgrad.lower.orders import Factor, Name, within
 from symgrad.lower.powers import alike, base_and_exponent, quotient, raised_to, together
 from symgrad.lower.squares import squares
 from symgrad.lower.terms import common_content
@@ -120,7 +120,6 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         for member in members:
             del counted[member]
         value, labels = together(state, members)
-        state.orders.work = added(state.orders.work, state.orders.entries(sizes[x] for x in labels))
         value = raised_to(value, abs(p))
         if labels:
             name = Name(p, *(Name(base_and_exponent(a)[0], ls) for a, ls in members))
@@ -140,8 +139,6 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         mean = _mean(state, base, p, c)
         if mean is not None:
             value, c = raised_to(mean[0], abs(p)), mean[1]
-        if abs(p) != 1:
-            state.orders.work = added(state.orders.work, state.orders.entries(base.shape))
         if any(x >= 0 for x in labels):
             value, kept = plain(value, a.shape, labels)
             equal = p == 1 and state.orders.symmetric(base)
@@ -159,9 +156,6 @@ def product_and_scale(state: Lowering, node: Expr, c: Monomial) -> tuple[Operand
         inside = not (over or under or eyes) and state.uses.get(node, 0) <= 1
         numbers, body, c = network(factors, out, sizes, c, state.orders, inside)
         over += numbers
-    if body is not None:
-        entries = state.orders.entries(sizes[x] for x in body.labels)
-        state.orders.work = added(state.orders.work, *[entries] * bool(over or under))
     if state.uses.get(node, 0) <= 1:
         if not c.is_one and (over or under):
             over, under, c = _absorbed(c, over, under)
@@ -356,7 +350,6 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     alone = len(terms) == 1 and terms[0][2] == tuple(range(rank))
     if alone and terms[0][1].op is CONTRACTION and _plain_number(terms[0][0]):
         value, rest = _term(state, terms[0][1], terms[0][0])
-        _count_scaling(state, terms[0][1], terms[0][0])
         return scale_written(rest, value)
     common = common_content([c for c, _, _ in terms])
     rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
@@ -374,7 +367,6 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         value, rest = _term(state, e, c if minus and not rows else -c if negative else c)
         if minus and not rows:
             negative, rest = (False, rest) if rest.number > 0 else (True, -rest)
-        _count_scaling(state, e, -c if negative else c)
         if rest.is_one and _is_flag(e):
             value = Apply(TIMES, (Literal(1), value))
         if image:
@@ -396,15 +388,7 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     constant = all(row[1] for row in rows)
     if (missing or not full) and not (constant and not node.shape):
         total = in_shape(total, sorted(carried), node)
-    if not common.is_one:
-        state.orders.work = added(state.orders.work, state.orders.entries(node.shape))
     return scale_written(common, total)
-
-
-def _count_scaling(state: Lowering, e: Expr, c: Monomial) -> None:
-    """The work of ``c e``: none where a number of the product takes the coefficient."""
-    if not c.is_one and not (e.op is CONTRACTION and () in e.params[0]):
-        state.orders.work = added(state.orders.work, state.orders.entries(e.shape))
 
 
 def _is_flag(e: Expr) -> bool:
@@ -438,9 +422,7 @@ def _term(state: Lowering, e: Expr, c: Monomial) -> tuple[Operand, Monomial]:
     if e.op is CONTRACTION and not c.is_one and e.args and (
         c.powers or _plain_number(c) or any(all(x < 0 or x >= e.ndim for x in ls) for ls in e.params[0])
     ):  # fmt: skip
-        before = state.orders.work  # that of the product is counted
         value, rest = product_and_scale(state, e, c)
-        state.orders.work = before
         if rest != c:
             return value, rest
     return state.value(e), c
