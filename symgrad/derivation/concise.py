@@ -8,20 +8,20 @@ or with as much work and less that is alive at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import lru_cache
 
 from symgrad_codegen.program import Operand, Variable
 
 from symgrad.core.expr import Expr, name_of
-from symgrad.core.sizes import letters_of
+from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
 from symgrad.lower.orders import Orders, settings_of
-from symgrad.lower.peak import Measure, measured
-from symgrad.lower.rearranged import rearranged
+from symgrad.lower.peak import Measure, measured, much_cheaper, within
 from symgrad.lower.program import reading
+from symgrad.lower.rearranged import rearranged
 from symgrad.lower.state import Lowering
 from symgrad.simplify.algebra import Normal
 from symgrad.simplify.engine import complex_parts
@@ -33,12 +33,12 @@ TRIALS = 250
 """Forms tried in one search."""
 DETOURS = 3
 """Forms no shorter than the best one that are tried as a way to a shorter one."""
-ALONE = 12
-"""Products that are tried as the one to use again."""
 LARGER = 8
 """How many times more numbers a shorter text may have alive at once; a matrix for vectors is more."""
 SLACK = 1.04
 """How much more work a shorter text may take at one setting of the letters."""
+ALONE = 12
+"""Products that are tried as the one to use again."""
 
 
 @lru_cache(maxsize=16)  # a formula is printed in more than one way
@@ -61,15 +61,15 @@ def concise(e: Expr) -> Expr:
             if len(seen) > TRIALS:
                 return best
             seen[candidate] = length(candidate, orders, price.length + 1)
-        better = [x for x, found in seen.items() if _better(found, price)]
+        better = [x for x, found in seen.items() if _better(found, price, search=True)]
         if better:
             best = min(better, key=lambda x: (seen[x].length, sum(seen[x].flops)))
             price, queue, detours = seen[best], [best], DETOURS
         elif detours:
             detours -= 1
-            queue = [x for x, found in seen.items() if found.length <= price.length and x not in expanded][
-                :1
-            ]
+            queue = [
+                x for x, found in seen.items() if found.length <= price.length and x not in expanded
+            ][:1]
     return best
 
 
@@ -77,22 +77,17 @@ def _letters(e: Expr) -> list[str]:
     return list(dict.fromkeys(x for leaf in leaves([e]) for x in letters_of(leaf.shape)))
 
 
-def _better(new: Measure, old: Measure) -> bool:
-    if new.length > old.length or not new.flops:
+def _better(new: Measure, old: Measure, search: bool = False) -> bool:
+    """Shorter and as cheap, or as short and cheaper."""
+    if not new.flops or new.length > old.length:
         return False
-    shorter = new.length < old.length
-    if not _within(new.flops, old.flops, SLACK if shorter else 1):
-        return False
-    if shorter:
-        return _within(new.alive, old.alive, LARGER)
-    if new.flops != old.flops:
+    if new.length < old.length:
+        return within(new.flops, old.flops, SLACK) and within(new.alive, old.alive, LARGER)
+    if search and much_cheaper(new, old):
         return True
-    return _within(new.alive, old.alive, 1) and new.alive != old.alive
-
-
-def _within(new: Sequence[float], old: Sequence[float], times: float) -> bool:
-    """Is it at most so many times as much at every setting?"""
-    return all(a <= times * max(b, 1) for a, b in zip(new, old, strict=True))
+    if new.flops != old.flops:
+        return within(new.flops, old.flops)
+    return within(new.alive, old.alive) and new.alive != old.alive
 
 
 def _forms(root: Expr) -> Iterator[Expr]:
@@ -122,9 +117,9 @@ def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
             if found.length < price.length or (not known and _better(found, price)):
                 best, price, state = other, found, tried
     orders = state.orders
-    return rearranged(
-        best, lambda x: measured(x, orders.sized, orders.extents, len(orders.settings))
-    )
+    many = len(orders.settings)
+    letters = {orders.extents(letter(x)): x for x in _letters(e)}
+    return rearranged(best, lambda x: measured(x, orders.sized, orders.extents, many, letters))
 
 
 def length(e: Expr, orders: Orders | None = None, near: int = 10**9) -> Measure:
@@ -152,7 +147,7 @@ def length(e: Expr, orders: Orders | None = None, near: int = 10**9) -> Measure:
 
 def _measured(root: Operand, state: Lowering) -> Measure:
     orders = state.orders
-    return measured(root, orders.sized, orders.extents, len(orders.settings))[0]
+    return measured(root, orders.sized, orders.extents, len(orders.settings)).measure
 
 
 __all__ = ["concise", "length", "shortest"]

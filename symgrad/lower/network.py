@@ -287,7 +287,7 @@ class Search:
             swapped = len({*labels} & {*b.labels}) and labels[:1] and labels[0] in b.labels
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
-            inside = second.made != {} and len(second.labels) > 1
+            inside = bool(second.lead) and len(second.labels) > 1
         name = Name(a.name, b.name, a.under, b.under, pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import log
 
 from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, Variable
 
@@ -33,6 +34,25 @@ class Measure:
     length: int
     flops: tuple[float, ...]
     alive: Counts
+
+
+def within(new: Sequence[float], old: Sequence[float], times: float = 1) -> bool:
+    """Is it at most so many times as much at every setting?"""
+    return all(a <= times * max(b, 1) for a, b in zip(new, old, strict=True))
+
+
+MUCH = 1.0
+"""How much cheaper a text is to be over all settings, in logarithms, where it is dearer at some."""
+TWICE = 2
+"""How many times as dear it may be there."""
+
+
+def much_cheaper(new: Measure, old: Measure) -> bool:
+    """Is it so over all settings, and nowhere twice as dear?"""
+    pairs = [*zip(new.flops, old.flops, strict=True), *zip(new.alive, old.alive, strict=True)]
+    if any(a > TWICE * max(b, 1) for a, b in pairs):
+        return False
+    return sum(log(max(a, 1) / max(b, 1)) for a, b in pairs) < -MUCH
 
 
 @lru_cache(maxsize=4096)
@@ -72,9 +92,9 @@ class _Run:
         self.tensors: list[bool] = []  # does it depend on an input?
         self.flops = [0.0] * settings
         self.length = 0
-        self.shapes: dict[int, Shape] = {}  # of every operand, by identity
         numbers: dict[object, int] = {}
-        known: dict[int, int] = {}
+        self.operations = set[object]()
+        known = self.known = dict[int, int]()  # of every operand, by identity
         stack: list[tuple[Operand, bool]] = [(root, False)]
         while stack:
             part, ready = stack.pop()
@@ -88,9 +108,10 @@ class _Run:
             key = (part.template, *below) if isinstance(part, Apply) else part
             if key not in numbers:
                 numbers[key] = len(numbers)
+                if isinstance(part, Apply):
+                    self.operations.add((part.template, tuple(below)))
                 self._add(part, below, sized)
             known[id(part)] = numbers[key]
-            self.shapes[id(part)] = self.parts[numbers[key]].shape
         self.last = known[id(root)]
 
     def _add(self, part: Operand, below: list[int], sized: Sized) -> None:
@@ -128,7 +149,8 @@ class _Run:
     def _one(self, below: list[int]) -> bool:
         """Are these an input and its transpose?"""
         given = [b for b in below if self.kinds[b] == "given"]
-        return len(given) == 1 and all(self.reads[b] == given for b in below if b != given[0])
+        views = [b for b in below if self.kinds[b] == "view" and self.reads[b] == given]
+        return len(given) == len(views) == 1
 
     def peak(self) -> Counts:
         """The most numbers alive at one moment, at each setting."""
@@ -155,12 +177,33 @@ class _Run:
         return tuple(most)
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A text as it is evaluated: its measure; shape and number of each operand, by identity.
+
+    Equal operands have one number; ``operations`` are the templates with the numbers that they
+    read, ``letters`` what an axis of some extents is long.
+    """
+
+    measure: Measure
+    shapes: Mapping[int, Shape]
+    numbers: Mapping[int, int]
+    operations: Collection[object]
+    letters: Mapping[Counts, str]
+
+
 def measured(
-    root: Operand, sized: Sized, extents: Callable[[Size], Counts], settings: int
-) -> tuple[Measure, dict[int, Shape]]:
-    """The measure of a text, and the shapes of its operands by identity."""
+    root: Operand,
+    sized: Sized,
+    extents: Callable[[Size], Counts],
+    settings: int,
+    letters: Mapping[Counts, str] | None = None,
+) -> Reading:
+    """The text evaluated once, at every setting of the letters."""
     run = _Run(root, sized, extents, settings)
-    return Measure(run.length, tuple(run.flops), run.peak()), run.shapes
+    measure = Measure(run.length, tuple(run.flops), run.peak())
+    shapes = {name: run.parts[number].shape for name, number in run.known.items()}
+    return Reading(measure, shapes, run.known, run.operations, letters or {})
 
 
-__all__ = ["Measure", "Sized", "measured", "operations_of"]
+__all__ = ["Measure", "Reading", "Sized", "measured", "much_cheaper", "operations_of", "within"]

@@ -12,9 +12,12 @@ from itertools import islice, permutations
 from symgrad_codegen.program import Apply, Literal, Operand, Template
 
 from symgrad.lower.align import MINUS, OVER, PLUS, TIMES
-from symgrad.lower.peak import Measure
+from symgrad.lower.peak import Measure, Reading, much_cheaper, within
+from symgrad.lower.spellings import SPELLINGS
 from symgrad.lower.tally import Shape
 
+MUCH = 0.85
+"""What part of the work a text that is one operation longer may take, where all sizes are equal."""
 WIDEST = 4
 """Factors of one kind of which every order is tried."""
 TRIES = 48
@@ -23,21 +26,21 @@ ROUNDS = 3
 
 Row = tuple[Operand, bool]
 """A factor and whether it divides; a term and whether it is subtracted."""
-Measured = Callable[[Operand], tuple[Measure, Mapping[int, Shape]]]
 
 
-def rearranged(root: Operand, measure: Measured) -> Operand:
-    """The text with factors and terms where they take fewer operations or numbers at once."""
-    least, shapes = measure(root)
+def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
+    """The text with its parts spelled where and as they take fewer operations or numbers at once."""
+    reading = read(root)
     for _ in range(ROUNDS):
         before = root
         number = 0
-        while number < len(chains := list(_chains(root))):
-            for other in islice(_orders(chains[number], shapes), TRIES):
-                candidate = _replaced(root, chains[number], other)
-                found, seen = measure(candidate)
-                if _less(found, least):
-                    root, least, shapes = candidate, found, seen
+        while number < len(parts := _parts(root)):
+            part = parts[number]
+            for other in _others(part, reading):
+                candidate = _replaced(root, part, other)
+                found = read(candidate)
+                if _less(found.measure, reading.measure):
+                    root, reading = candidate, found
                     break
             number += 1
         if root is before:
@@ -45,28 +48,44 @@ def rearranged(root: Operand, measure: Measured) -> Operand:
     return root
 
 
+def _others(part: Apply, reading: Reading) -> Iterator[Operand]:
+    """A part of a text in other spellings."""
+    yield from islice(_orders(part, reading.shapes), TRIES)
+    for spelling in SPELLINGS:
+        found = spelling(part, reading)
+        if found is not None:
+            yield found
+
+
 def _less(new: Measure, old: Measure) -> bool:
-    rows = [*zip(new.flops, old.flops, strict=True), *zip(new.alive, old.alive, strict=True)]
-    return (
-        new.length <= old.length and all(a <= b for a, b in rows) and any(a < b for a, b in rows)
-    )
+    """As short, nowhere more and somewhere less; one operation longer for much less work."""
+    if new.length < old.length and much_cheaper(new, old):
+        return True
+    if not (within(new.flops, old.flops) and within(new.alive, old.alive)):
+        return False
+    if new.length > old.length:
+        return new.length == old.length + 1 and new.flops[0] <= MUCH * old.flops[0]
+    return (new.flops, new.alive) != (old.flops, old.alive)
 
 
-def _chains(root: Operand) -> Iterator[Apply]:
-    """The outermost products and sums."""
+def _parts(root: Operand) -> list[Apply]:
+    """Every operation, the outermost first; of a product or sum only the whole."""
     seen: set[tuple[int, bool]] = set()
+    found: list[Apply] = []
     stack: list[tuple[Operand, str]] = [(root, "")]
     while stack:
         part, above = stack.pop()
         if not isinstance(part, Apply):
             continue
         kind = _kind(part.template)
-        if (id(part), kind == above) in seen:
+        inner = bool(kind) and kind == above
+        if (id(part), inner) in seen:
             continue
-        seen.add((id(part), kind == above))
-        if kind and kind != above:
-            yield part
+        seen.add((id(part), inner))
+        if not inner:
+            found.append(part)
         stack += [(o, kind) for o in reversed(part.operands)]
+    return found
 
 
 def _kind(template: Template) -> str:
@@ -89,19 +108,17 @@ def _rows(chain: Apply) -> list[Row]:
 
 
 def _orders(chain: Apply, shapes: Mapping[int, Shape]) -> Iterator[Operand]:
-    """The chain in other orders."""
+    """A product or sum in other orders."""
+    if not _kind(chain.template):
+        return
     rows = _rows(chain)
     if any(id(part) not in shapes for part, _ in rows):
         return
     if _kind(chain.template) == "sum":
         if len(rows) <= WIDEST:
-            small = [r for r in rows if len(shapes[id(r[0])]) < len(shapes[id(chain)])]
             for order in permutations(rows):
                 if not order[0][1]:
                     yield _folded(order, PLUS, MINUS)
-            large = [r for r in rows if r not in small]
-            if len(small) > 1 and large and not small[0][1] and not large[0][1]:
-                yield Apply(PLUS, (_folded(large, PLUS, MINUS), _folded(small, PLUS, MINUS)))
         return
     numbers = [r for r in rows if not shapes[id(r[0])]]
     arrays = [r for r in rows if shapes[id(r[0])]]
@@ -125,12 +142,35 @@ def _orders(chain: Apply, shapes: Mapping[int, Shape]) -> Iterator[Operand]:
 def _with_numbers(front: list[Row], last: list[Row]) -> Iterator[Operand]:
     above = [r for r in front if not r[1]]
     below = [r for r in front if r[1]]
-    if above:
-        yield _folded([(_product(front), False), *last], TIMES, OVER)
+    number = _product(front)
+    yield from _on_a_column(above, below, last)
+    yield _folded([(number, False), *last], TIMES, OVER)
     if below:
+        literal = isinstance(above[0][0], Literal) if above else False
+        inverse = Apply(
+            OVER, (above[0][0] if literal else Literal(1), _product([(x, False) for x, _ in below]))
+        )
+        rest = above[1:] if literal else above
+        if rest:
+            yield _folded([(inverse, False), *rest, *last], TIMES, OVER)
+        yield Apply(TIMES, (_folded(last, TIMES, OVER), number))
         start = [(_product(above), False), *last] if above else last
         under = _product([(part, False) for part, _ in below])
         yield Apply(OVER, (_folded(start, TIMES, OVER), under))
+
+
+def _on_a_column(above: list[Row], below: list[Row], last: list[Row]) -> Iterator[Operand]:
+    """The numbers on a computed column or row that the product repeats: ``(v / s)[:, None] * A``."""
+    for k, (part, turned) in enumerate(last):
+        if len(last) < 2 or turned or not isinstance(part, Apply):
+            continue
+        spelled = dict(part.template.forms).get("numpy", "")
+        if "None" not in spelled or not isinstance(part.operands[0], Apply):
+            continue
+        rows = [*above, (part.operands[0], False), *below]
+        inner = Apply(part.template, (_folded(rows, TIMES, OVER),))
+        rest = [row for j, row in enumerate(last) if j != k]
+        yield _folded([(inner, False), *rest], TIMES, OVER)
 
 
 def _product(rows: list[Row]) -> Operand:

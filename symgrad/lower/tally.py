@@ -54,7 +54,7 @@ class Effect:
     kind: str
 
 
-class Unread(Exception):
+class UnreadError(Exception):
     """A text that the tables do not have."""
 
 
@@ -69,7 +69,7 @@ def broadcast(shapes: list[Shape]) -> Shape:
     if all(len(s) == rank and s == shapes[0] for s in shapes):
         return shapes[0] if shapes else ()
     rows = [((),) * (rank - len(s)) + s for s in shapes]
-    return tuple([max(column, key=lambda c: sum(c)) for column in zip(*rows, strict=True)])
+    return tuple([max(column, key=sum) for column in zip(*rows, strict=True)])
 
 
 @lru_cache(maxsize=4096)
@@ -87,10 +87,8 @@ def effect(template: Template, parts: tuple[Part, ...], settings: int) -> Effect
     tree = _tree(template)
     reader = _Reader(parts, settings)
     try:
-        if tree is None:
-            raise Unread
-        found = reader.read(tree)
-    except (Unread, IndexError, ValueError, SyntaxError):
+        found = reader.read(tree or ast.Pass())
+    except (UnreadError, IndexError, ValueError, SyntaxError):
         shape = broadcast([p.shape for p in parts])
         return Effect(Part(shape), tuple(map(float, entries(shape, settings))), "fresh")
     return Effect(found, tuple(reader.flops), reader.kind)
@@ -109,7 +107,7 @@ class _Reader:
         for k in range(self.settings):
             self.flops[k] += times * prod(axis[k] for shape in shapes for axis in shape)
 
-    def read(self, node: ast.expr) -> Part:
+    def read(self, node: ast.AST) -> Part:
         """The value of a piece of text."""
         match node:
             case ast.Name(id=word) if word[1:].isdigit():
@@ -136,7 +134,7 @@ class _Reader:
             case ast.Call():
                 return self._call(node)
             case _:
-                raise Unread
+                raise UnreadError
 
     def _entrywise(self, parts: list[Part]) -> Part:
         shape = broadcast([p.shape for p in parts])
@@ -174,7 +172,7 @@ class _Reader:
             if isinstance(part, ast.Slice):
                 found.append(shape[axis])
             elif not isinstance(part, ast.Constant):
-                raise Unread
+                raise UnreadError
             axis += 1
         self.kind = "view"
         return Part((*found, *shape[axis:]))
@@ -184,7 +182,7 @@ class _Reader:
             nodes = nodes[0].elts
         found = [self.read(n).size for n in nodes]
         if any(s is None for s in found):
-            raise Unread
+            raise UnreadError
         return tuple([s for s in found if s is not None])
 
     def _call(self, node: ast.Call) -> Part:
@@ -206,7 +204,7 @@ class _Reader:
             return self._einsum(str(ast.literal_eval(node.args[0])), node.args[1:])
         parts = [self.read(a) for a in node.args if not isinstance(a, ast.Constant)]
         if not parts:
-            raise Unread
+            raise UnreadError
         made = self._named(word, parts, node)
         return Part(made.shape, made.size, word)
 
@@ -221,7 +219,7 @@ class _Reader:
             return Part(tuple([below.shape[ast.literal_eval(a)] for a in args]))
         if word == "astype":
             return below
-        raise Unread
+        raise UnreadError
 
     def _einsum(self, spelled: str, args: list[ast.expr]) -> Part:
         source, target = spelled.split("->")
@@ -264,7 +262,10 @@ class _Reader:
             sign = 1 if word == "convolve" else -1
             pairs = zip(first, parts[1].shape, strict=True)
             shape = tuple(
-                [tuple(max(x + sign * (y - 1), 1) for x, y in zip(a, b, strict=True)) for a, b in pairs]
+                [
+                    tuple(max(x + sign * (y - 1), 1) for x, y in zip(a, b, strict=True))
+                    for a, b in pairs
+                ]
             )
             self.count(2, shape, parts[1].shape)
         elif word == "diag":
@@ -292,7 +293,9 @@ class _Reader:
             gone = {a % len(first) for a in (axes if isinstance(axes, tuple) else (axes,))}
             one = (1,) * self.settings
             keep = "keepdims" in named
-            shape = tuple(one if k in gone else s for k, s in enumerate(first) if keep or k not in gone)
+            shape = tuple(
+                one if k in gone else s for k, s in enumerate(first) if keep or k not in gone
+            )
         self.count(TOTALS[word], first)
         if word == "mean":
             self.count(1, shape)

@@ -1,0 +1,212 @@
+"""Other spellings of one operation of a text, each an identity of real numbers.
+
+A row takes the operation and the reading of the whole text, and gives an equal operand, or None.
+Which spelling is better is measured afterwards, on the whole text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from symgrad_codegen.program import Apply, Letter, Operand, Template, text
+
+from symgrad.lower.align import MATMUL, MINUS, OVER, TIMES, permuted
+from symgrad.lower.meet import exponent
+from symgrad.lower.peak import Reading
+
+EVEN = {"abs", "norm", "cos", "cosh"}
+"""Functions of a difference that its sign does not change; and even powers."""
+
+
+def _spelled(part: Operand) -> str:
+    return dict(part.template.forms).get("numpy", "") if isinstance(part, Apply) else ""
+
+
+def _word(part: Operand) -> str:
+    """The function that a call of one operand is, without the module."""
+    spelled = _spelled(part)
+    return spelled[: -len("({0})")].rpartition(".")[2] if spelled.endswith("({0})") else ""
+
+
+def _is_there(reading: Reading, template: Template, *operands: Operand) -> bool:
+    """Is the operation of these operands part of the text?"""
+    wanted = tuple(reading.numbers.get(id(o), -1) for o in operands)
+    return (template, wanted) in reading.operations
+
+
+def total_of_a_product(part: Apply, reading: Reading) -> Operand | None:
+    """a · b of vectors, where a ⊙ b is there: its sum."""
+    if part.template != MATMUL:
+        return None
+    a, b = part.operands
+    if len(reading.shapes.get(id(a), ())) != 1 or len(reading.shapes.get(id(b), ())) != 1:
+        return None
+    for pair in ((a, b), (b, a)):
+        if _is_there(reading, TIMES, *pair):
+            return Apply(text("jnp.sum({0})"), (Apply(TIMES, pair),))
+    return None
+
+
+def power_of_a_quotient(part: Apply, _: Reading) -> Operand | None:
+    """aᵏ / bᵏ = (a / b)ᵏ."""
+    if part.template != OVER:
+        return None
+    a, b = part.operands
+    if not (isinstance(a, Apply) and isinstance(b, Apply)) or a.template != b.template:
+        return None
+    if a.template not in (exponent("2"), exponent("3"), exponent("4")):
+        return None
+    return Apply(a.template, (Apply(OVER, (a.operands[0], b.operands[0])),))
+
+
+def turned_difference(part: Apply, reading: Reading) -> Operand | None:
+    """(a − b)² = (b − a)², where b − a is there; also of a quotient or multiple, in even functions."""
+    if part.template not in (exponent("2"), exponent("4")) and _word(part) not in EVEN:
+        return None
+    spine: list[tuple[Apply, int]] = []
+    inner = part.operands[0]
+    while isinstance(inner, Apply) and inner.template in (TIMES, OVER):
+        a, b = inner.operands
+        k = 1 if isinstance(b, Apply) and b.template == MINUS and inner.template == TIMES else 0
+        spine.append((inner, k))
+        inner = (a, b)[k]
+    if not isinstance(inner, Apply) or inner.template != MINUS:
+        return None
+    a, b = inner.operands
+    if not _is_there(reading, MINUS, b, a):
+        return None
+    made = Apply(MINUS, (b, a))
+    for outer, k in reversed(spine):
+        sides = list(outer.operands)
+        sides[k] = made
+        made = Apply(outer.template, tuple(sides))
+    return Apply(part.template, (made,))
+
+
+def _spine(part: Operand) -> tuple[Operand, list[Apply]]:
+    """The leftmost factor of a chain of matrix products, and the products from the outside in."""
+    spine: list[Apply] = []
+    while isinstance(part, Apply) and part.template == MATMUL:
+        spine.append(part)
+        part = part.operands[0]
+    return part, spine
+
+
+def _chain(first: Operand, spine: list[Apply]) -> Operand:
+    for outer in reversed(spine):
+        first = Apply(MATMUL, (first, outer.operands[1]))
+    return first
+
+
+def number_before_a_product(part: Apply, reading: Reading) -> Operand | None:
+    """(c A) B = c (A B) for a number c."""
+    first, spine = _spine(part)
+    if not spine or not isinstance(first, Apply) or first.template != TIMES:
+        return None
+    number, matrix = first.operands
+    if reading.shapes.get(id(number)) != ():
+        return None
+    return Apply(TIMES, (number, _chain(matrix, spine)))
+
+
+def number_on_the_right(part: Apply, reading: Reading) -> Operand | None:
+    """(c A) B = A (c B) for a number c and a computed B."""
+    first, spine = _spine(part)
+    if not spine or not isinstance(first, Apply) or first.template != TIMES:
+        return None
+    number, matrix = first.operands
+    right = spine[0].operands[1]
+    if reading.shapes.get(id(number)) != () or not isinstance(right, Apply):
+        return None
+    inner = _chain(matrix, spine[1:])
+    return Apply(MATMUL, (inner, Apply(TIMES, (number, right))))
+
+
+def to_the_right_first(part: Apply, reading: Reading) -> Operand | None:
+    """(A B) C = A (B C)."""
+    if part.template != MATMUL:
+        return None
+    left, c = part.operands
+    if not isinstance(left, Apply) or left.template != MATMUL:
+        return None
+    a, b = left.operands
+    if any(len(reading.shapes.get(id(x), ())) > 2 for x in (a, b, c)):
+        return None
+    if len(reading.shapes.get(id(b), ())) < 2:
+        return None
+    return Apply(MATMUL, (a, Apply(MATMUL, (b, c))))
+
+
+def to_the_left_first(part: Apply, reading: Reading) -> Operand | None:
+    """A (B C) = (A B) C."""
+    if part.template != MATMUL:
+        return None
+    a, right = part.operands
+    if not isinstance(right, Apply) or right.template != MATMUL:
+        return None
+    b, c = right.operands
+    if any(len(reading.shapes.get(id(x), ())) > 2 for x in (a, b, c)):
+        return None
+    if len(reading.shapes.get(id(b), ())) < 2:
+        return None
+    return Apply(MATMUL, (Apply(MATMUL, (a, b)), c))
+
+
+def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
+    """tr(A B) = Σ A ⊙ Bᵀ."""
+    inner = part.operands[0] if part.operands else None
+    if _word(part) != "trace" or not isinstance(inner, Apply) or inner.template != MATMUL:
+        return None
+    a, b = inner.operands
+    if any(len(reading.shapes.get(id(x), ())) != 2 for x in (a, b)):
+        return None
+    turned = (
+        b.operands[0] if _spelled(b) == "{0}.T" and isinstance(b, Apply) else permuted(b, (1, 0))
+    )
+    return Apply(text("jnp.sum({0})"), (Apply(TIMES, (a, turned)),))
+
+
+def traces_apart(part: Apply, reading: Reading) -> Operand | None:
+    """tr(A − B C) = tr A − Σ B ⊙ Cᵀ."""
+    inner = part.operands[0] if part.operands else None
+    if _word(part) != "trace" or not isinstance(inner, Apply) or inner.template != MINUS:
+        return None
+    a, b = (Apply(part.template, (x,)) for x in inner.operands)
+    first, second = trace_of_a_product(a, reading), trace_of_a_product(b, reading)
+    if first is None and second is None:
+        return None
+    return Apply(MINUS, (a if first is None else first, b if second is None else second))
+
+
+def total_as_a_mean(part: Apply, reading: Reading) -> Operand | None:
+    """Σ x = n mean(x), where the mean is there."""
+    if _word(part) != "sum":
+        return None
+    (x,) = part.operands
+    if not _is_there(reading, text("jnp.mean({0})"), x):
+        return None
+    letters = [reading.letters.get(axis) for axis in reading.shapes.get(id(x), ())]
+    if not letters or any(w is None for w in letters):
+        return None
+    number: Operand = Letter(str(letters[0]))
+    for word in letters[1:]:
+        number = Apply(TIMES, (number, Letter(str(word))))
+    return Apply(TIMES, (number, Apply(text("jnp.mean({0})"), (x,))))
+
+
+Spelling = Callable[[Apply, Reading], Operand | None]
+
+SPELLINGS: tuple[Spelling, ...] = (
+    total_of_a_product,
+    power_of_a_quotient,
+    turned_difference,
+    number_before_a_product,
+    number_on_the_right,
+    to_the_right_first,
+    to_the_left_first,
+    trace_of_a_product,
+    traces_apart,
+    total_as_a_mean,
+)
+
+__all__ = ["SPELLINGS", "Spelling"]

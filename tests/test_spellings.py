@@ -1,0 +1,188 @@
+"""Texts of formulas: measured as an independent reader measures them, and spelled in other ways."""
+
+from __future__ import annotations
+
+import ast
+
+import numpy as np
+import pytest
+from symgrad_codegen.expression import render
+from symgrad_codegen.program import Apply, Literal, Operand, Variable, postfix, text
+from symgrad_codegen.source import TARGETS
+
+from benchmarks._work import Work, letters
+from symgrad.core.expr import name_of
+from symgrad.core.sizes import letter, letters_of
+from symgrad.core.traverse import leaves
+from symgrad.derivation.concise import concise, shortest
+from symgrad.derivation.python_form import _rewritten, namespace
+from symgrad.lower.align import MATMUL, MINUS, OVER, PLUS, TIMES
+from symgrad.lower.meet import exponent
+from symgrad.lower.orders import Orders, settings_of
+from symgrad.lower.peak import Reading, measured
+from symgrad.lower.rearranged import rearranged
+from symgrad.lower.spellings import SPELLINGS
+from tests.test_known_cases import CASES, found
+
+WORDS = {"n": 64, "d": 64}
+SHAPES = {
+    "x": "n",
+    "y": "n",
+    "s": "",
+    "t": "",
+    "A": "nd",
+    "B": "nd",
+    "C": "dd",
+    "D": "dd",
+    "w": "d",
+}
+BINARY = {ast.Add: PLUS, ast.Sub: MINUS, ast.Mult: TIMES, ast.Div: OVER, ast.MatMult: MATMUL}
+
+
+class Text:
+    """A text read into operands, its variables and what it takes."""
+
+    def __init__(self, spelled: str) -> None:
+        self.variables: dict[str, Variable] = {}
+        self.root = self.read(ast.parse(spelled, mode="eval").body)
+        orders = Orders(settings=settings_of(list(WORDS)))
+        extents = orders.extents
+        self.sized = {
+            id(v): (v, tuple(extents(letter(c)) for c in SHAPES[w]))
+            for w, v in self.variables.items()
+        }
+        self.letters = {extents(letter(w)): w for w in WORDS}
+        self.extents, self.many = extents, len(orders.settings)
+
+    def read(self, node: ast.expr) -> Operand:
+        """An operand; each word is one variable."""
+        match node:
+            case ast.Constant(value=value):
+                return Literal(value)
+            case ast.Name(id=word):
+                number = len(self.variables)
+                return self.variables.setdefault(word, Variable(number, word, (), "float64"))
+            case ast.BinOp(left=left, op=ast.Pow(), right=ast.Constant(value=k)):
+                return Apply(exponent(str(k)), (self.read(left),))
+            case ast.BinOp(left=left, op=op, right=right):
+                return Apply(BINARY[type(op)], (self.read(left), self.read(right)))
+            case ast.Attribute(value=value):
+                return Apply(postfix(".T"), (self.read(value),))
+            case ast.Subscript(value=value):
+                return Apply(postfix("[:, None]"), (self.read(value),))
+            case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
+                module = "jnp." if word in ("sum", "mean", "trace") else ""
+                holes = ", ".join(f"{{{k}}}" for k in range(len(args)))
+                return Apply(text(f"{module}{word}({holes})"), tuple(map(self.read, args)))
+            case ast.Call(args=[arg]):
+                return Apply(text("jnp.sum({0}, axis=1)"), (self.read(arg),))
+            case _:
+                raise ValueError(ast.dump(node))
+
+    def reading(self, root: Operand) -> Reading:
+        """What a text over these variables takes."""
+        return measured(root, self.sized, self.extents, self.many, self.letters)
+
+    def spelled(self, root: Operand) -> str:
+        """The text of an operand."""
+        return render(
+            _rewritten(root), TARGETS["numpy"], lambda p: getattr(p, "hint", "") or p.name, set()
+        )
+
+
+def value(spelled: str) -> np.ndarray:
+    """A text evaluated."""
+    rng = np.random.default_rng(0)
+    sizes = {"n": 5, "d": 3}
+    env = {w: rng.uniform(0.5, 1.5, [sizes[c] for c in s]) for w, s in SHAPES.items()}
+    return eval(spelled, {**namespace(), **sizes, **env})
+
+
+ROWS = {
+    "total_of_a_product": ("x @ y * (x * y)", "x @ y", "sum(x * y)"),
+    "power_of_a_quotient": ("x ** 2 / s ** 2", "x ** 2 / s ** 2", "(x / s) ** 2"),
+    "turned_difference": ("((x - y) / s) ** 2 + (y - x)", "((x - y) / s) ** 2", "((y - x) / s) ** 2"),
+    "number_before_a_product": ("s * A @ C", "s * A @ C", "s * (A @ C)"),
+    "number_on_the_right": ("s * A @ exp(w)", "s * A @ exp(w)", "A @ (s * exp(w))"),
+    "to_the_right_first": ("A @ C @ w", "A @ C @ w", "A @ (C @ w)"),
+    "to_the_left_first": ("A @ (C @ D)", "A @ (C @ D)", "A @ C @ D"),
+    "trace_of_a_product": ("trace(C @ D)", "trace(C @ D)", "sum(C * D.T)"),
+    "traces_apart": ("trace(C - C @ D)", "trace(C - C @ D)", "trace(C) - sum(C * D.T)"),
+    "total_as_a_mean": ("sum(A) * mean(A)", "sum(A)", "n * d * mean(A)"),
+}  # fmt: skip
+"""Each spelling: a text, a part of it, and what becomes of the part."""
+
+
+def test_each_spelling_has_its_row():
+    assert list(ROWS) == [s.__name__ for s in SPELLINGS]
+
+
+@pytest.mark.parametrize("which", ROWS)
+def test_a_spelling_is_an_identity(which: str):
+    whole, part, wanted = ROWS[which]
+    t = Text(whole)
+    spelling = next(s for s in SPELLINGS if s.__name__ == which)
+    reading = t.reading(t.root)
+    stack, seen = [t.root], list[str]()
+    while stack:
+        found_here = stack.pop()
+        if isinstance(found_here, Apply):
+            stack += found_here.operands
+            made = spelling(found_here, reading)
+            if made is not None:
+                assert t.spelled(found_here) == part
+                seen.append(t.spelled(made))
+    assert seen == [wanted]
+    np.testing.assert_allclose(value(wanted), value(part), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "wanted"),
+    [
+        ("A * s * 2", "2 * s * A"),
+        ("2 * A / s", "2 / s * A"),
+        ("exp(x) * s * t", "s * t * exp(x)"),
+        ("exp(s * x)[:, None] * A / t", "(exp(s * x) / t)[:, None] * A"),
+        ("x + s - t", "s - t + x"),
+        ("sum(exp(A), axis=1)[:, None] * B", "sum(exp(A), axis=1)[:, None] * B"),
+        ("exp(B) * sum(exp(A), axis=1)[:, None]", "sum(exp(A), axis=1)[:, None] * exp(B)"),
+    ],
+)
+def test_numbers_meet_numbers_first(spelled: str, wanted: str):
+    t = Text(spelled)
+    after = rearranged(t.root, t.reading)
+    old, new = t.reading(t.root).measure, t.reading(after).measure
+    assert all(
+        a <= b for a, b in zip((*new.flops, *new.alive), (*old.flops, *old.alive), strict=True)
+    )
+    assert t.spelled(after) == wanted
+    np.testing.assert_allclose(value(t.spelled(after)), value(spelled), 1e-12)
+
+
+PLAIN = [w for w, c in CASES.items()
+         if all(str(s).isidentifier() for v in c["variables"].values() for s in v["shape"])]  # fmt: skip
+
+
+@pytest.mark.parametrize("which", PLAIN[::7])
+def test_a_text_is_measured_as_the_benchmark_does(which: str):
+    case, e = CASES[which], concise(found(which)[0].expr)
+    symbols = leaves([e])
+    values: dict[object, Operand] = {
+        leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(symbols)
+    }
+    root = shortest(e, values)
+    orders = Orders(
+        settings=settings_of(list(dict.fromkeys(x for s in symbols for x in letters_of(s.shape))))
+    )
+    sized = {id(values[s]): (values[s], tuple(map(orders.extents, s.shape))) for s in symbols}
+    ours = measured(root, sized, orders.extents, len(orders.settings)).measure
+    table = letters(case["dims"])
+    shapes = {w: tuple(eval(str(s), {}, dict(table)) for s in spec["shape"])
+              for w, spec in case["variables"].items()}  # fmt: skip
+    other = Work(found(which)[2], shapes, table)
+    for k, setting in enumerate(orders.settings):
+        sizes = {w: setting.get(w, 64) for w in table}
+        flops, alive = other.at(sizes)
+        assert ours.flops[k] == pytest.approx(flops, rel=1e-6)
+        if "+" not in found(which)[2]:  # A + Aᵀ of an input counts as an input with us
+            assert ours.alive[k] == alive
