@@ -145,6 +145,7 @@ DANGEROUS: dict[tuple[str, str], str] = {
     ("symgrad.recording.tracked", "exec"): "compares graphs by a function of places and constants",
     ("symgrad_codegen.lazy", "import_module"): "the one mechanism for imports at first use",
     ("symgrad_codegen.eager", "eval"): "turns templates, rows of our own tables, into functions",
+    ("symgrad_codegen.eager", "exec"): "states the functions that such templates call",
 }
 """(module, word) → why that module may use exec, eval, pickle, sympify and their kind."""
 

@@ -1,11 +1,13 @@
 """How single things are written: powers, fractions, coefficients of optimizers."""
 
 import math
+import re
 
 import numpy as np
 import pytest
 
 import symgrad as sg
+import symgrad.nn.functional as F
 from symgrad import optim
 from symgrad.derivation.latex import latex_name
 from symgrad.derivation.python_form import namespace
@@ -62,6 +64,48 @@ def test_programs_of_optimizers_show_short_numbers(kind):
     source = f.training_step(kind, lr=0.1).source
     assert "99999999" not in source
     assert "00000000" not in source
+
+
+def test_a_training_step_reads_as_written_by_hand():
+    """Shared numbers of the rule are lines, what is shared says what it is, decay rates are typed."""
+
+    def loss(params, x, y):
+        hidden = F.relu(x @ params["W"] + params["b"])
+        return F.mse_loss(hidden @ params["V"], y) + (hidden * hidden).sum() / 8192
+
+    sizes = {"W": "d,h", "b": "h", "V": "h,k"}
+    f = sg.trace(loss, params=sizes, x="n,d", y="n,k")
+    lines = f.training_step(optim.Adam, lr=0.1).source.splitlines()
+    text = "\n".join(line.strip() for line in lines)
+    assert "root = jnp.sqrt(-jnp.expm1(math.log(0.999) * new_t_float32))" in text
+    assert "# root = √(−expm1(log(0.999) new_t))" in text
+    assert "new_V = V - rate * new_exp_avg_V / (jnp.sqrt(new_exp_avg_sq_V) / root + 1e-08)" in text
+    assert "# new_V = V − rate (new_exp_avg_V ⊘ (√new_exp_avg_sq_V / root + 1e-08))" in text
+    assert "beta2 = 0.999" in text
+    assert "/ 8192" in text
+    assert not re.search(r"\bt_\d", text)
+
+
+@pytest.mark.parametrize(
+    ("number", "written"),
+    [
+        (math.log(0.9), "math.log(0.9)"),
+        (math.sqrt(2 / math.pi), "math.sqrt(2 / math.pi)"),
+        (-math.sqrt(2) / 2, "-math.sqrt(2) / 2"),
+        (1 / 32, "/ 32"),
+        (0.1234567, "0.1234567"),
+    ],
+)
+def test_source_names_known_constants(number, written):
+    x = sg.symbol("x", "n", sg.float64)
+    program = sg.compile([x * number])
+    assert written in program.source
+    at = np.array([1.0, 3.0])
+    np.testing.assert_array_equal(program(at), at * number)
+
+
+def test_a_rounded_root_squares_to_its_fraction():
+    assert str((sg.exp(-((a / math.sqrt(2)) ** 2))).formula()) == "exp(−½ (a ⊙ a))"
 
 
 def test_logic_stands_between_its_operands():

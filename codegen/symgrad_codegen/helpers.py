@@ -43,5 +43,35 @@ def sine(x, quarters=0):
     return lax.platform_dependent(x, cpu=on_cpu, default=direct)
 '''
 
-HELPERS = {"numpy": (("scan", SCAN),), "jax": (("sine", SINE),)}
+LARGEST_AT = '''
+def largest_at(x, rank, lowest, *window, **dilation):
+    """Where each window of `x` has its first largest entry, as a place in the last `rank` axes.
+
+    These axes are taken as one; NaN counts as largest.
+    """
+    sizes = x.shape[-rank:]
+    places = jnp.arange(math.prod(sizes))
+    beyond = jnp.asarray(len(places), places.dtype)
+
+    def better(a, b):
+        (x, i), (y, j) = a, b
+        second = (y > x) | (y == x) & (j < i) | jnp.isnan(y)
+        return jnp.where(second, y, x), jnp.where(second, j, i)
+
+    pair = (x, jnp.broadcast_to(places.reshape(sizes), x.shape))
+    return lax.reduce_window(pair, (lowest, beyond), better, *window, **dilation)[1]
+'''
+
+SUM_AT = '''
+def sum_at(shape, dtype, index, values):
+    """Zeros to which `values` are added at `index`."""
+    total = np.zeros(shape, dtype)
+    np.add.at(total, index, values)
+    return total
+'''
+
+HELPERS = {
+    "numpy": (("scan", SCAN), ("sum_at", SUM_AT)),
+    "jax": (("sine", SINE), ("largest_at", LARGEST_AT)),
+}
 """The helpers of each target, by name."""

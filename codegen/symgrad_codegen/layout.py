@@ -29,7 +29,7 @@ _RANKS = (
 )
 _RANK = {operator: rank for rank, operators in enumerate(_RANKS) for operator in operators}
 _TOKEN = re.compile(
-    r"\"[^\"]*\"|'[^']*'|[(\[{]|[)\]}]|,|"
+    r"\"[^\"]*\"|'[^']*'|\blambda [\w, ]*:|[(\[{]|[)\]}]|,|"
     r"(?<= )(?:\*\*|//|<<|>>|[<>=!]=|[-+*/%@<>|^&]|if|else|or|and)(?= )"
 )
 
@@ -59,8 +59,14 @@ def wrap(line: str, indent: str, suffix: str = "") -> list[str]:
         ]
         weakest = min((rank for _, rank in operators), default=-1)
         places = [at for at, rank in operators if rank == weakest]
-        bracket = _last_bracket(marks)
-        ends = bracket is not None and bracket[1] == len(text) - 1 and len(places) <= 1
+        room = WIDTH - len(margin) - len(before)
+        bracket = _bracket(marks, room)
+        ends = (
+            bracket is not None
+            and bracket[1] == len(text) - 1
+            and len(places) <= 1
+            and bracket[0] < room
+        )
         if places and statement and not ends:
             result.append(f"{margin}{before}(")
             stack.append((margin, "", ")", after, False))
@@ -98,21 +104,25 @@ def _marks(text: str) -> list[tuple[int, str, int]]:
         elif token in ")]}":
             depth -= 1
             marks.append((match.start(), token, depth))
-        elif token[0] not in "\"'":
+        elif token[0] not in "\"'" and not token.startswith("lambda"):
             marks.append((match.start(), token, depth))
     return marks
 
 
-def _last_bracket(marks: list[tuple[int, str, int]]) -> tuple[int, int] | None:
-    """The last outermost pair of brackets that has something in it."""
-    found = None
+def _bracket(marks: list[tuple[int, str, int]], room: int) -> tuple[int, int] | None:
+    """The last outermost pair of brackets with something in it that opens in the room there is.
+
+    The first pair where none does.
+    """
+    found: list[tuple[int, int]] = []
     opening = 0
     for at, token, depth in marks:
         if not depth and token in "([{":
             opening = at
         elif not depth and token in ")]}" and at > opening + 1:
-            found = opening, at
-    return found
+            found.append((opening, at))
+    fitting = [pair for pair in found if pair[0] < room]
+    return fitting[-1] if fitting else found[0] if found else None
 
 
 def _items(

@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from symgrad_codegen.eager import helper
 from symgrad_codegen.expression import Named, render
 from symgrad_codegen.lazy import lazy
 from symgrad_codegen.program import Apply, Function, Literal, Operand, Template, Variable
@@ -55,7 +56,7 @@ def namespace() -> dict[str, Any]:
         **{word: getattr(np, word) for word in _NUMPY},
         **{word: getattr(special, word) for word in (
             "erf", "erfc", "erfinv", "log_ndtr", "i0", "i0e", "i1", "i1e")},
-        "lgamma": special.gammaln,
+        "lgamma": special.gammaln, "sum_at": helper("sum_at"),
         "correlate": lambda x, w: scipy_signal.correlate(x, w, "valid", "direct"),
         "convolve": lambda x, w: scipy_signal.convolve(x, w, "full", "direct"),
         "np": np, "special": special,

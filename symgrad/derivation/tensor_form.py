@@ -39,15 +39,19 @@ def tensor_form(form: FormOf, e: Expr, written: Written) -> Step:
             rows.append((c, inner))
         return sum_form(rows) if full else None
     if e.op is CONTRACTION:
-        if e.sums or any(ls != natural for ls in e.params[0]):
+        if e.sums or any(ls not in (natural, ()) for ls in e.params[0]):
             return None
+        numbers: list[Form] = []
         factors: list[Form] = []
-        for a in e.args:
+        for a, ls in zip(e.args, e.params[0], strict=True):
             inner = yield form(a)
             if inner is None:
                 return None
-            factors.append(inner)
-        return Form("hadamard", tuple(factors)) if len(factors) > 1 else None
+            (factors if ls else numbers).append(inner)
+        if not factors or len(e.args) == 1:
+            return None
+        body = Form("hadamard", tuple(factors)) if len(factors) > 1 else factors[0]
+        return product([*numbers, body]) if numbers else body
     if e.op.family == "map":
         parts: list[Form] = []
         for a, ls in zip(e.args, e.params[0], strict=True):

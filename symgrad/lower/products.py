@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 LAID_OUT = Template((("jax", "jax.lax.optimization_barrier({0})"), ("numpy", "{0}")), 90, (90,))
 """A transpose that is made: XLA's fast product of float64 on a CPU takes rows of what stands left."""
+LETTERS = "ijklmnopqrstuvwxyzabcdefgh"
+"""Names of axes, in the order in which ``einsum`` takes them."""
 WIDE = 16
 """Columns from which on a product outweighs the transpose, where they are known to be so many."""
 THIN = 8
@@ -219,6 +221,8 @@ def _pair(left: Placed, right: Placed, node: Expr, sizes: dict[int, Size]) -> Pl
         if lb[-1] == summed[0]:
             b = Apply(postfix(".swapaxes(-1, -2)"), (b,))
         return Apply(MATMUL, (a, b)), [*batch, *free_a, *free_b]
+    if len(la) == 2 and len(lb) > 2 and lb[-1] in summed and max(free_b) < max(free_a, default=0):
+        (a, la, free_a), (b, lb, free_b) = (b, lb, free_b), (a, la, free_a)
     if len(summed) == 1 and not batch and len(free_b) == 1 and len(lb) == 2 and la[-1] == summed[0]:
         if lb[0] != summed[0]:
             b = permuted(b, (1, 0))
@@ -226,9 +230,9 @@ def _pair(left: Placed, right: Placed, node: Expr, sizes: dict[int, Size]) -> Pl
     out = sorted([*batch, *free_a, *free_b])
     if not batch and out and out[0] in free_b:  # its axes come first: no axis is moved
         (a, la), (b, lb) = (b, lb), (a, la)
-    names = {x: chr(97 + k) for k, x in enumerate(dict.fromkeys([*la, *lb]))}
+    names = dict(zip(dict.fromkeys([*la, *lb]), LETTERS))  # noqa: B905
     spelled = ["".join(names[x] for x in ls) for ls in (la, lb, out)]
-    einsum = text(f"jnp.einsum('{spelled[0]},{spelled[1]}->{spelled[2]}', {{0}}, {{1}})")
+    einsum = text(f'jnp.einsum("{spelled[0]},{spelled[1]}->{spelled[2]}", {{0}}, {{1}})')
     return Apply(einsum, (a, b)), out
 
 

@@ -65,6 +65,10 @@ EXPRESSION_LIMIT = 7
 """Operations in one source line; a larger expression is cut at its arguments."""
 
 
+TEXT_LIMIT = 60
+"""Characters of an operation that has a line of its own."""
+
+
 def lower(
     name: str,
     inputs: Sequence[Expr],
@@ -164,7 +168,7 @@ def _lower_nodes(state: Lowering, root: Expr, done: set[Expr], names: Mapping[Ex
             continue
         word = names.get(node)
         shared = state.uses.get(node, 0) > 1 and not _trivial(node)
-        if word or shared or _operations(value) > EXPRESSION_LIMIT:
+        if word or shared or _is_long(value):
             state.emit(node, typed(value, node), word or hint(state, node))
 
 
@@ -175,8 +179,11 @@ def _trivial(node: Expr) -> bool:
     return relabelling(node) is not None and node.args[0].op is SYMBOL
 
 
-def _operations(value: Operand) -> int:
-    return sum(isinstance(part, Apply) for part in walk(value))
+def _is_long(value: Operand) -> bool:
+    """Does it fill a line: many operations, or a last one of many words?"""
+    if isinstance(value, Apply) and len(value.template.forms[0][1]) > TEXT_LIMIT:
+        return True
+    return sum(isinstance(part, Apply) for part in walk(value)) > EXPRESSION_LIMIT
 
 
 WRITTEN = {

@@ -193,7 +193,7 @@ def _numpy(node: Expr, write: Operands) -> str:
     seen = windows_text(padded_text(first, x.shape, how, write), wide, how, write)
     at, of = "hwd"[:rank], "ijk"[:rank]
     if groups == 1:
-        text = f"np.einsum('nc{at}{of},oc{of}->no{at}', {seen}, {second}, optimize=True)"
+        text = f'np.einsum("nc{at}{of},oc{of}->no{at}", {seen}, {second}, optimize=True)'
     else:
         channels = known(w.shape[1], 1, 1)
         places = [known(s, 0, k + 2) for k, s in enumerate(node.shape[2:])]
@@ -201,7 +201,7 @@ def _numpy(node: Expr, write: Operands) -> str:
         split = f"{seen}.reshape({_listed([*blocks, *places, *taps])})"
         filters = f"{second}.reshape({_listed([str(groups), '-1', channels, *taps])})"
         text = (
-            f"np.einsum('ngc{at}{of},goc{of}->ngo{at}', {split}, {filters})"
+            f'np.einsum("ngc{at}{of},goc{of}->ngo{at}", {split}, {filters})'
             f".reshape({_listed([blocks[0], known(w.shape[0], 1, 0), *places])})"
         )
     return f"{text}.astype({{0}}.dtype)" if low else text

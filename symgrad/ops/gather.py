@@ -33,11 +33,7 @@ def _added(shape: str, dtype: DType, index: str) -> tuple[str, str]:
     jax, numpy = dtype_text(dtype)
     return (
         f"jnp.zeros({shape}, dtype={jax}).at[{index}].add({{0}})",
-        # No program has a name that begins with an underscore.
-        (
-            f"(_sum := np.zeros({shape}, dtype={numpy}), "
-            f"np.add.at(_sum, np.s_[{index.replace('jnp.', 'np.')}], {{0}}), _sum)[-1]"
-        ),
+        f"sum_at({shape}, {numpy}, np.s_[{index.replace('jnp.', 'np.')}], {{0}})",
     )
 
 

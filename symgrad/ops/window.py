@@ -159,7 +159,7 @@ def _flat(node: Expr) -> str:
     """The numbers 0, 1, … of the last axes, in their shape."""
     sizes = node.args[0].shape[-node.params[1].rank :]
     total = size_product(sizes)
-    return f"XP.arange({total}).reshape({_tuple(sizes)})"
+    return f"np.arange({total}).reshape({_tuple(sizes)})"
 
 
 def _argmax_template(node: Expr) -> Template:
@@ -172,18 +172,12 @@ def _argmax_template(node: Expr) -> Template:
     places = _flat(node)
     lowest, low = _lowest(node)
     write = Operands(1)  # of numbers only
-    jax = (
-        f"jax.lax.reduce_window(({{0}}, jnp.broadcast_to({places.replace('XP', 'jnp')}, "
-        f"{{0}}.shape)), ({lowest}, jnp.int64({size_product(sizes)})), lambda a, b: "
-        "jax.tree.map(lambda s, t: jnp.where((b[0] > a[0]) | (b[0] == a[0]) & (b[1] < a[1]) "
-        "| jnp.isnan(b[0]), t, s), a, b), "
-        f"{_movement(node, write)})[1]"
-    )
+    jax = f"largest_at({{0}}, {rank}, {lowest}, {_movement(node, write)})"
     seen = _numpy_windows(node, low, write)
     flat = [*(known(s, 0, k) for k, s in enumerate(x.shape[:-rank]))]
     shape = [*flat, *map(str, node.shape[-rank:]), str(count)]
     numbered = windows_text(
-        padded_text(places.replace("XP", "np"), sizes, how, write, "-1"),
+        padded_text(places, sizes, how, write, "-1"),
         _wide(lengths, how, write),
         how,
         write,

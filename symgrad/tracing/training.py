@@ -177,10 +177,15 @@ class RowStep(TrainingStep):
             extra,
             derivation,
             f"One step of {self.row.name} on {self.traced.name}.",
-            self.row.text.split("; "),
+            self._facts(),
         )
         donate = tuple(range(len(parameters) + len(states) + 1))
         return compiled(program, donate)
+
+    def _facts(self) -> list[str]:
+        """The textbook's lines of the rule, and the numbers that it was given."""
+        given = ", ".join([f"{k} = {v}" for k, v in self.hyper.items() if k != "lr"])
+        return [*self.row.text.split("; "), *([f"Here {given}."] if given else [])]
 
     def _line(self, word: str, e: Expr, lines: Lines, extra: list[Line]) -> Expr:
         """The symbol of a new line ``word = e``."""

@@ -26,7 +26,7 @@ from programs_for_tests import (
     variable,
 )
 from symgrad_codegen.comment import with_note
-from symgrad_codegen.layout import WIDTH
+from symgrad_codegen.layout import WIDTH, wrap
 from symgrad_codegen.program import (
     Dtype,
     Function,
@@ -264,6 +264,24 @@ def test_wrapping_changes_no_meaning() -> None:
         "result_number_1 = quite_a_long_name_0 + quite_a_long_name_1 * quite_a_long_name_1"
         in joined
     )
+
+
+A_CALL = "jax.lax.reduce_window(number_one, -jnp.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2))"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"x = {A_CALL}.reshape(32, 784)",
+        f"x = {A_CALL}.reshape(32, 784) * (another > 0)",
+        f"x = jnp.zeros(3).at[{A_CALL}.reshape(32, 784), 0].add({A_CALL})",
+        f"x = (lambda a, b: (lambda c, d: c + d * {A_CALL})(a, b))(first_of_all, the_second_one)",
+    ],
+)
+def test_long_chains_are_broken_where_they_begin(line: str) -> None:
+    written = wrap(line, "    ")
+    assert max(map(len, written)) <= 100
+    assert ast.dump(ast.parse(textwrap.dedent("\n".join(written)))) == ast.dump(ast.parse(line))
 
 
 @pytest.mark.parametrize("program", [least_squares(), least_squares("float64"), ranges(1)])
