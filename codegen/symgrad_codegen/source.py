@@ -135,11 +135,12 @@ class _Writer:
         indent = _STEP * 2 if wide else _STEP
         bound: set[Letter] = set()
         body = self.read_sizes(program, names, indent, bound, (program, *self.inner))
+        body += [""] if self.inner else []
         for part in self.inner:
             body += self.function(part, indent, bound)
         body += self.lines(program, names, indent)
         if wide:
-            body.insert(0, f"{_STEP}with {wide}:")
+            body[:0] = with_note([f"{_STEP}with {wide}:"], self.why_wide(names), _STEP)
             self.roots.add(wide.partition(".")[0])
         unbound = next((x for x in self.used(program, *self.inner) if x not in bound), None)
         if unbound is not None:
@@ -164,6 +165,13 @@ class _Writer:
         lines += [*self.docstring(names), *body]
         return "\n".join(lines) + "\n"
 
+    def why_wide(self, names: dict[int, str]) -> str:
+        """The first value of 64 bits, among inputs where there is one."""
+        program = self.program
+        made = (v for line in program.instructions for v in line.targets)
+        wide = next((v for v in (*program.inputs, *made) if _WIDE.fullmatch(v.dtype)), None)
+        return "" if wide is None else f"{names[wide.number]} is {wide.dtype}"
+
     def function(self, part: Program, indent: str, bound: set[Letter]) -> list[str]:
         """A local function for a program that is used as a value."""
         names = self.variables(part)
@@ -179,7 +187,7 @@ class _Writer:
             )
         head = wrap(f"def {self.functions[id(part)]}({arguments}):", indent)
         blank = [""]
-        return [*blank, *head, *sizes, *self.lines(part, names, deeper), *blank]
+        return [*head, *sizes, *self.lines(part, names, deeper), *blank]
 
     def variables(self, part: Program) -> dict[int, str]:
         """A name for every variable of one function."""
@@ -206,7 +214,10 @@ class _Writer:
         for instruction in short:
             targets = ", ".join(names[v.number] for v in instruction.targets)
             value = self.expression(instruction.value, names)
-            written += with_note(wrap(f"{targets} = {value}", indent), instruction.note, indent)
+            line = wrap(f"{targets} = {value}", indent)
+            if len(instruction.targets) > 1 and len(line[0]) > WIDTH:
+                line = wrap(f"({targets})", indent, f" = {value}")
+            written += with_note(line, instruction.note, indent)
         results = ", ".join(names[v.number] for v in part.outputs)
         if not part.outputs:
             results = "()"

@@ -65,8 +65,10 @@ def _name(state: Lowering, node: Expr, depth: int) -> str:
             return parts[0]
         if len(terms) > len(parts) or any(c.powers or abs(c.number) != 1 for c, _, _ in terms):
             return ""
-        signs = ["_minus_" if c.number < 0 else "_plus_" for c, _, _ in terms]
-        return parts[0] + "".join(sign + p for sign, p in zip(signs[1:], parts[1:], strict=True))
+        signed = sorted(zip([c.number < 0 for c, _, _ in terms], parts, strict=True))
+        words = ["_minus_" if below else "_plus_" for below, _ in signed]
+        text = "".join(word + part for word, (_, part) in zip(words, signed, strict=True))
+        return text.removeprefix("_plus_").removeprefix("_")
     if op.name == "reshape":
         return f"flat_{whole}" if node.ndim < node.args[0].ndim else whole
     if op.name == "power":

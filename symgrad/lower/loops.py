@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from symgrad_codegen.program import (
     POSTFIX,
@@ -17,7 +17,7 @@ from symgrad_codegen.program import (
 )
 
 from symgrad.core.expr import Expr, name_of
-from symgrad.lower.state import Lowering
+from symgrad.lower.state import Line, Lowering
 from symgrad.ops.outputs import projections
 from symgrad.ops.scan import Body, operands_of
 
@@ -32,7 +32,9 @@ SCANS = {
     )
     for reverse, words in ((False, ""), (True, ", reverse=True"))
 }
-Lower = Callable[[str, Sequence[Expr], Sequence[tuple[str, Expr]]], Program]
+Lower = Callable[
+    [str, Sequence[Expr], Sequence[tuple[str, Expr]], Sequence[Line], Mapping[Expr, str]], Program
+]
 
 
 def lower_scan(state: Lowering, node: Expr, lower: Lower) -> None:
@@ -44,8 +46,10 @@ def lower_scan(state: Lowering, node: Expr, lower: Lower) -> None:
     count = len(body.following)
     made = projections(node)
     listed = [k for k in range(len(body.results)) if made[count + k] in state.uses]
-    step: Operand = Function(_step(body, listed, lower))
     states, inputs, fixed = ([state.array(a) for a in row] for row in operands_of(node))
+    words = {s: v.hint for s, v in zip(body.inputs, inputs, strict=True)
+             if reverse and isinstance(v, Variable)}  # fmt: skip
+    step: Operand = Function(_step(body, listed, lower, words))
     if fixed:
         step = Apply(SHARED, (step, *fixed))
     finals = [state.variable(name_of(s), s) for s in body.states]
@@ -72,11 +76,15 @@ def _packed(parts: Sequence[Operand]) -> Operand:
     return parts[0] if len(parts) == 1 else Apply(TUPLE, tuple(parts))
 
 
-def _step(body: Body, listed: Sequence[int], lower: Lower) -> Program:
-    """A step as a function of what all steps share, the state, and the inputs of one step."""
+def _step(body: Body, listed: Sequence[int], lower: Lower, words: Mapping[Expr, str]) -> Program:
+    """A step as a function of what all steps share, the state, and the inputs of one step.
+
+    ``words``: inputs of a loop backwards have the names of what the loop before it made.
+    """
     results = {e: f"{name_of(s)}_next" for s, e in zip(body.states, body.following, strict=True)}
     results.update((body.results[k], "output") for k in listed if body.results[k] not in results)
-    inner = lower("step", body.symbols, [(word, e) for e, word in results.items()])
+    outputs = [(word, e) for e, word in results.items()]
+    inner = lower("step", body.symbols, outputs, (), words)
     variables = dict(zip(body.symbols, inner.inputs, strict=True))
     number = max(v.number for v in _defined(inner))
     before: list[Instruction] = []

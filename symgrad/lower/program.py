@@ -107,7 +107,7 @@ def _lowered(
     state = Lowering()
     parameters: list[Variable] = []
     for leaf in inputs:
-        parameters.append(state.variable(name_of(leaf), leaf))
+        parameters.append(state.variable(names.get(leaf) or name_of(leaf), leaf))
         state.values[leaf] = parameters[-1]
     defined = {line.symbol for line in lines}
     roots = [line.expr for line in lines] + [e for _, e in outputs]

@@ -193,7 +193,10 @@ class RowStep(TrainingStep):
         self._in_order(e, lines)
         form, at = form_of(e, lines.written, lines.named)
         letters = {s: "ijkl"[k % 4] for k, s in enumerate(slots_of([*at, form]))}
-        extra.append(Line(leaf, e, f"{word} = {Printer(letters).text(form)}"))
+        printer = Printer(letters)
+        places = ",".join(["0" if x.data.size == 1 else printer.text(x) for x in at])
+        left = f"{word}[{places}]" if at else word
+        extra.append(Line(leaf, e, f"{left} = {printer.text(form)}"))
         return leaf
 
     def _in_order(self, e: Expr, lines: Lines) -> None:

@@ -99,7 +99,7 @@ def test_golden() -> None:
 
 def test_64_bit_programs_enter_the_context_themselves() -> None:
     text_ = source(least_squares("float64"))
-    assert "    with jax.enable_x64(True):\n        n = X.shape[0]\n" in text_
+    assert "    with jax.enable_x64(True):  # X is float64\n        n = X.shape[0]\n" in text_
     assert "import jax\nimport jax.numpy as jnp\n" in text_
     assert "enable_x64" not in source(least_squares("float64"), "numpy")
     assert "enable_x64" in source(ranges(1))
