@@ -63,7 +63,7 @@ def largest_at(x, rank, lowest, *window, **dilation):
 '''
 
 SUM_AT = '''
-def sum_at(shape, dtype, index, values):
+def sum_at(shape, index, values, dtype=float):
     """Zeros to which `values` are added at `index`."""
     total = np.zeros(shape, dtype)
     np.add.at(total, index, values)

@@ -33,7 +33,7 @@ def _added(shape: str, dtype: DType, index: str) -> tuple[str, str]:
     jax, numpy = dtype_text(dtype)
     return (
         f"jnp.zeros({shape}, dtype={jax}).at[{index}].add({{0}})",
-        f"sum_at({shape}, {numpy}, np.s_[{index.replace('jnp.', 'np.')}], {{0}})",
+        f"sum_at({shape}, np.s_[{index.replace('jnp.', 'np.')}], {{0}}, dtype={numpy})",
     )
 
 

@@ -16,6 +16,8 @@ from symgrad.core.expr import Expr, Labels
 from symgrad.core.traverse import topological
 
 Place = tuple[Expr, Labels]
+SLOPE = "1/cosh² = 1 − tanh² = 4 e/(1 + e)², e = exp(−2 |·|)"
+"""What a comment says beside a line that is computed so."""
 
 
 def slopes(
@@ -126,4 +128,4 @@ def _ends(e: Expr, user: Expr, labels: Labels, found: Collection[Expr]) -> bool:
     return user.op in (CONTRACTION, SUM) and user in found
 
 
-__all__ = ["slopes"]
+__all__ = ["SLOPE", "slopes"]

@@ -19,7 +19,7 @@ from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
 from symgrad.simplify import stabilised
 from symgrad.simplify.cheaper import Cheaper, Whole
-from symgrad.simplify.slopes import slopes
+from symgrad.simplify.slopes import SLOPE, slopes
 from symgrad.structured.matrices import ByStructure
 
 Moved = dict[Expr, Expr]
@@ -64,7 +64,10 @@ def program_of(
     asked = leaves([*(e for _, e in outputs), *(x.expr for x in extra)])
     rows = _cheaper(rows, asked)
     made = slopes([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
-    rows = [replace(x, expr=e) for x, e in zip(rows, made, strict=True)]
+    rows = [
+        x if e is x.expr else replace(x, expr=e, note=x.note and f"{x.note}; {SLOPE}")
+        for x, e in zip(rows, made, strict=True)
+    ]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 
 

@@ -58,4 +58,4 @@ def test_the_first_largest_of_each_window():
 
 
 def test_a_sum_at_places_counts_each_one():
-    assert helper("sum_at")((3,), np.float32, np.s_[np.array([2, 2, 0])], 1).tolist() == [1, 0, 2]
+    assert helper("sum_at")((3,), np.s_[np.array([2, 2, 0])], 1).tolist() == [1, 0, 2]
