@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from symgrad_codegen.program import Apply, Literal, Operand
+from symgrad_codegen.program import Apply, Literal, Operand, postfix
 
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size
@@ -41,6 +41,7 @@ from symgrad.lower.orders import (
     within,
 )
 
+TURNED = postfix(".T")
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
 
@@ -288,6 +289,7 @@ class Search:
             first, second = (b, a) if swapped else (a, b)
             lead = first.lead or first.labels
             inside = bool(second.lead) and len(second.labels) > 1
+            inside += self.behind(value, labels, second)
         name = Name(a.name, b.name, a.under, b.under, pattern(a.labels, b.labels, labels))
         work = self.volume(every)
         if len(every) != len(labels):
@@ -304,6 +306,14 @@ class Search:
             a.cost[3] + b.cost[3] + inside,
         )
         return Factor(value, labels, name, a.under and b.under, cost, made, lead=lead)
+
+    def behind(self, value: Apply, labels: tuple[int, ...], vector: Factor) -> bool:
+        """Is it the step ``A @ y`` of a form xᵀ A y, which from left to right begins with xᵀ A?"""
+        if len(vector.labels) != 1 or len(labels) != 1 or labels[0] in self.out:
+            return False
+        matrix = value.operands[0]
+        square = self.extents[labels[0]] == self.extents[vector.labels[0]]
+        return not square and not (isinstance(matrix, Apply) and matrix.template == TURNED)
 
     def turned(self, f: Factor) -> Factor:
         """1 / f as a factor of its own."""

@@ -13,7 +13,7 @@ from symgrad_codegen.program import Apply, Literal, Operand, Template
 
 from symgrad.lower.align import MINUS, OVER, PLUS, TIMES
 from symgrad.lower.peak import Measure, Reading, much_cheaper, within
-from symgrad.lower.spellings import SPELLINGS
+from symgrad.lower.spellings import SPELLINGS, row_first
 from symgrad.lower.tally import Shape
 
 MUCH = 0.85
@@ -45,6 +45,12 @@ def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
             number += 1
         if root is before:
             break
+    for part in _parts(root):
+        form = row_first(part, reading)
+        if form is not None:
+            found = read(candidate := _replaced(root, part, form))
+            if not _less(reading.measure, found.measure):
+                root, reading = candidate, found
     return root
 
 

@@ -194,6 +194,21 @@ def total_as_a_mean(part: Apply, reading: Reading) -> Operand | None:
     return Apply(TIMES, (number, Apply(text("jnp.mean({0})"), (x,))))
 
 
+def row_first(part: Apply, reading: Reading) -> Operand | None:
+    """Aᵀ x · y as the form xᵀ A y, from left to right."""
+    if part.template != MATMUL or len(reading.shapes.get(id(part.operands[1]), ())) != 1:
+        return None
+    left, y = part.operands
+    if not isinstance(left, Apply) or left.template != MATMUL:
+        return None
+    matrix, x = left.operands
+    if not isinstance(matrix, Apply) or _spelled(matrix) != "{0}.T":
+        return None
+    if len(reading.shapes.get(id(x), ())) != 1:
+        return None
+    return Apply(MATMUL, (Apply(MATMUL, (x, matrix.operands[0])), y))
+
+
 Spelling = Callable[[Apply, Reading], Operand | None]
 
 SPELLINGS: tuple[Spelling, ...] = (
@@ -209,4 +224,4 @@ SPELLINGS: tuple[Spelling, ...] = (
     total_as_a_mean,
 )
 
-__all__ = ["SPELLINGS", "Spelling"]
+__all__ = ["SPELLINGS", "Spelling", "row_first"]
