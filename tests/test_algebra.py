@@ -37,6 +37,12 @@ WRITTEN = [
     (lambda: sg.abs(x) * sg.sign(x), "x"),
     (lambda: sg.abs(x) ** 2, "x ** 2"),
     (lambda: sg.abs(r) * x, "r * x"),
+    (lambda: s * sg.tanh(-x), "-s * tanh(x)"),
+    (lambda: sg.cos(-2 * x) - sg.tanh(-x) ** 2, "cos(2 * x) - tanh(x) ** 2"),
+    (lambda: sg.diag(A - sg.outer(x, y)), "diag(A) - x * y"),
+    (lambda: 0.5 * A - 0.5 * n * B, "0.5 * (A - n * B)"),
+    (lambda: q.sum() * sg.sigmoid(x) + s - sg.sigmoid(-x), None),  # s is not 1
+    (lambda: s - sg.sigmoid(-x), "s - sigmoid(-x)"),
     (lambda: A @ inv(A) @ x, "x"),
     (lambda: inv(inv(A)) @ x, "A @ x"),
     (lambda: det(inv(A)) * s, "s / det(A)"),
@@ -201,6 +207,10 @@ FORMED = {
     "common number of some terms": (
         lambda: sg.grad(3 * (x @ A @ z) - 3 * (x @ B @ y) + x @ z, x),
         "3 * (A @ z - B @ y) + z",
+    ),
+    "common number of a bracket": (
+        lambda: s * (4 * sg.outer(x, y) + 2 * A),
+        "2 * s * (2 * outer(x, y) + A)",
     ),
     "a bracket that is there": (
         lambda: sg.grad((x @ (y - s * z)) ** 2 / 2 + x @ y - s * (x @ z), x),

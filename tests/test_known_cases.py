@@ -26,7 +26,8 @@ from tests.test_known_formulas import counted
 FOLDER = Path(__file__).parent / "known_cases"
 CASES: dict[str, dict[str, Any]] = {
     c["id"]: c
-    for file in ("cases.json", "more.json", "later.json", "wider.json", "held.json", "blind.json")
+    for file in ("cases.json", "more.json", "later.json", "wider.json", "held.json", "blind.json",
+                 "unseen.json")
     for c in json.loads((FOLDER / file).read_text())["cases"]
 }
 DEARER = {

@@ -159,6 +159,13 @@ def test_numbers_meet_numbers_first(spelled: str, wanted: str):
     np.testing.assert_allclose(value(t.spelled(after)), value(spelled), 1e-12)
 
 
+def test_a_form_is_read_from_left_to_right():
+    t = Text("A.T @ x @ w")
+    assert t.spelled(rearranged(t.root, t.reading)) == "x @ A @ w"
+    shared = Text("A.T @ x @ w * (A.T @ x)")
+    assert shared.spelled(rearranged(shared.root, shared.reading)) == "A.T @ x @ w * (A.T @ x)"
+
+
 PLAIN = [w for w, c in CASES.items()
          if all(str(s).isidentifier() for v in c["variables"].values() for s in v["shape"])]  # fmt: skip
 

@@ -352,6 +352,8 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         value, rest = _term(state, terms[0][1], terms[0][0])
         return scale_written(rest, value)
     common = common_content([c for c, _, _ in terms])
+    if common.is_one:
+        common = _number_of_all([c for c, _, _ in terms])
     rows: list[tuple[bool, bool, Operand, bool, Labels]] = []  # negative, number, …, full
     first = {e: tuple(-x for x in state.orders.alive.beyond(e)) for _, e, _ in terms}
     terms.sort(key=lambda t: first[t[1]])
@@ -389,6 +391,13 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
     if (missing or not full) and not (constant and not node.shape):
         total = in_shape(total, sorted(carried), node)
     return scale_written(common, total)
+
+
+def _number_of_all(coefficients: Sequence[Monomial]) -> Monomial:
+    """½ of ½ a − ½ n b."""
+    first, *others = (abs(c.number) for c in coefficients)
+    alike = others and all(x == first for x in others)
+    return Monomial(first) if alike and first not in (0, 1) else ONE
 
 
 def _is_flag(e: Expr) -> bool:

@@ -24,6 +24,8 @@ from symgrad.core.build import (
     power,
     reduce_sum,
     relabelling,
+    scale,
+    single_term,
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
@@ -34,7 +36,7 @@ from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
 from symgrad.simplify.kroneckers import sides_apart, turned_sides
 from symgrad.simplify.laws import LAWS, at_its_axes, one_label
-from symgrad.simplify.networks import Network, at_least_zero, network_of, product_of
+from symgrad.simplify.networks import Exponent, Network, at_least_zero, network_of, product_of
 from symgrad.simplify.systems import system
 from symgrad.simplify.totals import total_meets_power
 from symgrad.simplify.triangles import Triangles
@@ -44,6 +46,11 @@ from symgrad.simplify.triangles import Triangles
 
 MOST = 6
 """Symmetric factors of a product whose axes are tried in both orders."""
+
+
+PARITY = {"tanh": -1, "sin": -1, "sinh": -1, "arctan": -1, "atan": -1, "erf": -1, "sign": -1,
+          "abs": 1, "cos": 1, "cosh": 1}  # fmt: skip
+"""f(−x) over f(x)."""
 
 
 @dataclass(slots=True)
@@ -154,7 +161,9 @@ def _of_diagonal(e: Expr) -> Expr:
 
 
 def _map(e: Expr) -> Expr:
-    """|x| = x and sign x = 1 of what is positive by declaration; nothing is differentiated here."""
+    """f(−x) = ∓f(x) of an odd or even function; |x| = x and sign x = 1 of what is positive by
+    declaration; nothing is differentiated here.
+    """
     if e.op.name == "detach":
         return e.args[0]
     if e.op.name in ("abs", "sign") and at_least_zero(e.args[0]):
@@ -162,6 +171,9 @@ def _map(e: Expr) -> Expr:
             return e.args[0]
         if e.args[0].op is SYMBOL:
             return constant(1, e.dtype, e.shape)
+    term = single_term(e.args[0]) if e.op.name in PARITY else None
+    if term is not None and term[0].number < 0:
+        return scale(PARITY[e.op.name], e.func(scale(-1, e.args[0])))
     return e
 
 
@@ -294,6 +306,7 @@ class Normal:
     def product(self, e: Expr) -> Expr:
         """A product, or a power, in normal form."""
         net = network_of(e)
+        net.factors = [self._on_diagonal(a, p, ls) for a, p, ls in net.factors]
         for _ in range(len(net.factors)):
             if not any(law.step(net) for law in LAWS) and not total_meets_power(
                 net, self.symmetry.product
@@ -302,6 +315,22 @@ class Normal:
         if net.coefficient.is_zero:
             return constant(0, e.dtype, e.shape)
         return self.symmetry.product(net, e.shape, e.dtype)
+
+    def _on_diagonal(self, e: Expr, p: Exponent, ls: Labels) -> tuple[Expr, Exponent, Labels]:
+        """A factor with each label once: the diagonal of a sum is the sum of diagonals."""
+        kept = tuple(dict.fromkeys(ls))
+        if e.op is not SUM or len(e.args) < 2 or -1 in ls or len(kept) == len(ls):
+            return e, p, ls
+        shape = tuple(e.shape[ls.index(x)] for x in kept)
+        terms: list[tuple[Monomial, Expr, Labels]] = []
+        for c, a, row in terms_of(e):
+            place = tuple(kept.index(ls[x]) if x >= 0 else -1 for x in row)
+            once = tuple(dict.fromkeys(place))
+            if len(once) < len(place) and -1 not in place:
+                at = tuple(once.index(x) for x in place)
+                a, place = self.product(contract([a], [at], range(len(once)), dtype=a.dtype)), once
+            terms.append((c, a, place))
+        return linear(terms, shape, e.dtype), p, kept
 
     def _sum(self, e: Expr) -> Expr:
         terms = []

@@ -290,7 +290,7 @@ def logistic(e: Expr) -> Iterator[Expr]:
         for c, a, _ in terms_of(e):
             if a.op.name == "sigmoid" and a.shape == e.shape and c == -1:
                 other = [t for t in terms_of(e) if t[1] is not a]
-                if other and other[0][0] == 1 and not other[0][1].args:
+                if other and other[0][0] == 1 and constant_value(other[0][1]) == 1:
                     yield elementwise("sigmoid", scale(-1, a.args[0]))
 
 
@@ -376,6 +376,26 @@ def common_number(e: Expr) -> Iterator[Expr]:
             yield linear([(size, bracket, natural), *rest], e.shape, e.dtype)
 
 
+def number_of_a_bracket(e: Expr) -> Iterator[Expr]:
+    """s (4 a + 2 b) = 2 s (2 a + b) for a bracket that a number multiplies."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    for k, (a, p, ls) in enumerate(net.factors):
+        if a.op is not SUM or len(a.args) < 2 or p != 1 or not any(not r for *_, r in net.factors):
+            continue
+        terms = terms_of(a)
+        least = min(abs(c.number) for c, _, _ in terms)
+        if least == 1 or any(c.number % least for c, _, _ in terms):
+            continue
+        inside = linear([(c / Monomial(least), b, row) for c, b, row in terms], a.shape, a.dtype)
+        made = Network(
+            net.coefficient * Monomial(least), list(net.factors), dict(net.sizes), net.rank
+        )
+        made.factors[k] = inside, p, ls
+        yield product_of(made, e.shape, e.dtype)
+
+
 # ------------------------------------------------------------------ matrices
 
 
@@ -412,6 +432,7 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("take all common factors out", all_shared),
     FormRule("open all sums, then factor", opened_all),
     FormRule("common number of some terms", common_number),
+    FormRule("common number of a bracket", number_of_a_bracket),
     FormRule("a bracket that is there", bracket_there),
     FormRule("one logarithm", one_logarithm),
     FormRule("sign into a difference", sign_inside),
