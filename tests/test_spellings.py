@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from symgrad_codegen.program import Apply, Literal, Operand, Variable, postfix, 
 from symgrad_codegen.source import TARGETS
 
 from benchmarks._work import Work, letters
-from symgrad.core.expr import name_of
+from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves
 from symgrad.derivation.concise import concise, shortest
@@ -39,6 +40,11 @@ SHAPES = {
 BINARY = {ast.Add: PLUS, ast.Sub: MINUS, ast.Mult: TIMES, ast.Div: OVER, ast.MatMult: MATMUL}
 
 
+def word(part: Any) -> str:
+    """The word of a variable or a letter."""
+    return part.hint if isinstance(part, Variable) else part.name
+
+
 class Text:
     """A text read into operands, its variables and what it takes."""
 
@@ -57,7 +63,7 @@ class Text:
     def read(self, node: ast.expr) -> Operand:
         """An operand; each word is one variable."""
         match node:
-            case ast.Constant(value=value):
+            case ast.Constant(value=int() as value):
                 return Literal(value)
             case ast.Name(id=word):
                 number = len(self.variables)
@@ -85,9 +91,7 @@ class Text:
 
     def spelled(self, root: Operand) -> str:
         """The text of an operand."""
-        return render(
-            _rewritten(root), TARGETS["numpy"], lambda p: getattr(p, "hint", "") or p.name, set()
-        )
+        return render(_rewritten(root), TARGETS["numpy"], word, set())
 
 
 def value(spelled: str) -> np.ndarray:
@@ -174,7 +178,7 @@ PLAIN = [w for w, c in CASES.items()
 def test_a_text_is_measured_as_the_benchmark_does(which: str):
     case, e = CASES[which], concise(found(which)[0].expr)
     symbols = leaves([e])
-    values: dict[object, Operand] = {
+    values: dict[Expr, Operand] = {
         leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(symbols)
     }
     root = shortest(e, values)
