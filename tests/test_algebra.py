@@ -43,6 +43,14 @@ WRITTEN = [
     (lambda: 0.5 * A - 0.5 * n * B, "0.5 * (A - n * B)"),
     (lambda: q.sum() * sg.sigmoid(x) + s - sg.sigmoid(-x), None),  # s is not 1
     (lambda: s - sg.sigmoid(-x), "s - sigmoid(-x)"),
+    (
+        lambda: sg.func.jacrev(lambda w: sg.kron(x, w))(w),
+        "(x[:, None, None] * eye(m)).reshape(m * n, m)",
+    ),
+    (
+        lambda: sg.func.jacrev(lambda X: (X @ W).reshape(-1))(X),
+        "(W.T[:, None, :] * eye(n)[:, None, :, None]).reshape(m * n, n, m)",
+    ),
     (lambda: A @ inv(A) @ x, "x"),
     (lambda: inv(inv(A)) @ x, "A @ x"),
     (lambda: det(inv(A)) * s, "s / det(A)"),

@@ -39,14 +39,14 @@ CASES: dict[str, dict[str, Any]] = {
 }
 DEARER = {
     "trace-fourth-power", "gp-cholesky", "kalman-gain", "pinball", "hess-residual-norm",
-    "hvp-gram-squared", "focal", "label-smoothing", "jac-outer", "gcn-two-W", "hvp-factor",
+    "hvp-gram-squared", "focal", "label-smoothing", "gcn-two-W", "hvp-factor",
     "hvp-residual-norm", "clip", "kalman-likelihood", "inductive-completion",
     "inverse-gaussian-mean", "two-layer-first", "observer-gain",
 }  # fmt: skip
 """What takes more operations than the book's formula at a tall or wide setting."""
 LARGER = {
     "trace-fourth-power", "bilinear-gram", "inverse-twice", "gp-amplitude", "gp-cholesky",
-    "trace-ratio", "hvp-gram-squared", "jac-outer", "tr-rect-gram", "hvp-factor",
+    "trace-ratio", "hvp-gram-squared", "tr-rect-gram", "hvp-factor",
     "hvp-residual-norm", "whitening-fit", "maxout", "trace-ratio-lda",
     "graph-attention-weights", "distmult", "gp-inducing", "hess-rational",
     "jac-softmax-logits", "inverse-gaussian-mean", "random-effects-scale", "observer-gain",

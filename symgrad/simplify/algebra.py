@@ -34,7 +34,7 @@ from symgrad.core.traverse import transform
 from symgrad.ops.structure import reshape
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
-from symgrad.simplify.kroneckers import sides_apart, turned_sides
+from symgrad.simplify.kroneckers import sides_apart, split_identity, turned_sides
 from symgrad.simplify.laws import LAWS, at_its_axes, one_label
 from symgrad.simplify.networks import Exponent, Network, at_least_zero, network_of, product_of
 from symgrad.simplify.systems import system
@@ -284,6 +284,9 @@ class Normal:
 
     def _shaped(self, e: Expr) -> Expr:
         if e.op is CONTRACTION or e.op.name == "power":
+            split = split_identity(e) if e.op is CONTRACTION else e
+            if split is not e:
+                return _reshape(reshape(self.product(split.args[0]), e.shape))
             return self.product(turned_sides(e)) if e.args else e
         if e.op is SUM:
             return self._sum(e)

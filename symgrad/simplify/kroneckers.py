@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from symgrad.core.build import ONE, SUM, Term, contract, linear, permute, relabelling, terms_of
+from symgrad.core.build import (
+    DELTA,
+    ONE,
+    SUM,
+    Term,
+    contract,
+    linear,
+    permute,
+    relabelling,
+    terms_of,
+)
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import monomial, size_product
 from symgrad.lower.kronecker import kronecker
@@ -38,6 +48,34 @@ def turned_sides(e: Expr) -> Expr:
     return e if sides is None else product(*(permute(a, (1, 0)) for a in sides))
 
 
+def split_identity(e: Expr) -> Expr:
+    """Σ A[b] I[(i, j), b] = A[(i, j)]: an axis of a product that an identity of pairs gives.
+
+    The identity of pairs is one identity for each of them, so that no matrix of all pairs is made.
+    """
+    for k, (a, ls) in enumerate(zip(e.args, e.params[0], strict=True)):
+        if a.op.name != "reshape" or a.args[0].op is not DELTA or a.ndim < 3:
+            continue
+        whole = next((j for j in (0, a.ndim - 1) if a.shape[j] == a.args[0].shape[0]), None)
+        if whole is None or not 0 <= ls[whole] < e.ndim:
+            continue
+        at = ls[whole]
+        if sum(x == at for row in e.params[0] for x in row) > 1:
+            continue
+        parts = [j for j in range(a.ndim) if j != whole]
+        more = len(parts) - 1
+        moved = {x: x + more * (x > at) for row in e.params[0] for x in row}
+        args = [b for j, b in enumerate(e.args) if j != k]
+        rows = [tuple(moved[x] for x in row) for j, row in enumerate(e.params[0]) if j != k]
+        for i, j in enumerate(parts):
+            args.append(DELTA.build((), (a.shape[j], e.dtype)))  # type: ignore[misc]
+            rows.append((at + i, moved[ls[j]]))
+        shape = (*e.shape[:at], *(a.shape[j] for j in parts), *e.shape[at + 1 :])
+        made = contract(args, rows, range(len(shape)), dict(enumerate(shape)), e.dtype)
+        return reshape(made, e.shape)
+    return e
+
+
 def common_side(e: Expr) -> Iterator[Expr]:
     """A ⊗ C + B ⊗ C = (A + B) ⊗ C, and so for the other side."""
     if e.op is not SUM or e.ndim != 2:
@@ -62,4 +100,4 @@ def common_side(e: Expr) -> Iterator[Expr]:
             yield linear([*rest, (ONE, made, natural)], e.shape, e.dtype)
 
 
-__all__ = ["common_side", "product", "sides_apart", "turned_sides"]
+__all__ = ["common_side", "product", "sides_apart", "split_identity", "turned_sides"]
