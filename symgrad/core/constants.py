@@ -64,7 +64,7 @@ def _multiples(number: Number) -> list[tuple[Fraction, Constant, bool]]:
     if not isinstance(number, float) and number.denominator < SIMPLE:
         return []
     number = float(number)
-    if not math.isfinite(number) or not number:
+    if not 1e-300 < abs(number) < 1e300:  # its multiples are finite
         return []
     found: list[tuple[Fraction, Constant, bool]] = []
     for constant in CONSTANTS:
