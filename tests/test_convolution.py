@@ -182,4 +182,4 @@ def test_a_traced_network_of_convolutions_runs_and_every_line_has_a_formula():
     whole(sg.tensor(x), sg.tensor(y)).backward()
     for name, p in whole.named_parameters():
         np.testing.assert_allclose(np.asarray(found[name]), p.grad.numpy(), 1e-4, 1e-5)
-    assert "windowmax(" in traced.derive().unicode
+    assert "maxpool(" in traced.derive().unicode

@@ -47,7 +47,7 @@ def test_numbers_of_steps_read_as_letters_do(steps: int) -> None:
 
 def test_two_layers_pass_what_their_states_receive() -> None:
     found = squared(nn.RNN(3, 4, num_layers=2))
-    assert "h₂[t] = tanh(Wx₂ h₁[t] + Wh₂ h₂[t−1] + bh₂ + bx₂) for t = 1,…,T" in found
+    assert "h₂[t] = tanh(Wx₂ h₁[t] + Wh₂ h₂[t−1] + bx₂ + bh₂) for t = 1,…,T" in found
     assert "g₁[t] = Wx₂ᵀ δ[t] + Wh₁ᵀ δ₁[t+1] for t = T,…,1" in found
     assert "∂L/∂Wh₁ = Σₜ δ₁[t] h₁[t−1]ᵀ" in found
 
@@ -68,7 +68,7 @@ def test_a_first_state_with_a_name_of_its_own_is_said() -> None:
 def test_a_state_that_is_read_as_a_whole_is_0_before_its_steps() -> None:
     found = squared(nn.RNN(3, 4, bidirectional=True), "T,3", "T,8")
     assert "h₁ = 0 outside its range" in found[2]
-    assert "h₂[t] = tanh(Wx₂ x[t] + Wh₂ h₂[t+1] + bh₂ + bx₂) for t = T,…,1" in found
+    assert "h₂[t] = tanh(Wx₂ x[t] + Wh₂ h₂[t+1] + bx₂ + bh₂) for t = T,…,1" in found
 
 
 def test_latex_and_html_of_a_loop() -> None:

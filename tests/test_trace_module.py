@@ -34,9 +34,10 @@ def f(model):
 
 def test_the_derivation_names_parameters_and_keeps_letters(f):
     lines = str(f.derive()).splitlines()
-    assert lines[0] == "sizes    x: n×d   y: n   b₁: 5   W₁: 5×d   b₂: 1   W₂: 1×5"
-    assert lines[2] == "Z        = x W₁ᵀ + b₁"
-    assert lines[-1] == "∂L/∂W₁   = δZᵀ x"
+    assert lines[0] == "sizes    x: n×d   y: n   b₁: 5   W₁: 5×d   b₂: scalar   W₂: 5"
+    assert lines[2] == "layout   b₂ stored as 1;   W₂ stored as 1×5"
+    assert lines[3].split() == ["Z", "=", "x", "W₁ᵀ", "+", "b₁"]
+    assert lines[-1].split() == ["∂L/∂W₁", "=", "δZᵀ", "x"]
     assert f.name == "Model"
     assert str(f.grad("params.b.bias").formula())
 

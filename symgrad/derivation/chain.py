@@ -21,6 +21,7 @@ from symgrad.derivation.one_step import prefixed
 from symgrad.derivation.order import Written
 from symgrad.derivation.repeated import Repeated, repetition
 from symgrad.derivation.steps import Steps, steps_of
+from symgrad.derivation.taught import taught
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced
 from symgrad.derivation.times import Times
 
@@ -100,6 +101,8 @@ def derivation_of(
     ``asked``: the order of ``wanted`` is the user's, for gradients that stand together.
     ``independent``: of what is symmetric the gradient in its independent entries.
     """
+    view = taught(e, wanted, inputs, written, chosen)
+    e, wanted, inputs, chosen = view.expr, view.wanted, view.inputs, view.chosen
     held = set(wanted)
     data = [x for x in inputs if x not in held] or list(inputs)[:1]
     found = repetition(e, data[:4], inputs, written)
@@ -107,10 +110,14 @@ def derivation_of(
     if found is not None and not independent:
         made = chain(label, e, wanted, inputs, written, chosen, found)
     if made is not None:
+        made.source.parts, made.source.stored = view.parts, view.stored
         return made
-    lines = derive_lines([(label, e)], wanted, inputs, written, chosen, independent=independent)
+    lines = derive_lines(
+        [(label, e)], wanted, inputs, written, chosen, independent=independent, uses=view.uses
+    )
     if asked:
         in_order(lines, wanted)
+    lines.parts, lines.stored = view.parts, view.stored
     return Derivation(lines, inputs)
 
 

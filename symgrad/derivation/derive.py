@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from itertools import groupby
 
 from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of
@@ -212,7 +213,22 @@ class Derivation:
         given += [f"{word} = 0 outside its range" for word in self._extended()]
         if given:
             rows.append(("given", ", ".join(given)))
+        rows += [("layout", text) for text in self._stored()]
         return rows
+
+    def _stored(self) -> Iterator[str]:
+        """``Wx by rows: Wxi, Wxf, Wxg, Wxo``."""
+        along = {0: "rows", 1: "columns"}
+        texts = [
+            f"{name_of(leaf)} by {along.get(axis, f'axis {axis}')}: {', '.join(map(name_of, parts))}"
+            for leaf, (axis, parts) in self.source.parts.items()
+        ]
+        stored = self.source.stored
+        shapes = [(name_of(x), str(stored[x])) for x in self.inputs if x in stored]
+        for shape, group in groupby(shapes, lambda pair: pair[1]):
+            texts.append(f"{', '.join(word for word, _ in group)} stored as {shape}")
+        if texts:
+            yield ";   ".join(texts)
 
     @property
     def unicode(self) -> str:

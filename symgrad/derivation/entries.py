@@ -12,13 +12,19 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from symgrad.core.build import is_zero
-from symgrad.core.dtypes import DType
-from symgrad.core.expr import Expr
-from symgrad.core.numbers import number_text
-from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import ONE, Monomial, Size, monomial, size_total
+from symgrad.core.expr import SYMBOL, Expr
+from symgrad.core.sizes import (
+    ONE,
+    Monomial,
+    Size,
+    monomial,
+    size_product,
+    size_total,
+    terms_of_letter,
+)
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
-from symgrad.ops.convolution import Window, spread, turned_around, window
+from symgrad.ops.convolution import Window, spread, turned_around
+from symgrad.ops.structure import blocks
 
 At = tuple[Form, ...]
 OUTSIDE = "outside"
@@ -32,8 +38,8 @@ class Walk(Protocol):
         """``e[at]``."""
         ...
 
-    def outside(self, e: Expr, at: At) -> Step:
-        """``e[at]`` where the indices may leave the range of ``e``, which is a name."""
+    def outside(self, e: Expr, at: At, mark: str = OUTSIDE) -> Step:
+        """``e[at]`` where the indices may leave the range of ``e``, which is a name; no mark: a call."""
         ...
 
     def bound(self, sizes: Sequence[Size], at: At) -> list[Slot]:
@@ -67,7 +73,7 @@ def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
                 old = table.get(item)
                 step = many * c
                 table[item] = step if old is None else Monomial(old.number + step.number)
-    rest.append(monomial(constant))
+    rest = _in_terms([*rest, monomial(constant)])
     rows = [(c, f) for f, c in table.items() if not c.is_zero]
     rows.sort(key=lambda row: (row[0].number < 0, not row[0].powers, -abs(row[0].number)))
     plain = sum((c.number for c in rest if not c.powers), Fraction(0))
@@ -78,6 +84,12 @@ def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
     if len(rows) == 1:
         return scaled(*rows[0])
     return Form("sum", tuple(f for _, f in rows), tuple(c for c, _ in rows))
+
+
+def _in_terms(rest: Sequence[Monomial]) -> list[Monomial]:
+    """Constants added; a size ``T − 1`` is two terms."""
+    total = monomial(size_total(*rest))
+    return [t for word, _ in total.powers for t in terms_of_letter(word)] or [total]
 
 
 def absolute(c: Monomial) -> Monomial:
@@ -261,11 +273,36 @@ def _gather(walk: Walk, e: Expr, at: At) -> Step:
 def _scatter_add(walk: Walk, e: Expr, at: At) -> Step:
     inner, index = e.args
     k = e.ndim + e.params[0]
+    if inner.op.name == index.op.name == "reshape" and k == e.ndim - 1:  # several axes as one
+        before, after = inner.args[0], index.args[0]
+        if before.shape == after.shape and before.shape[:k] == inner.shape[:k]:
+            sizes = before.shape[k:]
+            found = walk.bound([s for s in sizes if s != 1], at)
+            place = (*at[:k], *indices(sizes, found))
+            where = yield walk.entry(after, place)
+            entry = yield walk.entry(before, place)
+            return total(found, [entry, indicator(where, "=", at[k])])
     found = walk.bound([s for s in inner.shape[k : k + 1] if s != 1], at)
     place = (*at[:k], *indices(inner.shape[k : k + 1], found), *at[k + 1 :])
     where = yield walk.entry(index, place)
     entry = yield walk.entry(inner, place)
     return total(found, [entry, indicator(where, "=", at[k])])
+
+
+def _reshape(walk: Walk, e: Expr, at: At) -> Step:
+    """An entry of axes that were one: ``x[…,w p + o]``; else of the call."""
+    (x,) = e.args
+    place: list[Form] = [whole(0)] * x.ndim
+    for ins, outs in blocks(x.shape, e.shape):
+        if len(ins) != 1 or not (x.op is SYMBOL or x.op.name in ENTRIES):
+            return (yield walk.outside(e, at, ""))
+        stride: Size = 1
+        terms: list[tuple[Size, Form]] = []
+        for k in reversed(outs):
+            terms.append((stride, at[k]))
+            stride = size_product((stride, e.shape[k]))
+        place[ins[0]] = affine(terms[::-1])
+    return (yield walk.entry(x, tuple(place)))
 
 
 # ------------------------------------------------------------------ windows
@@ -380,78 +417,12 @@ ENTRIES: dict[str, Rule] = {
     "flip": _flip, "cumsum": _cumsum, "tril": _triangle("≤"), "triu": _triangle("≥"),
     "arange": _arange, "slice": _slice, "place": _place, "take": _take, "put_add": _put_add,
     "gather": _gather, "scatter_add": _scatter_add, "window_sum": _window_sum,
-    "convolution": _convolution, "delay": _delay,
+    "convolution": _convolution, "delay": _delay, "reshape": _reshape,
 }  # fmt: skip
 """Operation → its entries in index form."""
 
 
 # ------------------------------------------------------------------ calls
-
-
-def parameter(value: Any) -> str:
-    """A static parameter as text that a reader can read: ``−1``, ``2 n``, ``(3, all)``."""
-    done: list[str] = []
-    stack: list[Any] = [value]
-    while stack:
-        part = stack.pop()
-        if isinstance(part, str) and part.startswith("\0"):
-            done.append(part[1:])
-        elif isinstance(part, Window):
-            rows = (part.strides, part.padding, part.base, part.dilation)
-            stack += ["\0)", *_joined(rows), "\0window("]
-        elif isinstance(part, (tuple, list)):
-            stack += ["\0)", *_joined(part), "\0("]
-        else:
-            done.append(_atom(part))
-    return "".join(done)
-
-
-def _joined(parts: Sequence[Any]) -> list[Any]:
-    row: list[Any] = []
-    for p in parts:
-        row += ["\0, ", p] if row else [p]
-    if len(parts) == 1:
-        row.append("\0,")
-    return row[::-1]
-
-
-def _atom(part: Any) -> str:
-    if part is None:
-        return "all"
-    if isinstance(part, bool):
-        return "true" if part else "false"
-    if isinstance(part, Monomial):  # n² as n n, for a reader of parameters
-        whole = all(p.denominator == 1 and p > 0 for _, p in part.powers)
-        letters = [x for x, p in part.powers for _ in range(int(p))]
-        return " ".join([str(part.number)] * (part.number != 1) + letters) if whole else str(part)
-    if isinstance(part, (int, float, Fraction)):
-        return number_text(part).replace("-", "−")
-    return part.name if isinstance(part, DType) else str(part)
-
-
-def called(e: Expr, parts: Sequence[Form]) -> Form:
-    """``word(arguments; parameters)``: the last resort, which says all there is to say."""
-    plain = DEFAULTS.get(e.op.name)
-    usual = (-1,) if e.op.family == "axis" else plain and plain(e.args[0].ndim)
-    told = () if e.params == usual else e.params
-    given = tuple(Form("parameter", (), parameter(p)) for p in told)
-    return Form("call", (*parts, *given), word_of(e.op))
-
-
-def word_of(op: Op) -> str:
-    """The word of an operation in a call."""
-    return op.text or op.name
-
-
-DEFAULTS: dict[str, Callable[[int], tuple[Any, ...]]] = {
-    "convolution": lambda rank: (window(rank - 2), 1),
-    "tril": lambda rank: (0,),
-    "triu": lambda rank: (0,),
-    "fft": lambda rank: ((-1,),),
-    "ifft": lambda rank: ((-1,),),
-    "rfft": lambda rank: ((-1,),),
-}
-"""Parameters that a call need not tell, by the rank of the first argument."""
 
 
 def generic(walk: Walk, e: Expr, at: At) -> Step:
@@ -460,14 +431,10 @@ def generic(walk: Walk, e: Expr, at: At) -> Step:
 
 
 __all__ = [
-    "DEFAULTS",
     "ENTRIES",
-    "OPS",
     "Walk",
     "affine",
     "call",
-    "called",
     "generic",
-    "parameter",
     "whole",
 ]

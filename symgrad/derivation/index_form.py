@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, contract, relabelling
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
-from symgrad.derivation.entries import ENTRIES, OUTSIDE, called, whole
+from symgrad.derivation.called import called
+from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
 from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of

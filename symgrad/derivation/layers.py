@@ -10,7 +10,7 @@ Source: Ba, Kiros, Hinton, "Layer normalization" (2016); Ioffe and Szegedy, "Bat
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -300,9 +300,24 @@ def given_deviation(node: Expr) -> bool:
     )  # fmt: skip
 
 
+def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
+    """Are the layers called by name?  One alone is opened; what is inside them needs no name."""
+    for x in layers.values():
+        for node in insides(x):
+            found.pop(node, None)
+        if x.x.args:
+            found.setdefault(x.x, "*")
+    called = len(layers) > 1 or any(kind not in ("*", "R") for kind in found.values())
+    called = called and all(x.last for x in layers.values())
+    for x in layers.values() if called else ():
+        found[x.top] = "N"
+    return called
+
+
 __all__ = [
     "Layer",
     "Standardised",
+    "calls",
     "given_deviation",
     "insides",
     "layer_norm",

@@ -19,6 +19,7 @@ from symgrad.core.build import (
     is_zero,
     linear,
     ones,
+    placed,
     power,
     product,
     zeros,
@@ -32,16 +33,24 @@ from symgrad.derivation.index_form import ambiguous
 from symgrad.derivation.layers import (
     Layer,
     Standardised,
+    calls,
     given_deviation,
-    insides,
     softmax_adjoint,
     softmax_sum,
     standardised,
 )
-from symgrad.derivation.naming import NameTable, assign, base_letter, kinds, written_order
+from symgrad.derivation.naming import (
+    NameTable,
+    assign,
+    base_letter,
+    kinds,
+    with_gates,
+    written_order,
+)
 from symgrad.derivation.notation import Form, call
 from symgrad.derivation.opaque import is_result
 from symgrad.derivation.order import Written
+from symgrad.derivation.per_head import by_heads, heads_first, with_axes
 from symgrad.derivation.recurrence import Together, loops
 from symgrad.derivation.reuse import named_products, reuse
 from symgrad.derivation.symmetric import Symmetries, in_entries
@@ -67,20 +76,6 @@ _MADE = {"softmax": "P", "sigmoid": "p", "tanh": "H"}
 """What the sweep makes a line of, and its letter."""
 
 
-def calls(layers: Mapping[Expr, Standardised], found: dict[Expr, str]) -> bool:
-    """Are the layers called by name?  One alone is opened; what is inside them needs no name."""
-    for x in layers.values():
-        for node in insides(x):
-            found.pop(node, None)
-        if x.x.args:
-            found.setdefault(x.x, "*")
-    called = len(layers) > 1 or any(kind not in ("*", "R") for kind in found.values())
-    called = called and all(x.last for x in layers.values())
-    for x in layers.values() if called else ():
-        found[x.top] = "N"
-    return called
-
-
 def derive_lines(
     outputs: Sequence[tuple[str, Expr]],
     wanted: Sequence[Expr],
@@ -91,13 +86,14 @@ def derive_lines(
     taken: Iterable[str] = (),
     further: bool = False,
     independent: bool = False,
+    uses: Mapping[Expr, str] | None = None,
 ) -> Lines:
     """The lines of ``outputs``, and of the gradient of one of them for every ``wanted`` symbol.
 
     ``gradients_of`` is the position of the differentiated output (None: forward lines only); one
     that is no scalar gets a symbolic incoming adjoint ``δY``, an input.  ``further``: lines to
     come, of second derivatives, read the values named here.  ``independent``: of what is symmetric
-    the gradient in its independent entries.
+    the gradient in its independent entries.  ``uses``: what parts of parameters are for.
     """
     builder = _Builder(
         list(outputs),
@@ -107,6 +103,7 @@ def derive_lines(
         dict(chosen or {}),
     )
     builder.lines.independent = independent
+    builder.lines.uses_of.update(uses or {})
     builder.names.taken.update(taken)
     builder.forward()
     if gradients_of is not None:
@@ -122,6 +119,7 @@ def derive_lines(
         builder.lines.definitions = arranged(builder.lines.definitions, wanted)
     loops(builder.lines, builder.names, builder.numbers)
     builder.settle()
+    by_heads(builder.lines)
     return builder.lines
 
 
@@ -157,15 +155,17 @@ class _Builder:
         """Name values in program order and define each over the names before it."""
         written = self.lines.written
         roots = [e for _, e in self.outputs]
-        order = side_by_side(written_order(roots, written))
+        order = side_by_side(with_gates(written_order(roots, written), self.chosen))
         reserved = NameTable(self.names.taken)
         finals = [reserved.fresh(word) for word, _ in self.outputs]
         layers = {x.node: x for x in standardised(order)}
         found = kinds(order, roots)
         opened = not calls(layers, found)
-        chosen = {e: w for e, w in self.chosen.items() if e in set(order)}
+        held = set(order)
+        chosen = {e: w for e, w in self.chosen.items() if w and e in held}
         table = assign(found, self.names, chosen)
         self._show_onehots(order)
+        first = heads_first(order)
         for node in order:
             word = table.get(node)
             if node in layers:
@@ -174,21 +174,24 @@ class _Builder:
                 s = self.note("s", power(self._over_names(node.args[0]), Fraction(1, 2)), FORWARD)
                 self.moved[node] = power(s, -1)
             elif word is not None and node not in roots:
-                self._define(node, word)
+                self._define(node, word, first.get(node))
         for word, (_, e) in zip(finals, self.outputs, strict=True):
             self.lines.outputs.append(self._define(e, word))
 
-    def _define(self, node: Expr, word: str) -> Expr:
+    def _define(self, node: Expr, word: str, axes: Sequence[int] | None = None) -> Expr:
+        """A line for a value: of its ``axes`` these, in this order; others have size 1."""
         over, layer = self._over_names(node), self.called.get(node)
-        if layer is None:
+        over = over if axes is None else with_axes(over, axes)
+        form = None  # that of a loop comes later
+        if layer is None and not is_result(over):
             over, form = self._settled(over, FORWARD, self.lines.definitions)
-        else:
+        elif layer is not None:
             x = layer.layer
             form = self._spelt("LN", x.x, x.weight, x.bias, x.epsilon()), ()
         number, facts = next(self.numbers), self.symmetries.facts(over)
-        leaf = symbol(word, node.shape, node.dtype, number, facts)
+        leaf = symbol(word, over.shape, node.dtype, number, facts)
         self.lines.definitions.append(Definition(leaf, over, FORWARD, form=form))
-        self.moved[node] = leaf
+        self.moved[node] = leaf if axes is None else placed(leaf, tuple(axes), node.shape)
         if layer is not None:
             self.layers[leaf] = layer
         return leaf
@@ -321,7 +324,8 @@ class _Builder:
             self.lines.definitions.append(Definition(incoming, incoming, GIVEN, s))
             return incoming
         head, digits = word[:1], word[1:]
-        label = f"δ{digits}" if head in "Zz" and digits.isalnum() and digits else f"δ{word}"
+        alone = head in "Zz" and head.swapcase() + digits not in self.names.taken
+        label = f"δ{digits}" if alone and digits.isalnum() and digits else f"δ{word}"
         expr = self._total(parts)
         number, facts = next(self.numbers), self.symmetries.facts(expr)
         leaf = symbol(self.names.fresh(label), s.shape, s.dtype, number, facts)

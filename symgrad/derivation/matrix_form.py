@@ -24,7 +24,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Shape, Size, monomial
-from symgrad.derivation.entries import called
+from symgrad.derivation.called import called
 from symgrad.derivation.factored import SOLVES, flatten, inverted
 from symgrad.derivation.notation import (
     Form,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, relabelling, single_term
@@ -72,6 +72,16 @@ def written_order(roots: Sequence[Expr], written: Written) -> list[Expr]:
     return order
 
 
+def with_gates(order: Sequence[Expr], chosen: Mapping[Expr, str]) -> list[Expr]:
+    """The order with results of scans that only have a name: they stand behind their scan."""
+    held = set(order)
+    gates: dict[Expr, list[Expr]] = {}
+    for e in chosen:
+        if is_result(e) and e not in held:
+            gates.setdefault(e.args[0], []).append(e)
+    return [x for node in order for x in (node, *gates.get(node, ()))] if gates else list(order)
+
+
 def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
     """Which nodes deserve a name, and of which kind (``Z H P p R`` or ``*``)."""
     users: dict[Expr, list[Expr]] = {}
@@ -102,11 +112,13 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             if found.get(node.args[0]) == "Z" and _feeds_product(above):
                 found[node] = "H"
         elif (
-            _activation(node)
-            and bare(node.args[0]) in found
+            (inner := _activated(node)) is not None
+            and bare(inner) in found
             and (_feeds_product(above) or len(above) > 1)
         ):
             found[node] = "H"
+        elif node.op.name == "window_max":
+            found[node] = "M"
         elif opaque_call(node) is not None:
             found[node] = _loop_letter(node) if is_result(node) else "Z"
         elif foreign:
@@ -122,10 +134,15 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
 
 
 def _loop_letter(node: Expr) -> str:
-    """The letter of a result of a scan: that of its state, a capital where a step makes a matrix."""
+    """The letter of a result of a scan: that of its state, a capital where a step makes a matrix.
+
+    An output of the steps has any letter.
+    """
     states = node.args[0].params[0].states
     k = node.params[0]
-    word = name_of(states[k % len(states)]) if k < 2 * len(states) else "h"
+    if k >= 2 * len(states):
+        return "*"
+    word = name_of(states[k % len(states)])
     word = word if len(word) == 1 else "h"
     return word if node.ndim - (k >= len(states)) < 2 else word.upper()
 
@@ -154,10 +171,10 @@ def attention(order: Sequence[Expr], users: Mapping[Expr, list[Expr]]) -> dict[E
         parts = sorted({bare(a) for a in scores.args}, key=place.__getitem__)
         if len(parts) == 2:
             pairs = zip(parts, "QK", strict=True)
-            found.update((e, word) for e, word in pairs if _product(e) and _nameable(e))
+            found.update((e, word) for e, word in pairs if _affine(e) and _nameable(e))
         for u in above:
             for a in map(bare, u.args):
-                if a is not node and _product(a) and _nameable(a):
+                if a is not node and _affine(a) and _nameable(a):
                     found[a] = "V"
             if any(_product(reader) for reader in users.get(u, [])):
                 found[u] = "O"
@@ -165,7 +182,17 @@ def attention(order: Sequence[Expr], users: Mapping[Expr, list[Expr]]) -> dict[E
 
 
 def _activation(node: Expr) -> bool:
-    return node.op.name in ACTIVATIONS or (node.op.body is not None and len(node.args) == 1)
+    return _activated(node) is not None
+
+
+def _activated(node: Expr) -> Expr | None:
+    """What a node is an activation of: of leaky units that is z in ``where(z > 0, z, a z)``."""
+    if node.op.name in ACTIVATIONS or (node.op.body is not None and len(node.args) == 1):
+        return node.args[0]
+    if node.op.name != "where" or not node.args[0].args:
+        return None
+    read = {bare(a) for a in (*node.args[0].args, *node.args[1:]) if constant_value(a) is None}
+    return read.pop() if len(read) == 1 else None
 
 
 def _nameable(node: Expr) -> bool:
@@ -200,10 +227,11 @@ def _feeds_product(users: Sequence[Expr]) -> bool:
 
 
 def base_letter(kind: str, node: Expr) -> str:
-    """The letter of a kind, in the case that fits the rank."""
+    """The letter of a kind, in the case that fits the rank; axes of size 1 do not count."""
+    rank = sum(size != 1 for size in node.shape)
     if kind == "p":
-        return "P" if node.ndim == 2 else "p"
-    return kind if node.ndim >= 2 else kind.lower()
+        return "P" if rank == 2 else "p"
+    return kind if rank >= 2 else kind.lower()
 
 
 def assign(
@@ -219,12 +247,13 @@ def assign(
     result: dict[Expr, str] = {}
     many = Counter(chosen.values())
     for node, word in chosen.items():
-        result[node] = table.fresh(word, 1) if many[word] > 1 else word
+        gate = is_result(node) and word in table.taken
+        result[node] = table.fresh(word, many[word] > 1) if many[word] > 1 or gate else word
         table.taken.add(result[node])
     for letter, nodes in groups.items():
         for number, node in enumerate(nodes, start=1):
             if letter == "*":
-                result[node] = table.free(node.ndim)
+                result[node] = table.free(node.ndim - is_result(node))
             else:
                 other = letter.swapcase() if is_result(node) and letter in table.taken else letter
                 result[node] = table.fresh(other, number if len(nodes) > 1 else 0)
@@ -239,19 +268,23 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
     short = [p.split(".", 1)[1] if "." in p and p.split(".", 1)[0] in roots else p for p in paths]
     if len(set(short)) != len(short):
         short = list(paths)
-    layers: dict[str, int] = {}
+    layers: dict[tuple[str, int], int] = {}
     repeated = {**_repeated(short), **_recurrent(short)}
+    owners: list[tuple[str, int]] = []  # two networks may have a layer "0"
+    seen: Counter[str] = Counter()
     for p in short:
         head, _, tail = p.rpartition(".")
+        owners.append((head, seen[p]))
+        seen[p] += 1
         if tail in ("weight", "bias") and p not in repeated:
-            layers.setdefault(head, len(layers) + 1)
+            layers.setdefault(owners[-1], len(layers) + 1)
     result: list[str] = []
-    for p in short:
-        head, _, tail = p.rpartition(".")
+    for p, owner in zip(short, owners, strict=True):
+        tail = p.rpartition(".")[2]
         if p in repeated:
             word = repeated[p]
         elif tail in ("weight", "bias"):
-            number = layers[head] if len(layers) > 1 else 0
+            number = layers[owner] if len(layers) > 1 else 0
             word = ("W" if tail == "weight" else "b") + (subscript(number) if number else "")
         else:
             match = re.fullmatch(r"([A-Za-zͰ-Ͽ]+)_?([0-9]+)", p)
@@ -268,6 +301,27 @@ def display_names(paths: Sequence[str], roots: Sequence[str]) -> list[str]:
 RECURRENT = {"weight_ih": "Wx", "weight_hh": "Wh", "weight_hr": "Wr", "bias_ih": "bx",
              "bias_hh": "bh"}  # fmt: skip
 """Parameters of recurrent layers: what an input is multiplied by, and what a state is."""
+
+
+PARTS = {
+    ("Wx", 4): "ifgo", ("Wh", 4): "ifgo", ("bx", 4): "ifgo", ("bh", 4): "ifgo",
+    ("Wx", 3): "rzn", ("Wh", 3): "rzn", ("bx", 3): "rzn", ("bh", 3): "rzn",
+    ("in_proj_weight", 3): "qkv", ("in_proj_bias", 3): "qkv",
+}  # fmt: skip
+"""What the equal parts of a parameter are for: gates, and maps of attention."""
+
+
+def part_words(word: str, count: int, taken: Container[str]) -> list[tuple[str, str]]:
+    """(name, what it is for) of the parts of a parameter: ``Wxi``, or ``W₁`` of which nothing is known."""
+    stem = word.rstrip("₀₁₂₃₄₅₆₇₈₉")
+    number, last = word[len(stem) :], stem.rpartition(".")[2]
+    use = PARTS.get((last, count), "")
+    base = {"in_proj_weight": "W", "in_proj_bias": "b"}.get(last, last)
+    made = [(f"{base}{c}{number}", c + number) for c in use] or [
+        (f"{word}{subscript(k)}", "") for k in range(1, count + 1)
+    ]
+    table = NameTable({w for w, _ in made if w in taken})
+    return [(table.fresh(w), c) for w, c in made]
 
 
 def _recurrent(paths: Sequence[str]) -> dict[str, str]:
@@ -308,6 +362,8 @@ __all__ = [
     "base_letter",
     "display_names",
     "kinds",
+    "part_words",
     "topological",
+    "with_gates",
     "written_order",
 ]

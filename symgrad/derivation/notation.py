@@ -74,6 +74,8 @@ def transposed(form: Form) -> Form:
         return form
     if form.kind in ("identity", "number") or (form.kind == "call" and form.data == "diag"):
         return form
+    if form.kind == "hadamard" and any(item.kind == "transpose" for item in form.items):
+        return Form("hadamard", tuple(transposed(item) for item in form.items))
     return Form("transpose", (form,))
 
 

@@ -13,6 +13,7 @@ from symgrad.core.build import (
     is_zero,
     linear,
     product,
+    squeeze,
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
@@ -21,7 +22,7 @@ from symgrad.core.traverse import substitute, topological
 from symgrad.derivation import notation
 from symgrad.derivation.entries import OUTSIDE, affine, indicator, whole
 from symgrad.derivation.formula import form_of
-from symgrad.derivation.index_form import unnamed
+from symgrad.derivation.index_form import ALL, unnamed
 from symgrad.derivation.matrix_form import sum_form
 from symgrad.derivation.notation import Form, Step, run
 from symgrad.derivation.opaque import is_result, of_every_step
@@ -50,12 +51,23 @@ class OneStep:
         below = Form("sum", (whole(size), whole(1)), (ONE, -ONE))
         self.ends = (whole(0), whole(size - 1) if isinstance(size, int) else below)
 
-    def entry(self, leaf: Expr, at: Form, mark: str | None = None) -> Expr:
-        """A symbol for the entry of a line at a step: those of this step first, names last."""
+    def entry(self, leaf: Expr, at: Form, mark: str | None = None, axis: int = 0) -> Expr:
+        """A symbol for the entry of a line at a step: those of this step first, names last.
+
+        The steps of data may be another axis than the first, ``x[:,t]``.
+        """
         word = f"‹{len(self.places)}›"
-        self.places[word] = Form("index", (notation.name(name_of(leaf)), at), mark)
-        self.lines.entered.add(leaf)
-        return symbol(word, leaf.shape[1:], leaf.dtype, number=NOW - (mark is not None))
+        before = (ALL,) * axis
+        self.places[word] = Form("index", (notation.name(name_of(leaf)), *before, at), mark)
+        self.lines.entered.add((leaf, axis))
+        shape = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])
+        return symbol(word, shape, leaf.dtype, number=NOW - (mark is not None))
+
+    def of(self, e: Expr, row: Sequence[int], label: int, table: Mapping[Expr, Expr]) -> Expr:
+        """An operand at one step, which is the ``label`` among those of its axes."""
+        if label not in row:
+            return e
+        return table[e] if row[0] == label else self.entry(e, self.now, axis=row.index(label))
 
     def beside(self, reverse: bool) -> Form:
         """``t − 1``; reverse: ``t + 1``."""
@@ -89,9 +101,11 @@ class OneStep:
             needed.add(x)
             if x.op is SYMBOL or x.op.name == "delay":
                 continue
+            if _at_one_step(x) is not None:
+                continue
             if not _elementwise(x):
                 return None
-            queue += [a for a, row in zip(x.args, _rows(x), strict=True) if 0 in row]
+            queue += [a for a, row in zip(x.args, _rows(x), strict=True) if row[:1] == (0,)]
         table: dict[Expr, Expr] = {}
         for x in topological([e]):
             if x not in needed:
@@ -103,8 +117,14 @@ class OneStep:
                 if x.args[0].op is not SYMBOL or axis != -x.ndim:
                     return None
                 table[x] = self.delayed(x.args[0], x.args[1], reverse)
+            elif (step := _at_one_step(x)) is not None:
+                word = f"‹{len(self.places)}›"
+                self.places[word] = indicator(self.now, "=", whole(step))
+                only = symbol(word, (), x.dtype, number=NOW)
+                table[x] = product(only, squeeze(x.args[0], [0]))
             else:
-                table[x] = _one_step(x, table)
+                rows = zip(x.args, _rows(x), strict=True)
+                table[x] = _one_step(x, [self.of(a, row, 0, table) for a, row in rows])
         return table[e]
 
     def form(self, e: Expr) -> tuple[Form, tuple[Form, ...]]:
@@ -127,9 +147,10 @@ def _as_read(e: Expr, written: Written) -> Expr:
         new = flat(old)
         ranks = {a: _newest(a) for a in new.args}
         if None not in ranks.values() and len({*ranks.values()}) > 1:
-            turn = sorted((ranks[a], c.number < 0, k)
+            turn = sorted((ranks[a], c.number < 0, a.params[3] if a.op is SYMBOL else 0, k)
                           for k, (c, a, _) in enumerate(terms_of(new)))  # fmt: skip
-            turn.sort(key=lambda row: row is not next((r for r in turn if not r[1]), row))
+            lead = next((row for row in turn if not row[1]), turn[0])
+            turn.sort(key=lambda row: row is not lead)
             written.note(new, [new.args[k] for *_, k in turn])
         changed[node] = new
     return substitute([e], changed)[0]
@@ -150,7 +171,7 @@ def by_steps(lines: Lines, sizes: set[Size]) -> None:
         if is_result(d.expr) or d.kind in (GIVEN, WITHIN):
             continue
         read = stacks.isdisjoint(topological([d.expr]))
-        if read and d.symbol not in lines.entered:
+        if read and (d.symbol, 0) not in lines.entered:
             continue
         made = _total(lines, d.expr, sizes)
         if made is None and d.expr.ndim and d.expr.shape[0] in sizes:
@@ -186,20 +207,26 @@ def _total(lines: Lines, e: Expr, sizes: set[Size]) -> tuple[Form, tuple[Form, .
 
 
 def _total_of(lines: Lines, e: Expr, steps: set[Size]) -> Form | None:
-    if e.op is not CONTRACTION or not e.sums or e.args[0].shape[:1] not in {(s,) for s in steps}:
+    if e.op is not CONTRACTION or not e.sums:
         return None
     rows = [tuple(row) for row in e.params[0]]
-    x = next(iter(rows[0]), -1)
-    if x < e.ndim or any(row[:1] != (x,) or x in row[1:] for row in rows):
+    first = [row[0] for row in rows if row and row[0] >= e.ndim and _size_at(e, row[0]) in steps]
+    x = next((x for x in first if all(x in row for row in rows) and _has_steps(e, rows, x)), None)
+    if x is None:
         return None
-    step = OneStep(lines, e.args[0].shape[0])
+    step = OneStep(lines, _size_at(e, x))
     try:
-        parts = [step.slice(a) for a in e.args]
-        whole = [a for a in parts if a is not None]
-        if len(whole) < len(parts):
-            return None
+        table: dict[Expr, Expr] = {}
+        for a, row in zip(e.args, rows, strict=True):
+            if row[0] == x and a not in table:
+                entry = step.slice(a)
+                if entry is None:
+                    return None
+                table[a] = entry
+        whole = [step.of(a, row, x, table) for a, row in zip(e.args, rows, strict=True)]
+        rows = [tuple(k for k in row if k != x) for row in rows]
         sizes = dict(enumerate(e.shape))
-        inner = contract(whole, [row[1:] for row in rows], range(e.ndim), sizes, e.dtype)
+        inner = contract(whole, rows, range(e.ndim), sizes, e.dtype)
         form, at = step.form(inner)
     except NotationError:
         return None
@@ -207,6 +234,20 @@ def _total_of(lines: Lines, e: Expr, steps: set[Size]) -> Form | None:
         return None
     c, form = (form.data, form.items[0]) if form.kind == "scale" else (ONE, form)
     return notation.scaled(c, Form("total", (form,), (step.now.data,)))
+
+
+def _at_one_step(e: Expr) -> Size | None:
+    """The step at which alone something is, if it is placed there among zeros."""
+    if e.op.name != "place" or e.args[0].shape[0] != 1:
+        return None
+    spec = e.params[0]
+    return spec[0][0] if len(spec) == e.ndim and not any(spec[1:]) else None
+
+
+def _size_at(e: Expr, label: int) -> Size:
+    """The size of a label of a product."""
+    rows = zip(e.args, e.params[0], strict=True)
+    return next(a.shape[row.index(label)] for a, row in rows if label in row)
 
 
 def _rows(e: Expr) -> Sequence[Sequence[int]]:
@@ -217,13 +258,20 @@ def _elementwise(e: Expr) -> bool:
     """Does it keep the first axis of every argument that has it?"""
     if e.op.family not in ("map", "sum", "contraction") or not e.ndim or not e.args:
         return False
-    return all(0 not in row[1:] for row in _rows(e)) and any(row[:1] == (0,) for row in _rows(e))
+    return _has_steps(e, _rows(e), 0)
 
 
-def _one_step(e: Expr, table: Mapping[Expr, Expr]) -> Expr:
+def _has_steps(e: Expr, rows: Sequence[Sequence[int]], label: int) -> bool:
+    """Is a label the first axis of every operand that has it, or some axis of a name?"""
+    pairs = [(a, row) for a, row in zip(e.args, rows, strict=True) if label in row]
+    return bool(pairs) and all(
+        label not in row[1:] or (a.op is SYMBOL and row.count(label) == 1) for a, row in pairs
+    )
+
+
+def _one_step(e: Expr, args: Sequence[Expr]) -> Expr:
     """An elementwise node without its first axis, over arguments without theirs."""
     rows = [tuple(row) for row in _rows(e)]
-    args = [table[a] if 0 in row else a for a, row in zip(e.args, rows, strict=True)]
     rows = [tuple(x - (x > 0) for x in row if x != 0) for row in rows]
     shape = e.shape[1:]
     if e.op is SUM:
@@ -273,7 +321,9 @@ def _prefixed(form: Form, places: Mapping[str, Form]) -> Step:
         place = places[form.items[0].data]
         for item in form.items[1:]:
             items.append((yield _prefixed(item, places)))
-        return Form("index", (*place.items, *items), form.data or place.data)
+        front = iter(items)
+        filled = [next(front, x) if x.kind == "all" else x for x in place.items]
+        return Form("index", (*filled, *front), form.data or place.data)
     for item in form.items:
         items.append((yield _prefixed(item, places)))
     return Form(form.kind, tuple(items), form.data) if items else form

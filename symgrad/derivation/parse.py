@@ -41,7 +41,7 @@ from symgrad.core.sizes import (
     size_total,
 )
 from symgrad.derivation.ascii import GREEK, to_ascii
-from symgrad.derivation.entries import DEFAULTS
+from symgrad.derivation.called import DEFAULTS, SIDE_BY_SIDE, side_by_side
 from symgrad.derivation.grammar import Node, parse
 from symgrad.derivation.layers import layer_norm
 from symgrad.derivation.letters import Algebra, Value
@@ -327,6 +327,8 @@ class Reader(Algebra):
         params = tuple(self.parameter(p) for p in given)
         if not params and op.name in DEFAULTS:
             params = DEFAULTS[op.name](parts[0].rank)
+        if len(params) == 1 and op.name in SIDE_BY_SIDE:
+            params = side_by_side(params[0])
         try:
             args = tuple(p.expr for p in parts)
             made = op.build(args, params) if op.build is not None else apply(op, args, params)
@@ -374,19 +376,21 @@ def ranges_of(
     A letter of ``x[a + k]`` has the places of a window as long as the range of k.
     """
     found: dict[str, Size] = dict(given)
+    letters = {x for e in symbols.values() for x in letters_of(e.shape)} - given.keys()
+    taken = symbols.keys() | letters
     stack = [root]
     windows: list[tuple[list[str], Size]] = []
     alike: list[list[str]] = []
     while stack:
         node = stack.pop()
         if node.kind == "compare" and node.data == "=":
-            pair = [x.data for x in node.items if x.kind == "name" and x.data not in symbols]
+            pair = [x.data for x in node.items if x.kind == "name" and x.data not in taken]
             alike += [pair, pair[::-1]] if len(pair) == 2 else []
         if node.kind == "index" and node.items[0].kind == "name":
             base = symbols.get(node.items[0].data)
             if base is not None and base.ndim == len(node.items) - 1:
                 for size, item in zip(base.shape, node.items[1:], strict=True):
-                    if item.kind == "name" and item.data not in symbols:
+                    if item.kind == "name" and item.data not in taken:
                         found.setdefault(item.data, size)
                     if item.kind == "sum" and {*item.data} == {1}:
                         words = [x.data for x in item.items if x.kind == "name"]
@@ -429,17 +433,17 @@ def read(
     so are the T entries of an axis that they stand at; T + 1 entries count from 0.  NotationError
     says what was expected, and where.
     """
-    plain = text.isascii()
     text = re.sub(r"\s+for \w+ = \S+$", "", text)
     left, equals, right = text.partition(" = ")
-    if equals and left.count("[") == left.count("]") and not left.startswith(("1[", "(")):
+    balanced = all(left.count(a) == left.count(b) for a, b in ("[]", "()"))
+    if equals and balanced and not left.startswith(("1[", "(")):
         text = right.strip()
         if left.strip().endswith("]"):
             at = [x.strip() for x in left.strip()[left.strip().index("[") + 1 : -1].split(",")]
     tree = parse(text)
     bound = {*at, *_summed(tree)}
     names = {word: e for word, e in symbols.items() if word not in bound}
-    for word, e in list(names.items()) if plain else ():
+    for word, e in list(names.items()) if text.isascii() else ():
         names.setdefault(to_ascii(word), e)
     listed = list(symbols.values())
     ranges = ranges_of(tree, names, indices or {})

@@ -38,7 +38,7 @@ from symgrad.errors import NotationError
 from symgrad.ops.outputs import project
 from symgrad.ops.scan import SCAN, delay, operands_of, steps_of
 
-Named = Callable[[Expr, str], Expr]
+Named = Callable[..., Expr]
 """(an expression, the kind of its line, or of which state it is the adjoint) → a new symbol."""
 
 
@@ -74,10 +74,12 @@ class Together:
 def loops(lines: Lines, names: NameTable, numbers: Iterator[int]) -> None:
     """Give the results of scans that lines read lines of their own, together, with their forms."""
 
-    def named(e: Expr, kind: str) -> Expr:
+    def named(e: Expr, kind: str, of: Expr | None = None) -> Expr:
         matrix = e.ndim - (e.shape[:1] in sizes) > 1
         if kind not in (FORWARD, ADJOINT):
             word = names.fresh("gG"[matrix] + kind)
+        elif kind == ADJOINT and of in lines.uses_of:
+            word = names.fresh(f"δ{lines.uses_of[of]}")
         elif kind == ADJOINT and of_every_step(e) and (
             "δ" not in names.taken or e.params[0] >= 2 * len(e.args[0].params[0].states)
         ):  # fmt: skip
@@ -154,7 +156,9 @@ def _apart(lines: Lines, named: Named) -> None:
     done: list[Definition] = []
     while queue:
         d = queue.pop()
-        e = replaced(d.expr, table, lines.written)
+        e, old = replaced(d.expr, table, lines.written), d.expr
+        while e is not old:  # what was put in makes others known
+            e, old = replaced(e, table, lines.written), e
         inner = next((x for x in topological([e]) if is_result(x) and x is not e), None)
         if inner is not None:
             queue.append(d)
@@ -166,7 +170,7 @@ def _apart(lines: Lines, named: Named) -> None:
                 queue.append(later)
             else:
                 kind = FORWARD if d.kind == FORWARD else ADJOINT
-                queue.append(Definition(named(inner, kind), inner, kind))
+                queue.append(Definition(named(inner, kind, d.of), inner, kind))
             continue
         if e is not d.expr:
             d.expr, d.form = e, None
@@ -230,8 +234,7 @@ class _Loop(OneStep):
                     queue.append(count + j)
         inner = self.sums()
         own = self.own()
-        place = {e: k for k, e in enumerate(topological(self.body.results))}
-        rank = {d.symbol: place[self.body.results[max(d.expr.params[0] - count, 0)]] for d in own}
+        rank = self.ranks(own)
         own.sort(key=lambda d: (d.expr.params[0] < count, rank[d.symbol]))
         found = self.lines.definitions
         start = found.index(self.own()[0])
@@ -251,6 +254,19 @@ class _Loop(OneStep):
                     d.form = form, at[1:]
             except NotationError:
                 d.form = None
+
+    def ranks(self, own: Sequence[Definition]) -> dict[Expr, int]:
+        """The place of every line in a step; forward, lines that read none of the others come first."""
+        results = self.body.results
+        order = topological(results)
+        made = {d.symbol: results[max(d.expr.params[0] - len(self.body.following), 0)] for d in own}
+        if self.kind != FORWARD:
+            place = {e: k for k, e in enumerate(order)}
+            return {s: place[e] for s, e in made.items()}
+        lines, depth = set(made.values()), dict[Expr, int]()
+        for e in order:
+            depth[e] = max((depth[a] + (a in lines) for a in e.args), default=0)
+        return {s: depth[e] for s, e in made.items()}
 
     def sums(self) -> list[Definition]:
         """The adjoint of a state, what this step gives and what the next one gives, has a line."""

@@ -198,11 +198,12 @@ class Checker:
             for s in (1, -1)
         )
         along = (self.value(use.part) * way).sum()
-        return _error(np.asarray((up - down) / (2 * SMALL)), np.asarray(along))
+        least = SMALL * float(np.abs(seed * self.value(use.expr)).sum())  # a slope of 0 is rounded
+        return _error(np.asarray((up - down) / (2 * SMALL)), np.asarray(along), least)
 
 
-def _error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
-    scale = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)), 1e-12)
+def _error(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any], least: float = 0) -> float:
+    scale = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)), 1e-12, least)
     return float(np.abs(a - b).max(initial=0)) / scale
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from symgrad.core.build import CONTRACTION, SUM, constant_value, contract
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Shape, monomial
-from symgrad.derivation.entries import absolute, called, whole
+from symgrad.derivation.called import called
+from symgrad.derivation.entries import absolute, whole
 from symgrad.derivation.factored import SOLVES, inverted
 from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
@@ -95,8 +96,8 @@ def call_form(form: FormOf, e: Expr) -> Step:
 
 
 def _moves(e: Expr) -> bool:
-    """Is it a sum over windows that do not simply stand at every place?"""
-    if e.op.name == "window_sum":
+    """Is it a sum over windows that do not simply stand at every place, or what receives by place?"""
+    if e.op.name == "window_sum" or (e.op.name == "reshape" and e.args[0].op.name == "scatter_add"):
         return True
     return e.op.name == "convolution" and e.params[1] == 1 and e.params[0] != window(e.ndim - 2)
 

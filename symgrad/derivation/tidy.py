@@ -91,10 +91,18 @@ class Lines:
     """States that are read one step before their steps (that run down?), and what is given there."""
     asides: list[tuple[Expr, Definition]] = field(default_factory=list[tuple[Expr, Definition]])
     """Lines to read in front of that of a symbol; what they say is part of it, and is not run."""
-    entered: set[Expr] = field(default_factory=set[Expr])
-    """What is read step by step."""
+    entered: set[tuple[Expr, int]] = field(default_factory=set[tuple[Expr, int]])
+    """What is read step by step, and the axis of its steps."""
     apart: set[Expr] = field(default_factory=set[Expr])
     """States that are read as a whole: without what is given before their steps."""
+    uses_of: dict[Expr, str] = field(default_factory=dict[Expr, str])
+    """What parts of parameters are for: ``i`` of ``Wxi``; adjoints of gates are called so, ``δi``."""
+    parts: dict[Expr, tuple[int, list[Expr]]] = field(
+        default_factory=dict[Expr, tuple[int, list[Expr]]]
+    )
+    """Inputs that are several symbols here, which follow one another along an axis."""
+    stored: Mapping[Expr, object] = field(default_factory=dict[Expr, object])
+    """Inputs that have other axes here, and how they are stored: ``6×(2·3)``."""
     _recogniser: tuple[tuple[int, ...], Recogniser] | None = None
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Protocol
 
 from symgrad.core.build import is_zero
@@ -140,6 +141,9 @@ class Clock:
             for k, item in enumerate(items[1:]):
                 if (word, k) in self.axes and item.kind != "all":
                     items[k + 1] = affine([(1, item)], 1)
+            rest = items[2:]
+            if (word, 0) in self.axes and rest and all(x.kind == "all" for x in rest):
+                items = items[:2]  # h[T], as h[t]
         return Form(form.kind, tuple(items), data)
 
 
@@ -184,7 +188,7 @@ class Times:
         if not sizes:
             return
         shapes = {name_of(e): e.shape for e in (*inputs, *made)}
-        axes = {(name_of(e), 0) for e in lines.entered}
+        axes = {(name_of(e), k) for e, k in lines.entered}
         self.clock = Clock(shapes, sizes, axes)
         timed = self.clock.timed([(x.left, x.right) for x in rows])
         for x, (left, right) in zip(rows, timed, strict=True):
@@ -200,15 +204,18 @@ class Times:
 
     def sizes(self) -> list[str]:
         """The shape of every input, and of the states: ``h: (0…T)×m``."""
-        if self.clock is None:
-            return [f"{name_of(e)}: {shape_text(e.shape)}" for e in self.inputs]
-        listed = [self.entries.get(e, e) for e in self.inputs]
-        made = (d for d in self.lines.definitions if d.kind == FORWARD and d.runs is not None)
-        listed += [d.symbol for d in made if d.symbol not in listed]
-        return [f"{name_of(e)}: {self._shape(e)}" for e in listed]
+        listed = list(self.inputs)
+        if self.clock is not None:
+            listed = [self.entries.get(e, e) for e in self.inputs]
+            made = (d for d in self.lines.definitions if d.kind == FORWARD and d.runs is not None)
+            listed += [d.symbol for d in made if d.symbol not in listed]
+        whole = {x: e for e, (_, parts) in self.lines.parts.items() for x in parts}
+        groups = groupby(listed, lambda e: (whole.get(e, e), self._shape(e)))
+        return [f"{', '.join(map(name_of, found))}: {shape}" for (_, shape), found in groups]
 
     def _shape(self, e: Expr) -> str:
-        assert self.clock is not None
+        if self.clock is None:
+            return shape_text(e.shape)
         parts: list[str] = []
         for k, size in enumerate(e.shape):
             text = shape_text((size,))

@@ -265,7 +265,7 @@ class RNNCellBase(Module):
             )
         alone = input.ndim == 1
         x = input.unsqueeze(0) if alone else input
-        shape = (int(x.shape[0]), self.hidden_size)
+        shape = (x.shape[0], self.hidden_size)
         begin = [
             creation.zeros(shape, dtype=x.dtype, device=x.device)
             if s is None

@@ -7,7 +7,7 @@ source needs is an operand of the template (``size_operands``).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from symgrad.core.build import constant, constant_value, contract, is_zero, zeros
@@ -15,6 +15,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
 from symgrad.core.sizes import (
+    Monomial,
     Shape,
     Size,
     monomial,
@@ -164,6 +165,33 @@ def reshape(e: Expr, shape: Sequence[Size]) -> Expr:
     if size_product(tuple(sizes)) != total:
         raise _not_that_many(e, spelled, size_product(tuple(sizes)))
     return _reshape_build((e,), (tuple(sizes),))
+
+
+def _divides(small: Monomial, large: Monomial) -> bool:
+    left = large / small
+    return left.number == int(left.number) and all(p > 0 for _, p in left.powers)
+
+
+def blocks(before: Sequence[Size], after: Sequence[Size]) -> Iterator[tuple[list[int], list[int]]]:
+    """Axes of two shapes of one size that stand for each other; axes of size 1 for nothing."""
+    left = [k for k, s in enumerate(before) if s != 1][::-1]
+    right = [k for k, s in enumerate(after) if s != 1][::-1]
+    while left or right:
+        ins, outs = [], []
+        low, high = monomial(1), monomial(1)
+        while not ins or low != high:
+            if left and (not ins or _divides(low, high)):
+                ins.append(left.pop())
+                low = low * before[ins[-1]]
+            elif right and (not outs or _divides(high, low)):
+                outs.append(right.pop())
+                high = high * after[outs[-1]]
+            else:
+                ins += left[::-1]
+                outs += right[::-1]
+                left, right = [], []
+                break
+        yield ins, outs
 
 
 # ------------------------------------------------------------------ slice and place

@@ -7,6 +7,7 @@ as PyTorch does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from symgrad.core import dtypes
@@ -18,7 +19,6 @@ from symgrad.errors import ShapeError
 from symgrad.ops.convolution import (
     Window,
     extent,
-    known,
     padded_text,
     reach,
     spread,
@@ -26,7 +26,7 @@ from symgrad.ops.convolution import (
     windows_text,
 )
 from symgrad.ops.gather import gather, scatter_add
-from symgrad.ops.row import POSTFIX, Template
+from symgrad.ops.row import ANY, POSTFIX, Template
 from symgrad.ops.structure import Inferred, Operands, dtype_text, reshape
 
 Lengths = Shape
@@ -92,17 +92,28 @@ def _within(node: Expr) -> str:
 # ------------------------------------------------------------------ sums
 
 
-def _sum_texts(node: Expr) -> tuple[str, str, Shape]:
+Texts = tuple[str, str, Shape]
+"""JAX, NumPy, and the sizes that are operands."""
+
+
+def _template(texts: Callable[[Expr], Texts]) -> Callable[[Expr], Template]:
+    def template(node: Expr) -> Template:
+        jax, numpy, _ = texts(node)
+        return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX, ANY))
+
+    return template
+
+
+def _operands(texts: Callable[[Expr], Texts]) -> Callable[[Expr], Shape]:
+    return lambda node: texts(node)[2]
+
+
+def _sum_texts(node: Expr) -> Texts:
     write = Operands(1)
     jax_dtype, _ = dtype_text(node.dtype)
     jax = f"jax.lax.reduce_window({{0}}, {jax_dtype}(0), jax.lax.add, {_movement(node, write)})"
     numpy = f"{_numpy_windows(node, '0', write)}.sum(axis={_within(node)})"
     return jax, numpy, tuple(write.sizes)
-
-
-def _sum_template(node: Expr) -> Template:
-    jax, numpy, _ = _sum_texts(node)
-    return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX,))
 
 
 def _sum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
@@ -119,8 +130,8 @@ def _sum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     return (window_sum(g, lengths, window(rank, how.base, padding, how.strides, how.dilation)),)
 
 
-Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_sum_template, text="windowsum",
-   size_operands=lambda node: _sum_texts(node)[2])  # fmt: skip
+Op("window_sum", "window", infer=_infer, vjp=_sum_vjp, template=_template(_sum_texts), text="windowsum",
+   size_operands=_operands(_sum_texts))  # fmt: skip
 
 
 def window_sum(e: Expr, lengths: Lengths, how: Window) -> Expr:
@@ -142,52 +153,46 @@ def _lowest(node: Expr) -> tuple[str, str]:
     return f"jnp.iinfo({jax}).min", f"np.iinfo({numpy}).min"
 
 
-def _max_template(node: Expr) -> Template:
+def _max_texts(node: Expr) -> Texts:
     jax, numpy = _lowest(node)
     write = Operands(1)
-    return Template(
-        (
-            ("jax", f"jax.lax.reduce_window({{0}}, {jax}, jax.lax.max, {_movement(node, write)})"),
-            ("numpy", f"{_numpy_windows(node, numpy, write)}.max(axis={_within(node)})"),
-        ),
-        POSTFIX,
-        (POSTFIX,),
+    return (
+        f"jax.lax.reduce_window({{0}}, {jax}, jax.lax.max, {_movement(node, write)})",
+        f"{_numpy_windows(node, numpy, write)}.max(axis={_within(node)})",
+        tuple(write.sizes),
     )
 
 
 def _flat(node: Expr) -> str:
     """The numbers 0, 1, … of the last axes, in their shape."""
-    sizes = node.args[0].shape[-node.params[1].rank :]
-    total = size_product(sizes)
-    return f"np.arange({total}).reshape({_tuple(sizes)})"
+    sizes = f"{{0}}.shape[-{node.params[1].rank}:]"
+    return f"np.arange(np.prod({sizes})).reshape({sizes})"
 
 
-def _argmax_template(node: Expr) -> Template:
+def _argmax_texts(node: Expr) -> Texts:
     """The first place that has the largest entry; NaN counts as largest."""
     lengths, how = node.params
     x = node.args[0]
     rank = how.rank
     sizes = x.shape[-rank:]
-    count = size_product(lengths)
+    write = Operands(1)
     places = _flat(node)
     lowest, low = _lowest(node)
-    write = Operands(1)  # of numbers only
     jax = f"largest_at({{0}}, {rank}, {lowest}, {_movement(node, write)})"
     seen = _numpy_windows(node, low, write)
-    flat = [*(known(s, 0, k) for k, s in enumerate(x.shape[:-rank]))]
-    shape = [*flat, *map(str, node.shape[-rank:]), str(count)]
     numbered = windows_text(
         padded_text(places, sizes, how, write, "-1"),
         _wide(lengths, how, write),
         how,
         write,
     )
-    ones = _tuple([*("1" for _ in flat), *map(str, node.shape[-rank:]), str(count)])
+    flat = f"(lambda w: w.reshape((*w.shape[:-{rank}], -1)))"
+    front = ", ".join(["None"] * (x.ndim - rank) + ["..."])
     numpy = (
-        f"np.take_along_axis({numbered}.reshape({ones}), "
-        f"{seen}.reshape({_tuple(shape)}).argmax(axis=-1)[..., None], axis=-1)[..., 0]"
+        f"np.take_along_axis({flat}({numbered})[{front}], "
+        f"{flat}({seen}).argmax(axis=-1)[..., None], axis=-1)[..., 0]"
     )
-    return Template((("jax", jax), ("numpy", numpy)), POSTFIX, (POSTFIX,))
+    return jax, numpy, tuple(write.sizes)
 
 
 def _max_vjp(node: Expr, g: Expr) -> tuple[Expr]:
@@ -197,31 +202,26 @@ def _max_vjp(node: Expr, g: Expr) -> tuple[Expr]:
     return (put_back(g, window_argmax(x, lengths, how), x.shape[-how.rank :]),)
 
 
-Op("window_max", "window", infer=_infer, vjp=_max_vjp, template=_max_template, text="windowmax")  # fmt: skip
-Op("window_argmax", "window", infer=_index_infer, template=_argmax_template, text="windowargmax",
-   traits=frozenset({"nondifferentiable"}))  # fmt: skip
+Op("window_max", "window", infer=_infer, vjp=_max_vjp, template=_template(_max_texts), text="maxpool",
+   size_operands=_operands(_max_texts))  # fmt: skip
+Op("window_argmax", "window", infer=_index_infer, template=_template(_argmax_texts),
+   text="argmaxpool", traits=frozenset({"nondifferentiable"}), size_operands=_operands(_argmax_texts))  # fmt: skip
 
 
-def _plain(e: Expr, how: Window, what: str) -> None:
+def _plain(how: Window, what: str) -> None:
     if set(how.base) != {1}:
         raise ShapeError(f"{what}: the largest of entries that lie apart is not defined")
-    moving = (*e.shape[-how.rank :], *how.strides, *how.dilation, *sum(how.padding, ()))
-    if any(not isinstance(s, int) for s in moving):
-        raise ShapeError(
-            f"{what}: the axes that the window moves along, and how it moves, need numbers as their "
-            f"sizes, not {e.shape[-how.rank :]}"
-        )
 
 
 def window_max(e: Expr, lengths: Lengths, how: Window) -> Expr:
     """The largest entry of each window of the last axes; padding never wins."""
-    _plain(e, how, "max pooling")
+    _plain(how, "max pooling")
     return apply(OPS["window_max"], (e,), (tuple(lengths), how))
 
 
 def window_argmax(e: Expr, lengths: Lengths, how: Window) -> Expr:
     """Where each window has its first largest entry: a place in the last axes taken as one."""
-    _plain(e, how, "max pooling")
+    _plain(how, "max pooling")
     return apply(OPS["window_argmax"], (e,), (tuple(lengths), how))
 
 

@@ -201,6 +201,9 @@ def _vanishes(e: Expr) -> bool:
         return False
     at = tuple(to[label] if label >= 0 else -1 for label in test.params[0][0])
     known = [(a, p > 0, ls) for a, p, ls in there.factors]
+    own = {a for a, _, _ in inside.factors}
+    if any(a.op.name == "pow" and a.args[1] not in own for a, _, _ in there.factors):
+        return False  # p xᵖ⁻¹ is 0 · ∞ at x = p = 0
     return all(
         p > 0 and (a, True, tuple(at[label] if label >= 0 else -1 for label in ls)) in known
         for a, p, ls in inside.factors

@@ -16,6 +16,7 @@ from symgrad.core.sizes import Monomial
 from symgrad.errors import DTypeError, RangeError, ShapeError
 from symgrad.functional.promotion import default_dtype
 from symgrad.functional.table import HALVES, Function
+from symgrad.ops import join
 from symgrad.random import stream_of
 from symgrad.recording.record import note
 from symgrad.tensors import factors, pieces, several
@@ -38,6 +39,7 @@ def _made(array: np.ndarray[Any, Any], dtype: DType, where: Any, requires_grad: 
 
 _FULL = Function("full", lambda shape, value, dtype: constant(value, dtype, shape), "")
 _EYE = Function("eye", delta, "")
+_ARANGE = Function("arange", join.arange, "")
 
 
 def _filled(shape: tuple[Any, ...], value: Any, kind: DType, where: Any, tracked: bool) -> Tensor:
@@ -205,6 +207,8 @@ def arange(
     if end is None:
         start, end = 0, start
     start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
+    if isinstance(end, Monomial) and (start, step) == (0, 1):
+        return Tensor.from_node(note(_ARANGE, (end, dtype_of(dtype, dtypes.int64), ()), ()))
     whole = all(isinstance(v, int) for v in (start, end, step))
     kind = dtype_of(dtype, dtypes.int64 if whole else None)
     if kind is dtypes.int64:

@@ -110,7 +110,8 @@ def _names(order: Sequence[Any]) -> dict[int, str]:
     for node in order:
         if type(node) is Leaf and node.source is not None:
             owner = node.owner() if node.owner is not None else None
-            if owner is not None and owner._name:
-                words.append((id(node if _held(node) else node.source), owner._name))
+            word = node.name if owner is None else owner._name
+            if word:
+                words.append((id(node if _held(node) else node.source), word))
     shown = display_names([w for _, w in words], ())
     return dict(zip([k for k, _ in words], shown, strict=True))

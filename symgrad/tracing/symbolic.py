@@ -16,7 +16,7 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.expr import symbol as expr_symbol
 from symgrad.core.sizes import shape_text
-from symgrad.core.traverse import leaves
+from symgrad.core.traverse import leaves, topological
 from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
 from symgrad.derivation.lines import derive_lines
@@ -162,6 +162,8 @@ def derive(
     if wrt is None:
         own = tracked | set(stops.values())
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in own)]
+        seen = set(topological([e], lambda x: x.op.name == "detach"))
+        wanted = [s for s in wanted if s in seen] or wanted
     else:
         wanted = [table.get(id(t.node())) or t.expr(letters) for t in _several(wrt)]
     label = chosen.get(e, "L" if not e.shape else "Y")

@@ -101,7 +101,7 @@ def read_block(text: str) -> Block:
         entries = re.split(r"\s{2,}", rest.strip())
         if word == "sizes":
             derived = _table(tuple(e.split(" = ", 1)) for e in entries if " = " in e)
-            sizes = _table(_size_entry(e) for e in entries if " = " not in e)
+            sizes = _table(pair for e in entries if " = " not in e for pair in _size_entries(e))
             first = {x: tuple(int(m[1]) if (m := RANGE.match(e)) else 0 for e in row)
                      for x, row in sizes.items()}  # fmt: skip
         elif word == "indices":
@@ -149,11 +149,12 @@ def size_value(text: str, sizes: Mapping[str, int]) -> int:
     return int(eval(text, {"__builtins__": {}, "floor": math.floor}, dict(sizes)))
 
 
-def _size_entry(entry: str) -> tuple[str, tuple[str, ...]]:
-    name, sign, shape = entry.partition(": ")
+def _size_entries(entry: str) -> list[tuple[str, tuple[str, ...]]]:
+    names, sign, shape = entry.partition(": ")
     if not sign:
         raise ReadError(f"sizes: {entry!r} is not 'name: sizes'")
-    return name, () if shape == "scalar" else tuple(re.split(r"×| x ", shape))
+    sizes = () if shape == "scalar" else tuple(re.split(r"×| x ", shape))
+    return [(name, sizes) for name in names.split(", ")]
 
 
 def _index_entry(entry: str) -> tuple[str, str]:

@@ -116,7 +116,11 @@ def run_loop(
             continue
         at = sum(machine.sizes[x] if x in machine.sizes else int(x) for x in place.split("+"))
         if meaning:
-            start = NOTHING if meaning == "0" else machine.value(parse(meaning))
+            row = block.states.get(name)
+            nothing = (
+                NOTHING if row is None else Value(np.zeros([machine.size(x) for x in row[1:]]))
+            )
+            start = nothing if meaning == "0" else machine.value(parse(meaning))
         else:
             start = _as_value(values.get(f"{name}0", values.get(f"{name}₀")))
         machine.entries.setdefault(name, {})[at] = start

@@ -107,12 +107,19 @@ def _scatter_add(a: np.ndarray, index: np.ndarray, axis: int, size: int) -> np.n
     return result
 
 
-def _pool(a: np.ndarray, lengths: tuple, how: tuple) -> np.ndarray:
+def _side_by_side(lengths: tuple) -> tuple:
+    ones = (1,) * len(lengths)
+    return "window", lengths, ((0, 0),) * len(lengths), ones, ones
+
+
+def _pool(a: np.ndarray, lengths: tuple, how: tuple | None = None) -> np.ndarray:
+    how = how or _side_by_side(lengths)
     return _windows(a, lengths, how, -np.inf).max(-1)
 
 
-def _argpool(a: np.ndarray, lengths: tuple, how: tuple) -> np.ndarray:
+def _argpool(a: np.ndarray, lengths: tuple, how: tuple | None = None) -> np.ndarray:
     """Which entry of the axes (flat) is the first largest of every window."""
+    how = how or _side_by_side(lengths)
     count = math.prod(a.shape[-len(lengths) :])
     flat = np.arange(float(count)).reshape(a.shape[-len(lengths) :])
     places = _windows(np.broadcast_to(flat, a.shape), lengths, how, -1)
@@ -123,7 +130,7 @@ def _argpool(a: np.ndarray, lengths: tuple, how: tuple) -> np.ndarray:
 OPERATIONS: dict[str, Callable[..., Any]] = {
     "reshape": lambda a, shape: a.reshape(shape),
     "concat": lambda *given: np.concatenate(given[:-1], given[-1]),
-    "windowmax": _pool, "windowargmax": _argpool,
+    "maxpool": _pool, "argmaxpool": _argpool,
     "windowsum": lambda a, lengths, how: _windows(a, lengths, how, 0).sum(-1),
     "scatter_add": _scatter_add,
 }  # fmt: skip
