@@ -75,14 +75,14 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Letter:
     """A size known only when the program runs; the source reads it from an input's shape."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Literal:
     """A number written by us; infinities, nan and negative numbers are spelled rightly.
 
@@ -100,7 +100,7 @@ class Dtype:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Variable:
     """A value with a number (its identity in the program), a hint for its name, and a type.
 
@@ -132,7 +132,7 @@ class Foreign:
     function: Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Apply:
     """A template with its operands filled in."""
 
@@ -144,7 +144,7 @@ Size = int | Letter | Apply
 Operand = Variable | Letter | Literal | Dtype | Function | Foreign | Apply
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Instruction:
     """`targets = value`, with the formula it computes as a note."""
 
@@ -321,14 +321,16 @@ def _uses(program: Program) -> Uses:
 def _digest(program: Program) -> str:
     """A blake2b digest over quoted words, so that no two programs share a spelling."""
     templates: dict[int, str] = {}
-    words: list[str] = ["program", program.name, program.summary, str(len(program.facts))]
+    words: list[str | int] = ["program", program.name, program.summary, str(len(program.facts))]
     words += [*program.facts, str(len(program.modules)), *program.modules]
     foreign: dict[int, int] = {}
 
-    def expression(nodes: list[Operand]) -> None:
-        for node in nodes:
+    def expression(root: Operand) -> None:
+        stack = [root]
+        while stack:
+            node = stack.pop()
             if isinstance(node, Variable):
-                words.append(f"v{node.number}")
+                words.append(node.number)
             elif isinstance(node, Apply):
                 template = node.template
                 spelled = templates.get(id(template))
@@ -337,6 +339,7 @@ def _digest(program: Program) -> str:
                     templates[id(template)] = spelled
                 words.append(f"a{len(node.operands)}")
                 words.append(spelled)
+                stack += node.operands[::-1]
             elif isinstance(node, Literal):
                 words.append(f"l{type(node.value).__name__} {node.value!r} {node.computed}")
             elif isinstance(node, Letter):
@@ -356,7 +359,7 @@ def _digest(program: Program) -> str:
             if isinstance(size, int):
                 words.append(f"#{size}")
             else:
-                expression(walk(size))
+                expression(size)
 
     for group in (program.inputs, program.outputs):
         words.append(str(len(group)))
@@ -366,7 +369,7 @@ def _digest(program: Program) -> str:
         words.append(str(len(instruction.targets)))
         for variable in instruction.targets:
             define(variable)
-        expression(walk(instruction.value))
+        expression(instruction.value)
         words.append(instruction.note)
     spelled = repr(words).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(spelled, digest_size=16).hexdigest()

@@ -11,15 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby, permutations, product
+from operator import is_
 from typing import Any
 
 from symgrad.core import dtypes
 from symgrad.core.dtypes import DType, real_of
 from symgrad.core.expr import Expr, Labels, intern
+from symgrad.core.labels import best_order, numbered, numbered_plainly, resolve_deltas
 from symgrad.core.numbers import Number, plus
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import ONE, Monomial, Shape, Size, held, monomial, shape_text
+from symgrad.core.sizes import ONE, Monomial, Shape, Size, monomial, shape_text
 from symgrad.errors import DTypeError, ShapeError
 
 Term = tuple[Monomial, Expr, Labels]
@@ -183,6 +184,9 @@ def contract(
             and not (sizes and sizes.keys() - kept)  # Σⱼ of what has no j is n times that
         ):
             return factors[0]
+    plain = _plain(factors, labels, out, sizes, dtype)
+    if plain is not None:
+        return plain
     size: dict[int, Size] = dict(sizes) if sizes else {}
     queue = [(f, list(ls)) for f, ls in zip(factors, labels, strict=True)]
     fresh = 1 + max([-1, *out, *size, *[x for _, ls in queue for x in ls]])
@@ -265,7 +269,7 @@ def contract(
             fresh += 1
         seen_out.add(result[k])
     if deltas:
-        deltas = _resolve_deltas(deltas, used, size, seen_out)
+        deltas = resolve_deltas(deltas, used, size, seen_out)
         for pair in deltas:
             used.append((delta(size[pair[0]], assert_dtype), pair))
     carried = {x for _, ls in used for x in ls}
@@ -277,43 +281,39 @@ def contract(
     return node if coefficient.is_one else scale(coefficient, node)
 
 
-def _resolve_deltas(
-    deltas: list[list[int]],
-    used: list[tuple[Expr, list[int]]],
-    size: dict[int, Size],
-    wanted: set[int],
-) -> list[list[int]]:
-    """Contract every δ that has a summed label (a renaming); return those that stay."""
-    kept: list[list[int]] = []
-    work = list(deltas)
-    while work:
-        a, b = work.pop()
-        if a == b:
-            continue
-        if size[a] != size[b] and 1 not in (size[a], size[b]):
-            raise ShapeError(f"an identity joins sizes {size[a]} and {size[b]}")
-        if b not in wanted:
-            gone, stays = b, a
-        elif a not in wanted:
-            gone, stays = a, b
-        else:
-            kept.append([a, b])
-            continue
-        for _, ls in used:
-            for k, label in enumerate(ls):
-                if label == gone:
-                    ls[k] = stays
-        for pair in [*work, *kept]:
-            for k, label in enumerate(pair):
-                if label == gone:
-                    pair[k] = stays
-        del size[gone]
-    unique: list[list[int]] = []
-    for pair in kept:
-        pair.sort()
-        if pair[0] != pair[1] and pair not in unique:
-            unique.append(pair)
-    return unique
+_DISSOLVED = frozenset({CONTRACTION, SUM, DELTA})
+
+
+def _plain(
+    factors: Sequence[Expr],
+    labels: Sequence[Sequence[int]],
+    out: Sequence[int],
+    sizes: Mapping[int, Size] | None,
+    dtype: DType | None,
+) -> Expr | None:
+    """The product of different factors of which none dissolves; None where there is more to do."""
+    for e in factors:
+        if dtype is None:
+            dtype = e.dtype
+        if e.op in _DISSOLVED or e.dtype is not dtype:
+            return None
+    if len(factors) > 1:
+        rows = sorted(zip(factors, labels, strict=True), key=lambda row: row[0].digest)
+        factors, labels = [e for e, _ in rows], [ls for _, ls in rows]
+        if any(map(is_, factors, factors[1:])):
+            return None
+    found = numbered_plainly(
+        tuple([e.shape for e in factors]),
+        tuple(map(tuple, labels)),
+        tuple(out),
+        tuple(sizes.items()) if sizes else (),
+    )
+    if found is None or dtype is None:
+        return None
+    rows, shape, sums = found
+    node = intern(CONTRACTION, tuple(factors), (rows, shape, dtype), shape, dtype)
+    node.sums = sums
+    return node
 
 
 def _canonical(
@@ -322,11 +322,11 @@ def _canonical(
     """Order the factors, number the labels, intern."""
     if len(used) > 1:
         used.sort(key=lambda pair: pair[0].digest)
-        numbering, labels = _numbered(used, out)
+        numbering, labels = numbered(used, out)
         if any(used[k][0] is used[k + 1][0] for k in range(len(used) - 1)):
-            numbering, labels, used = _best_order(used, out, labels)
+            numbering, labels, used = best_order(used, out, labels)
     else:
-        numbering, labels = _numbered(used, out)
+        numbering, labels = numbered(used, out)
     rank = len(out)
     args = tuple(e for e, _ in used)
     if len(args) == 1 and labels[0] == tuple(range(rank)) and args[0].shape == shape:
@@ -369,48 +369,15 @@ def _summed_then_moved(
     return intern(CONTRACTION, (inner,), ((tuple(kept),), shape, dtype), shape, dtype)
 
 
-def _numbered(used: list[tuple[Expr, list[int]]], out: list[int]) -> tuple[int, tuple[Labels, ...]]:
-    number = {label: k for k, label in enumerate(out)}
-    rows: list[Labels] = []
-    count = len(out)
-    for _, ls in used:
-        row: list[int] = []
-        for label in ls:
-            if label < 0:
-                row.append(-1)
-                continue
-            found = number.get(label)
-            if found is None:
-                found = number[label] = count
-                count += 1
-            row.append(found)
-        rows.append(tuple(row))
-    return count, tuple(rows)
-
-
-MOST_ORDERS = 100
-"""Orders of equal factors that are tried."""
-
-
-def _best_order(
-    used: list[tuple[Expr, list[int]]], out: list[int], labels: tuple[Labels, ...]
-) -> tuple[int, tuple[Labels, ...], list[tuple[Expr, list[int]]]]:
-    """Among orders of equal factors, the one with the smallest labels."""
-    groups = [list(group) for _, group in groupby(used, key=lambda pair: pair[0])]
-    best, order = labels, used
-    ways = [list(permutations(g)) if 1 < len(g) <= 4 else [tuple(g)] for g in groups]
-    while math.prod(map(len, ways)) > MOST_ORDERS:
-        k = max(range(len(ways)), key=lambda k: len(ways[k]))
-        ways[k] = ways[k][:1]
-    for chosen in product(*ways):
-        trial = [pair for group in chosen for pair in group]
-        rows = _numbered(trial, out)[1]
-        if rows < best:
-            best, order = rows, trial
-    return _numbered(order, out)[0], best, list(order)
-
-
 # ------------------------------------------------------------------ sums of terms
+
+
+def _held(c: Monomial) -> Monomial:
+    """``c``; a whole number of more than 31 bits is the float that it is beside floats."""
+    if c.number.__class__ is not int or -(2**31) < c.number < 2**31:
+        return c
+    beyond = math.inf if c.number > 0 else -math.inf
+    return Monomial(float(c.number) if abs(c.number) < 2**1024 - 2**970 else beyond, c.powers)
 
 
 def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
@@ -459,7 +426,7 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
             else:
                 merged[key] = total
     rows = [
-        (held(c) if dtype.differentiable else c, e, labels) for (e, labels, _), c in merged.items()
+        (_held(c) if dtype.differentiable else c, e, labels) for (e, labels, _), c in merged.items()
     ]
     if len(rows) == 1 and rows[0][0].is_one:
         _, e, labels = rows[0]
@@ -477,7 +444,7 @@ def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:
         return e
     if e.op is not SUM and not (e.op is CONTRACTION and len(e.args) <= 1 and not e.sums):
         natural = tuple([-1 if s == 1 else k for k, s in enumerate(e.shape)])
-        c = held(c) if e.dtype.differentiable else c
+        c = _held(c) if e.dtype.differentiable else c
         return intern(SUM, (e,), (((c, natural),), e.shape, e.dtype), e.shape, e.dtype)
     return linear([(monomial(coefficient), e, tuple(range(len(e.shape))))], e.shape, e.dtype)
 

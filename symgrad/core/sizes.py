@@ -83,7 +83,9 @@ class Monomial:
             if not _is_number(other):
                 return NotImplemented
             other = monomial(other)
-        made = self if other.is_one else self * other**-1
+        if not other.powers and other.number in (1, -1):
+            return self if other.is_one else -self
+        made = self * other**-1
         same = self.number == other.number and 0 < abs(self.number) < math.inf
         return Monomial(1, made.powers) if same else made
 
@@ -206,14 +208,6 @@ def monomial(value: Monomial | Number | int) -> Monomial:
         if known is not None:
             return known
     return Monomial(rational(value))
-
-
-def held(c: Monomial) -> Monomial:
-    """``c``; a whole number of more than 31 bits is the float that it is beside floats."""
-    if c.number.__class__ is not int or -(2**31) < c.number < 2**31:
-        return c
-    beyond = math.inf if c.number > 0 else -math.inf
-    return Monomial(float(c.number) if abs(c.number) < 2**1024 - 2**970 else beyond, c.powers)
 
 
 @lru_cache(maxsize=4096)

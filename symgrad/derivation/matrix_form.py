@@ -7,9 +7,9 @@ parallel reduction of that graph gives the textbook's products, whatever way the
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from symgrad.core.build import (
@@ -288,7 +288,9 @@ class Recogniser:
             )
             edges = [x for x in edges if x not in match]
             edges.append(Edge(start, end, Form("quotient", (top, inner), True)))
-        body = reduce_graph(rank, edges, weights, extents, _Hadamard(typed), self.diagonals)
+        body = reduce_graph(
+            rank, edges, weights, extents, partial(hadamard, typed=typed), self.diagonals
+        )
         if body is None:
             return None
         if not typed:
@@ -319,16 +321,6 @@ def hadamard(forms: list[Form], typed: bool) -> Form:
     return Form("hadamard", tuple(flat))
 
 
-@dataclass(frozen=True, slots=True)
-class _Hadamard:
-    """⊙ with the order rule of one product."""
-
-    typed: bool
-
-    def __call__(self, forms: list[Form]) -> Form:
-        return hadamard(forms, self.typed)
-
-
 def reduce_graph(
     rank: int,
     edges: list[Edge],
@@ -343,7 +335,7 @@ def reduce_graph(
     while changed:
         changed = False
         pairs: dict[tuple[int, int], list[Edge]] = {}
-        for edge in edges:
+        for edge in edges if len(edges) > 1 else ():
             low, high = sorted((edge.start, edge.end))
             pairs.setdefault((low, high), []).append(edge)
         labels = {x for edge in edges for x in (edge.start, edge.end)} | set(weights)
@@ -372,11 +364,11 @@ def reduce_graph(
                 edges.append(Edge(start, end, _had([g.away(start) for g in group])))
             changed = True
             break
-        if changed:
+        if changed or all(x < rank for x in labels):
             continue
         rows = {x.start for x in edges if x.form.kind in ("name", "index", "sum")}
-        ends = Counter(x for edge in edges for x in (edge.start, edge.end))
-        summed = [x for x in labels if x in rows and ends[x] == 1 and not weights.get(x)]
+        ends = [x for edge in edges for x in (edge.start, edge.end)]
+        summed = [x for x in labels if x in rows and ends.count(x) == 1 and not weights.get(x)]
         for label in sorted(labels, key=lambda x: (x in summed, x), reverse=True):
             if label < rank:
                 continue

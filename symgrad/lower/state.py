@@ -12,7 +12,7 @@ from symgrad.lower.align import program_shape, readable_template, size_operands,
 from symgrad.lower.orders import Orders
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Line:
     """A definition: ``symbol = expr``; the symbol's name and ``note`` show in the source."""
 

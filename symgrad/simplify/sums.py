@@ -312,6 +312,8 @@ def _difference_rule(
 
 def _squares(node: Expr) -> Expr | None:
     """c (u² − v²) = c (u − v)(u + v); ±(u² − r²) for a number r."""
+    if not any(_is_square(e) or e.op is SUM for e in node.args):
+        return None
     terms = open_terms(node)
     found = [(k, c, e.args[0], ls) for k, (c, e, ls) in enumerate(terms) if _is_square(e)]
     for j, a, u, ls in found:
