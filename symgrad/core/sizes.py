@@ -116,7 +116,10 @@ class Monomial:
     @property
     def is_modest(self) -> bool:
         """May it be merged with other coefficients without danger of overflow?"""
-        return 1e-18 < abs(self.number) < 1e18 or not self.number
+        if isinstance(self.number, float):
+            return 1e-18 < abs(self.number) < 1e18 or not self.number
+        top, bottom = self.number.numerator, self.number.denominator
+        return not top or (abs(top) < 10**18 * bottom and bottom < 10**18 * abs(top))
 
     @property
     def is_zero(self) -> bool:

@@ -182,7 +182,7 @@ class Derivation:
         slots = notation.slots_of([f for x in self.lines for f in (x.left, x.right)])
         last = notation.only_summed([x.left for x in self.lines], [x.right for x in self.lines])
         usual: dict[str, Size] = {}  # of the first line that has some
-        for size, word in usual_letters([d.expr for d in self.source.definitions]):
+        for size, word in usual_letters(self.source):
             usual.setdefault(word, renamed_size(size, self.derived))
         known: dict[Size, str] = {}
         for word, size in usual.items():

@@ -69,6 +69,7 @@ from symgrad.derivation.tidy import (
     replaced,
 )
 from symgrad.errors import NotationError
+from symgrad.ops.scan import SCAN
 from symgrad.simplify import rewrite
 from symgrad.simplify.rules import ONEHOT_ROWS
 
@@ -108,6 +109,8 @@ def derive_lines(
     builder.forward()
     if gradients_of is not None:
         builder.backward(gradients_of)
+    builder.lines.note_operations()
+    if gradients_of is not None:
         reuse(builder.lines)
         builder.read_again()
         made = [] if further else [s for e, s in builder.made.items() if e.op.name != "softmax"]
@@ -117,7 +120,8 @@ def derive_lines(
             if line.kind in (ADJOINT, GRADIENT):
                 line.expr = builder.symmetries.tidied(line.expr)
         builder.lines.definitions = arranged(builder.lines.definitions, wanted)
-    loops(builder.lines, builder.names, builder.numbers)
+    if SCAN in builder.lines.operations:
+        loops(builder.lines, builder.names, builder.numbers)
     builder.settle()
     by_heads(builder.lines)
     return builder.lines
@@ -276,12 +280,13 @@ class _Builder:
         """The reverse sweep, line by line."""
         definitions = list(self.lines.definitions)
         order = [d.symbol for d in definitions]
-        active = self._active(definitions)
+        below = [topological([d.expr]) for d in definitions]
+        active = self._active(definitions, below)
         parts: dict[Expr, list[tuple[int, Expr]]] = {}
         target = self.lines.outputs[position]
         start = order.index(target)
         together = Together(definitions)
-        last_reader = self._first_readers(definitions, active)
+        last_reader = self._first_readers(below, active)
         prefix = "L" if target.shape else name_of(target)
         done: set[Expr] = set()
         self._emit_gradients(prefix, len(definitions), last_reader, parts, done)
@@ -295,21 +300,20 @@ class _Builder:
             self._emit_gradients(prefix, k, last_reader, parts, done)
         self._emit_gradients(prefix, -1, last_reader, parts, done)
 
-    def _active(self, definitions: Sequence[Definition]) -> set[Expr]:
+    def _active(
+        self, definitions: Sequence[Definition], below: Sequence[Sequence[Expr]]
+    ) -> set[Expr]:
         active = set(self.wanted)
-        for line in definitions:
-            inner = depending(topological([line.expr]), list(active))
-            if line.expr in inner:
+        for line, order in zip(definitions, below, strict=True):
+            if line.expr in depending(order, list(active)):
                 active.add(line.symbol)
         return active
 
-    def _first_readers(
-        self, definitions: Sequence[Definition], active: set[Expr]
-    ) -> dict[Expr, int]:
+    def _first_readers(self, below: Sequence[Sequence[Expr]], active: set[Expr]) -> dict[Expr, int]:
         """For each wanted symbol the first line that reads it: below it its gradient is whole."""
         first: dict[Expr, int] = {}
-        for k, line in enumerate(definitions):
-            for e in topological([line.expr]):
+        for k, order in enumerate(below):
+            for e in order:
                 if e.op is SYMBOL and e in active:
                     first.setdefault(e, k)
         return first
@@ -335,7 +339,7 @@ class _Builder:
     def _total(self, parts: list[tuple[int, Expr]]) -> Expr:
         calls_last = sorted(parts, key=lambda pair: (pair[1] in self.lines.spelled, pair[0]))
         ordered = [e for _, e in calls_last]
-        if any(a.op.name == "onehot" for e in ordered for a in topological([e])):
+        if self.lines.shown and any(a.op.name == "onehot" for a in topological(ordered)):
             ordered = rewrite(ordered, [[ONEHOT_ROWS]])[0]
         total = add(ordered)
         if len(ordered) > 1:

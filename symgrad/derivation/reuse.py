@@ -49,12 +49,12 @@ def named_products(lines: Lines, finish: Callable[[Expr], Expr]) -> None:
 
     ``finish`` brings a product into normal form.
     """
+    rows = [(line, [a for _, a, _ in opened(line.expr) if a.op is CONTRACTION and len(a.args) > 2])
+            for line in lines.definitions if line.kind in (ADJOINT, GRADIENT)]  # fmt: skip
     known = {finish(d.expr): d.symbol for d in lines.definitions
-             if d.kind == FORWARD and d.expr.op is CONTRACTION and d.expr.sums}  # fmt: skip
-    for line in lines.definitions if known else ():
-        if line.kind not in (ADJOINT, GRADIENT):
-            continue
-        products = [a for _, a, _ in opened(line.expr) if a.op is CONTRACTION and len(a.args) > 2]
+             if d.kind == FORWARD and d.expr.op is CONTRACTION and d.expr.sums
+             and any(products for _, products in rows)}  # fmt: skip
+    for line, products in rows if known else ():
         table = {a: made for a in products if (made := _by_names(a, known, finish)) is not a}
         if table:
             new = replaced(line.expr, table, lines.written)

@@ -16,6 +16,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of
+from symgrad.core.op import Op
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import topological
 from symgrad.derivation.matrix_form import Recogniser
@@ -103,7 +104,13 @@ class Lines:
     """Inputs that are several symbols here, which follow one another along an axis."""
     stored: Mapping[Expr, object] = field(default_factory=dict[Expr, object])
     """Inputs that have other axes here, and how they are stored: ``6×(2·3)``."""
+    operations: set[Op] = field(default_factory=set[Op])
+    """What the lines were made of when the last of them was there."""
     _recogniser: tuple[tuple[int, ...], Recogniser] | None = None
+
+    def note_operations(self) -> None:
+        """Remember the operations of the lines."""
+        self.operations = {e.op for e in topological([d.expr for d in self.definitions])}
 
     @property
     def output(self) -> Expr:
@@ -166,7 +173,7 @@ def inline(lines: Lines, finish: Callable[[Expr], Expr], made: Collection[Expr] 
     """
     definitions = lines.definitions
     lines.before = list(definitions)
-    foreign = remark(*(d.expr for d in definitions))
+    foreign = any("opaque derivative" in op.traits for op in lines.operations)
     readers: dict[Expr, dict[int, int]] = {}
     reads = [_reads(line.expr) for line in definitions]
     for k, found in enumerate(reads):

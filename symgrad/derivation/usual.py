@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size
 from symgrad.core.traverse import topological
+from symgrad.derivation.tidy import Lines
 
 Letters = list[tuple[Size, str]]
 
@@ -33,9 +34,11 @@ USUAL: dict[str, Callable[[Expr], Letters]] = {"convolution": _convolution, "win
 """Operation → sizes and their letters."""
 
 
-def usual_letters(exprs: Iterable[Expr]) -> Iterator[tuple[Size, str]]:
-    """Sizes in expressions and their letters."""
-    for node in topological(exprs):
+def usual_letters(lines: Lines) -> Iterator[tuple[Size, str]]:
+    """Sizes in the expressions of lines and their letters."""
+    if USUAL.keys().isdisjoint([op.name for op in lines.operations]):
+        return
+    for node in topological([d.expr for d in lines.definitions]):
         if node.op.name in USUAL:
             yield from USUAL[node.op.name](node)
 

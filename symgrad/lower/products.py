@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, postfix, text
+from symgrad_codegen.program import PRODUCT, Apply, Operand, Template, Variable, postfix, text
 
 from symgrad.core.dtypes import float64
 from symgrad.core.expr import SYMBOL, Expr
@@ -123,7 +123,8 @@ def _elementwise(
             over.append(aligned(state.value(a.args[0]), a.shape, labels, rank))
         else:
             value = aligned(state.value(a), a.shape, labels, rank)
-            over += _repeated(value, times)
+            alone = len(counted) == 1 and times == 2 and isinstance(value, Variable)
+            over += [value, value] if alone else _repeated(value, times)
         carried.update(x for x in labels if x >= 0)
         full = full or spans(labels, rank)
     value = product_of(over)

@@ -1,6 +1,6 @@
 """Simplification: named rewrite rules, applied jointly over everything compiled together."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from symgrad.core.expr import Expr
 from symgrad.simplify.engine import Procedure, Rule, Step, rewrite
@@ -28,10 +28,13 @@ def simplify(roots: Sequence[Expr]) -> list[Expr]:
     return rewrite(roots, GROUPS)[0]
 
 
-def stabilised(roots: Sequence[Expr]) -> list[Expr]:
-    """``roots`` as they are computed, jointly: without cancellation, overflow and 0 · ∞."""
+def stabilised(roots: Sequence[Expr], kept: Collection[Expr] = ()) -> list[Expr]:
+    """``roots`` as they are computed, jointly: without cancellation, overflow and 0 · ∞.
+
+    What is in ``kept`` stays as it is, with all that it is made of.
+    """
     groups = (*GROUPS, MACHINE)
-    settled = [set[Expr]() for _ in groups]
+    settled = [set(kept) for _ in groups]
     found = list(roots)
     for _ in range(1 + PASSES):
         found, steps = rewrite(found, groups, settled=settled)

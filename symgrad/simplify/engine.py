@@ -187,6 +187,7 @@ def rewrite(
     """
     steps: list[Step] = []
     current = list(roots)
+    order = topological(current)
     for k, group in enumerate(groups):
         done = settled[k] if settled else set[Expr]()
         possible = _index(tuple(group)).possible
@@ -212,7 +213,7 @@ def rewrite(
                     break
             return new
 
-        for node in topological(current, done.__contains__):
+        for node in order:
             if node in done:
                 continue
             new = node
@@ -231,7 +232,9 @@ def rewrite(
             table[node] = new
             if moved is not None:
                 moved(node, new, table)
-        current = [table.get(r, r) for r in current]
+        if table:
+            current = [table.get(r, r) for r in current]
+            order = topological(current)
     return current, steps
 
 

@@ -45,6 +45,14 @@ def slopes(
     return _replaced(roots, order, found) if found else list(roots)
 
 
+def slope_of_value(value: Expr) -> Expr:
+    """``1 − h²`` for h = tanh(x).
+
+    ``(1 − h) (1 + h)`` is no nearer to the slope: the rounding of h is in both.
+    """
+    return 1 - power(value, 2)
+
+
 def _replaced(
     roots: Sequence[Expr], order: Sequence[Expr], found: Mapping[Expr, Expr]
 ) -> list[Expr]:
@@ -56,7 +64,7 @@ def _replaced(
             same = all(a is b for a, b in zip(args, of.args, strict=True))
             new[node] = node if same else node.func(*args)
         elif of.op.name == "tanh":
-            new[node] = 1 - power(of.func(*args), 2)
+            new[node] = slope_of_value(of.func(*args))
         else:
             e = elementwise("exp", -2 * elementwise("abs", *args))
             new[node] = 4 * e * power(1 + e, -2)

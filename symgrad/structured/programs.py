@@ -19,7 +19,7 @@ from symgrad.derivation.tidy import GIVEN, GRADIENT, Lines
 from symgrad.lower import Line, lower
 from symgrad.simplify import stabilised
 from symgrad.simplify.cheaper import Cheaper, Whole
-from symgrad.simplify.slopes import SLOPE, slopes
+from symgrad.simplify.slopes import SLOPE, slope_of_value, slopes
 from symgrad.structured.matrices import ByStructure
 
 Moved = dict[Expr, Expr]
@@ -57,17 +57,24 @@ def program_of(
         text = f"{printer.text(line.left)} = {printer.text(line.right)}"
         notes[line.definition.symbol] = text
     defined = [d for d in lines.definitions if d.kind != GIVEN]
-    computed = _attached(stabilised([d.expr for d in defined]))
+    computed = stabilised(
+        [d.expr for d in defined],
+        [slope_of_value(d.symbol) for d in defined if d.expr.op.name == "tanh"],
+    )
+    made_of = {e.op.name for e in topological(computed)}
+    if "detach" in made_of:
+        computed = _attached(computed)
     rows = [
         Line(d.symbol, e, notes.get(d.symbol, "")) for d, e in zip(defined, computed, strict=True)
     ]
     asked = leaves([*(e for _, e in outputs), *(x.expr for x in extra)])
     rows = _cheaper(rows, asked)
-    made = slopes([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
-    rows = [
-        x if e is x.expr else replace(x, expr=e, note=x.note and f"{x.note}; {SLOPE}")
-        for x, e in zip(rows, made, strict=True)
-    ]
+    if "cosh" in made_of:
+        made = slopes([x.expr for x in rows], {x.symbol: x.expr for x in rows}, asked)
+        rows = [
+            x if e is x.expr else replace(x, expr=e, note=x.note and f"{x.note}; {SLOPE}")
+            for x, e in zip(rows, made, strict=True)
+        ]
     return lower(name, inputs, outputs, [*rows, *extra], summary=summary, facts=facts)
 
 
@@ -76,8 +83,6 @@ def _attached(roots: Sequence[Expr]) -> list[Expr]:
 
     What runs is differentiated no more.
     """
-    if all(e.op.name != "detach" for e in topological(roots)):
-        return list(roots)
     new = transform(roots, lambda e: e.args[0] if e.op.name == "detach" else e)
     return [new[r] for r in roots]
 
@@ -125,13 +130,13 @@ def _cheaper(lines: Sequence[Line], asked: Sequence[Expr]) -> Sequence[Line]:
 def _looked_into(lines: Moved) -> tuple[set[Expr], set[Expr]]:
     """The lines with matrices or products over others, and the lines that those look into."""
     whole = Whole(lines)
+    marked = {e for e in topological(lines.values()) if e.op.family == "matrix" or whole.opens(e)}
     touched: set[Expr] = set()
     stack: list[tuple[Expr, bool]] = []
-    for s, line in lines.items():
-        for e in topological([line]):
-            if e.op.family == "matrix" or whole.opens(e):
-                touched.add(s)
-                stack += [(a, e.op.family == "matrix") for a in e.args]
+    for s, line in lines.items() if marked else ():
+        for e in marked.intersection(topological([line])):
+            touched.add(s)
+            stack += [(a, e.op.family == "matrix") for a in e.args]
     seen: set[tuple[Expr, bool]] = set()
     while stack:
         e, deep = top = stack.pop()
