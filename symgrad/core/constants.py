@@ -18,6 +18,8 @@ LARGEST = 12
 """Numerators and denominators of the multiples."""
 SIMPLE = 10**9
 """Denominators below this are no rounded constant."""
+ROUNDED = 14
+"""Characters from which on a number may be a rounded constant."""
 PRECISION = 4 * 2.0**-53
 DIGITS = 5
 """Significant digits of the decimals whose logarithms are known."""
@@ -64,7 +66,7 @@ def _multiples(number: Number) -> list[tuple[Fraction, Constant, bool]]:
     if not isinstance(number, float) and number.denominator < SIMPLE:
         return []
     number = float(number)
-    if not 1e-300 < abs(number) < 1e300:  # its multiples are finite
+    if not 1e-300 < abs(number) < 1e300 or len(repr(number)) < ROUNDED:  # multiples are finite
         return []
     found: list[tuple[Fraction, Constant, bool]] = []
     for constant in CONSTANTS:

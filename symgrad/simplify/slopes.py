@@ -136,4 +136,4 @@ def _ends(e: Expr, user: Expr, labels: Labels, found: Collection[Expr]) -> bool:
     return user.op in (CONTRACTION, SUM) and user in found
 
 
-__all__ = ["SLOPE", "slopes"]
+__all__ = ["SLOPE", "slope_of_value", "slopes"]
