@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import symgrad as sg
-from symgrad.core.traverse import topological
+from symgrad.core.expr import name_of
+from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.derivation.python_form import namespace
+from symgrad.evaluate import evaluate
 from symgrad.simplify.algebra import Normal
 from symgrad.simplify.forms import FORMS
 
@@ -278,17 +280,67 @@ def test_each_form_is_equal_and_applies(name):
     assert found
 
 
-@pytest.mark.parametrize(("value", "text"), [*WRITTEN, *FORMED.values(), *NONE])
-def test_normal_form(value, text):
-    found = value().formula().python()
-    assert text in (None, found)
-    rng = np.random.default_rng(3)
+FORMS_OF_FORMS = 80
+"""Forms tried of one expression."""
+
+
+def drawn(rng):
+    """Values of the symbols."""
     values = {w: rng.normal(size=4) for w in "xyz"} | {w: rng.normal(size=(4, 4)) for w in "ABC"}
     values |= {"s": np.array(1.7), "t": np.array(-0.6), "r": np.array(0.8)}
     values |= {"S": values["A"] + values["A"].T, "p": np.array([0.1, 0.2, 0.3, 0.4])}
     values |= {"X": rng.normal(size=(4, 3)), "q": np.array([1.0, -1.0, -1.0, 1.0])}
     values |= {"k": np.array([0.0, 0.0, 1.0, 0.0])}
-    values |= {"W": rng.normal(size=(3, 3)), "w": rng.normal(size=3)}
+    return values | {"W": rng.normal(size=(3, 3)), "w": rng.normal(size=3)}
+
+
+LENGTH = sg.norm(x)
+SEARCHED = [
+    lambda: sg.eye(n, dtype=f64) + (sg.outer(x, x) - sg.outer(x, x) / LENGTH) / LENGTH,
+    lambda: (y - x / LENGTH**2 + x / LENGTH) / LENGTH + z / LENGTH**3,
+    lambda: (s / (s + t) - s / (s + t) ** 2) / (s + t) + s * (s + t),
+    lambda: (x / (x + y) ** 2 - z) / (x + y) ** 2 + z / (x + y) ** 3,
+    lambda: sg.hessian(sg.exp(sg.norm(x)), x).dense(),
+    lambda: sg.hessian(sg.tanh(1 / (x @ x)), x).dense(),
+    lambda: sg.hessian(sg.log(1 + (x @ x) / (y @ y)), x).dense(),
+]
+
+
+@pytest.mark.parametrize("value", [*(v for v, _ in (*WRITTEN, *FORMED.values(), *NONE)), *SEARCHED])
+def test_forms_of_forms_are_equal(value):
+    """All that a search for a shorter text meets first has the value that it began with."""
+    made = value()
+    e = made.expr() if callable(made.expr) else made.expr
+    values = drawn(np.random.default_rng(5))
+    letters = {"n": 4, "m": 3}
+
+    def at(node):
+        inputs = {leaf: values[name_of(leaf)] for leaf in leaves([node])}
+        return evaluate([node], inputs, letters)[0]
+
+    want = at(e)
+    normal = Normal()
+    queue, seen = [normal.of([e])[0]], set()
+    while queue and len(seen) < FORMS_OF_FORMS:
+        whole = queue.pop(0)
+        for node in topological([whole])[::-1]:
+            for rule in FORMS:
+                for form in rule.of(node):
+                    other = normal.of(substitute([whole], {node: form}))[0]
+                    if other not in seen:
+                        seen.add(other)
+                        queue.append(other)
+                        np.testing.assert_allclose(
+                            at(other), want, rtol=1e-9, atol=1e-11, err_msg=rule.name
+                        )
+
+
+@pytest.mark.parametrize(("value", "text"), [*WRITTEN, *FORMED.values(), *NONE])
+def test_normal_form(value, text):
+    found = value().formula().python()
+    assert text in (None, found)
+    rng = np.random.default_rng(3)
+    values = drawn(rng)
     letters = {"n": 4, "m": 3}
     inputs = [sg.tensor(v, dtype=f64, requires_grad=True) for v in values.values()]
     scope = dict(zip(values, inputs, strict=True)) | {"n": 4}

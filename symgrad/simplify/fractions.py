@@ -21,7 +21,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.simplify.laws import flat_sum, is_step
-from symgrad.simplify.networks import Factor, Network, network_of, product_of
+from symgrad.simplify.networks import Exponent, Factor, Network, network_of, product_of
 from symgrad.simplify.opening import Terms, networks, opened, summed
 
 MIRRORED = {"gt": "lt", "ge": "le", "lt": "gt", "le": "ge"}
@@ -87,6 +87,7 @@ def by_denominator(e: Expr) -> Iterator[Expr]:
         terms += [net] if at is None else opened(net, at)
     groups: dict[frozenset[Factor], Terms] = {}
     for net in terms:
+        _one_of_each(net)
         key = frozenset(f for f in net.factors if f[0].op is SUM or f[1] < 0)
         groups.setdefault(key, []).append(net)
     if len(terms) == len(whole) or len(groups) == len(terms):
@@ -101,6 +102,18 @@ def by_denominator(e: Expr) -> Iterator[Expr]:
         inside = (summed(members, e), Fraction(1), natural)
         found.append(Network(ONE, [*key, inside], dict(enumerate(e.shape)), e.ndim))
     yield summed(found, e)
+
+
+def _one_of_each(net: Network) -> None:
+    """Divisors, and sums, that a product has more than once become one power each."""
+    powers: dict[tuple[Expr, Labels, bool], Exponent] = {}
+    rest: list[Factor] = []
+    for e, p, ls in net.factors:
+        if e.op is SUM or p < 0:
+            powers[e, ls, p < 0] = powers.get((e, ls, p < 0), 0) + p
+        else:
+            rest.append((e, p, ls))
+    net.factors = [*rest, *((e, p, ls) for (e, ls, _), p in powers.items())]
 
 
 def _has_divisor(e: Expr) -> bool:
