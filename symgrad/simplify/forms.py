@@ -287,11 +287,12 @@ def logistic(e: Expr) -> Iterator[Expr]:
     if e.op.name == "sigmoid":
         yield constant(1, e.dtype, e.shape) - elementwise("sigmoid", scale(-1, e.args[0]))
     if e.op is SUM and len(e.args) == 2:
-        for c, a, _ in terms_of(e):
-            if a.op.name == "sigmoid" and a.shape == e.shape and c == -1:
+        for c, a, ls in terms_of(e):
+            if a.op.name == "sigmoid" and a.ndim == e.ndim and c == -1:
                 other = [t for t in terms_of(e) if t[1] is not a]
                 if other and other[0][0] == 1 and constant_value(other[0][1]) == 1:
-                    yield elementwise("sigmoid", scale(-1, a.args[0]))
+                    turned = elementwise("sigmoid", scale(-1, a.args[0]))
+                    yield linear([(ONE, turned, ls)], e.shape, e.dtype)
 
 
 def logistic_turned(e: Expr) -> Iterator[Expr]:
