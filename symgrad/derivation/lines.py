@@ -287,8 +287,7 @@ class _Builder:
         start = order.index(target)
         together = Together(definitions)
         last_reader = self._first_readers(below, active)
-        prefix = "L" if target.shape else name_of(target)
-        done: set[Expr] = set()
+        prefix, done = "L" if target.shape else name_of(target), set[Expr]()
         self._emit_gradients(prefix, len(definitions), last_reader, parts, done)
         for k in range(start, -1, -1):
             line = definitions[k]

@@ -154,8 +154,9 @@ def _direct(e: Expr) -> Expr:
 
     What is multiplied by a typed 0 is left out.
     """
-    if e.op is SUM and len(e.args) > 1 and any(c.is_zero for c, _ in e.params[0]):
-        return linear([t for t in terms_of(e) if not t[0].is_zero], e.shape, e.dtype)
+    terms = terms_of(e) if e.op is SUM else []
+    if len(terms) > 1 and any(c.is_zero for c, _, _ in terms):
+        return linear([t for t in terms if not t[0].is_zero], e.shape, e.dtype)
     if e.op is SCAN:
         return entered(e)
     if e.op is ONEHOT and e.args[0].op.name == "arange" and e.args[0].shape == e.shape[1:]:

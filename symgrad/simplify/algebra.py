@@ -188,6 +188,10 @@ def _choice(e: Expr) -> Expr:
     return larger if same and at_its_axes(e) and len({*e.params[0]}) == 1 else e
 
 
+def _never_zero(x: Expr) -> bool:
+    return x.op.name == "exp" or (x.op is SYMBOL and "positive" in facts_of(x))
+
+
 def _vanishes(e: Expr) -> bool:
     """Is it where(p = 0, 0, p y)?"""
     test, x, larger = e.args
@@ -202,7 +206,8 @@ def _vanishes(e: Expr) -> bool:
     at = tuple(to[label] if label >= 0 else -1 for label in test.params[0][0])
     known = [(a, p > 0, ls) for a, p, ls in there.factors]
     own = {a for a, _, _ in inside.factors}
-    if any(a.op.name == "pow" and a.args[1] not in own for a, _, _ in there.factors):
+    powers = [a.args for a, _, _ in there.factors if a.op.name == "pow"]
+    if any(p not in own and not _never_zero(x) for x, p in powers):
         return False  # p xᵖ⁻¹ is 0 · ∞ at x = p = 0
     return all(
         p > 0 and (a, True, tuple(at[label] if label >= 0 else -1 for label in ls)) in known

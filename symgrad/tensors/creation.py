@@ -206,8 +206,9 @@ def arange(
     """start, start + step, … below end."""
     if end is None:
         start, end = 0, start
-    start, end, step = (v.item() if hasattr(v, "item") else v for v in (start, end, step))
-    if isinstance(end, Monomial) and (start, step) == (0, 1):
+    given: list[Any] = [v.item() if hasattr(v, "item") else v for v in (start, end, step)]
+    start, end, step = given
+    if end.__class__ is Monomial and (start, step) == (0, 1):
         return Tensor.from_node(note(_ARANGE, (end, dtype_of(dtype, dtypes.int64), ()), ()))
     whole = all(isinstance(v, int) for v in (start, end, step))
     kind = dtype_of(dtype, dtypes.int64 if whole else None)
