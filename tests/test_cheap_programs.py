@@ -270,7 +270,7 @@ def test_slopes_under_sums_come_from_the_value() -> None:
     X, A, b, T = symbols = [sg.symbol(n, s, sg.float32) for n, s in shapes.items()]
     loss = ((sg.tanh(X @ A + b) - T) ** 2).sum()
     source = Compiled([loss, *sg.grad(loss, [A, b])], symbols).source
-    assert re.search(r"= 1 - (\w+) \* \1\b", source)
+    assert re.search(r"\b1 - (\w+) \* \1\b", source)
     assert "jnp.cosh(" not in source
     x = sg.symbol("x", "30", sg.float32)
     value = sg.tanh(x).sum()

@@ -95,13 +95,16 @@ def taught(
 
 
 def _apart_from_sizes(found: Taught, written: Written) -> None:
-    """A parameter called like a size letter, a bias b beside n × b, gets a number."""
+    """A parameter called like a size letter, a bias b beside n × b, gets a number.
+
+    What a person called so stays (its symbol has no number).
+    """
     letters = {x for e in found.inputs for x in letters_of(e.shape)}
     table = NameTable(letters | {name_of(e) for e in found.inputs})
     new: dict[Expr, list[Expr]] = {}
     for e in found.wanted:
         word, *rest = e.params
-        if word in letters:
+        if word in letters and e.params[3]:
             new[e] = [symbol(table.fresh(word, 1), *rest)]
     if new:
         moved = {old: made for old, (made,) in new.items()}

@@ -95,12 +95,15 @@ class _Run:
         numbers: dict[object, int] = {}
         self.operations = set[object]()
         known = self.known = dict[int, int]()  # of every operand, by identity
+        axes = set[int]()  # the sizes of a new shape are no work
         stack: list[tuple[Operand, bool]] = [(root, False)]
         while stack:
             part, ready = stack.pop()
             if id(part) in known:
                 continue
             if isinstance(part, Apply) and not ready:
+                if part.template.form("numpy").startswith("{0}.reshape"):
+                    axes.update(map(id, part.operands[1:]))
                 stack.append((part, True))
                 stack += [(o, False) for o in reversed(part.operands)]
                 continue
@@ -110,7 +113,9 @@ class _Run:
                 numbers[key] = len(numbers)
                 if isinstance(part, Apply):
                     self.operations.add((part.template, tuple(below)))
+                flops = self.flops
                 self._add(part, below, sized)
+                self.flops = flops if id(part) in axes else self.flops
             known[id(part)] = numbers[key]
         self.last = known[id(root)]
 

@@ -189,7 +189,11 @@ def _choice(e: Expr) -> Expr:
 
 
 def _never_zero(x: Expr) -> bool:
-    return x.op.name == "exp" or (x.op is SYMBOL and "positive" in facts_of(x))
+    """Is it a product of exponentials and of what is declared positive?"""
+    factors = [e for e, _, _ in network_of(x).factors] if constant_value(x) is None else []
+    return bool(factors) and all(
+        e.op.name == "exp" or (e.op is SYMBOL and "positive" in facts_of(e)) for e in factors
+    )
 
 
 def _vanishes(e: Expr) -> bool:
@@ -207,7 +211,7 @@ def _vanishes(e: Expr) -> bool:
     known = [(a, p > 0, ls) for a, p, ls in there.factors]
     own = {a for a, _, _ in inside.factors}
     powers = [a.args for a, _, _ in there.factors if a.op.name == "pow"]
-    if any(p not in own and not _never_zero(x) for x, p in powers):
+    if any(p not in own and not (_never_zero(x) or _never_zero(p)) for x, p in powers):
         return False  # p xᵖ⁻¹ is 0 · ∞ at x = p = 0
     return all(
         p > 0 and (a, True, tuple(at[label] if label >= 0 else -1 for label in ls)) in known
