@@ -102,7 +102,7 @@ class _Run:
             if id(part) in known:
                 continue
             if isinstance(part, Apply) and not ready:
-                if part.template.form("numpy").startswith("{0}.reshape"):
+                if dict(part.template.forms).get("numpy", "").startswith("{0}.reshape"):
                     axes.update(map(id, part.operands[1:]))
                 stack.append((part, True))
                 stack += [(o, False) for o in reversed(part.operands)]
