@@ -120,12 +120,12 @@ class Indexer:
     def _axis(self, e: Expr, at: tuple[Form, ...]) -> Step:
         axis = len(e.args[0].shape) + e.params[0]
         argument = e.args[0]
-        given = self.named(argument)
-        inner: Form | None
-        if given is None:
+        number = constant_value(argument)
+        inner: Form | None = self.named(argument)
+        if inner is None:
             inner = self.recogniser.form(argument)
-        else:
-            inner = given
+        if inner is None and number is not None:
+            inner = Form("number", (), number)
         if inner is None and e.op.name in OF_EXPONENTIALS:
             return (yield self._of_exponentials(e, axis, at))
         if inner is None:

@@ -25,7 +25,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Shape, Size, monomial
 from symgrad.derivation.called import called
-from symgrad.derivation.factored import SOLVES, flatten, inverted
+from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.notation import (
     Form,
     Slot,
@@ -135,6 +135,8 @@ class Recogniser:
             if inner is None or (reduces and e.args[0].ndim == 2 and e.op.name != "logsumexp"):
                 return None
             return called(e, [of_shape(inner, e.args[0].shape)])
+        if e.op.name in SOLVES:
+            return (yield self._contraction(e))
         if e.op.family == "matrix" and e.op.text:
             parts: list[Form] = []
             for a in e.args:
@@ -146,8 +148,6 @@ class Recogniser:
                 turned = parts[0].kind == "transpose"
                 inverse = Form("inverse", parts[0].items if turned else (parts[0],))
                 return transposed(inverse) if turned else inverse
-            if e.op.name in SOLVES:
-                return product([(yield self._form(inverted(e))), parts[1]])
             return called(e, parts)
         if e.op.name == "onehot" and len(e.shape) == 2:
             inner = yield self._form(e.args[0])

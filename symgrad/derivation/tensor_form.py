@@ -116,10 +116,7 @@ def picked_form(form: FormOf, e: Expr, labels: Labels) -> Step:
             start = [0 if p is None else p[0] for p in parts]
     if e.op.name in SOLVES and e.ndim == 2 and labels[1] < 0:
         b = e.args[1]
-        left = yield form(inverted(e))
-        right = yield form(contract([b], [[0, -1]], [0], {0: b.shape[0]}, b.dtype))
-        if left is not None and right is not None:
-            return product([left, right])
+        return (yield form(contract([inverted(e), b], [[0, 1], [1, -1]], [0], {}, b.dtype)))
     inner = yield form(base)
     if inner is None or inner.kind != "name":
         return None

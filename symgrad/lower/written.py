@@ -410,7 +410,9 @@ def _is_flag(e: Expr) -> bool:
         carries = part.op.family == "structure" or (part.op is CONTRACTION and not part.sums)
         if not carries or not part.args:
             return False
-        stack += part.args
+        inside = [a for a in part.args if a.op is not DELTA]
+        diagonal = len(part.args) == 2 and part.ndim == 2 and [a.ndim for a in inside] == [1]
+        stack += inside if diagonal else part.args
     return True
 
 
