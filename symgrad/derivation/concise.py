@@ -19,7 +19,7 @@ from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves, substitute, topological
 from symgrad.errors import SymgradError
 from symgrad.lower.orders import Orders, settings_of
-from symgrad.lower.peak import Measure, measured, much_cheaper, within
+from symgrad.lower.peak import Measure, at_most, measured, much_cheaper
 from symgrad.lower.program import reading
 from symgrad.lower.rearranged import rearranged
 from symgrad.lower.state import Lowering
@@ -82,12 +82,12 @@ def _better(new: Measure, old: Measure, search: bool = False) -> bool:
     if not new.flops or new.length > old.length:
         return False
     if new.length < old.length:
-        return within(new.flops, old.flops, SLACK) and within(new.alive, old.alive, LARGER)
+        return at_most(new.flops, old.flops, SLACK) and at_most(new.alive, old.alive, LARGER)
     if search and much_cheaper(new, old):
         return True
     if new.flops != old.flops:
-        return within(new.flops, old.flops)
-    return within(new.alive, old.alive) and new.alive != old.alive
+        return at_most(new.flops, old.flops)
+    return at_most(new.alive, old.alive) and new.alive != old.alive
 
 
 def _forms(root: Expr) -> Iterator[Expr]:

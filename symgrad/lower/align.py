@@ -17,6 +17,7 @@ from symgrad_codegen.program import (
     Variable,
     infix,
     postfix,
+    prefix,
     text,
     walk,
 )
@@ -32,6 +33,8 @@ OVER = infix("/", PRODUCT)
 PLUS, MINUS = infix("+", SUM), infix("-", SUM)
 ROUNDED_DOWN = infix("//", PRODUCT)
 RAISED = infix("**", POWER)
+NEGATIVE = prefix("-")
+TURNED = postfix(".T")
 
 
 FRONT = postfix("[None, None]")
@@ -185,7 +188,7 @@ def permuted(value: Operand, order: Sequence[int]) -> Operand:
     if list(order) == list(range(len(order))):
         return value
     if len(order) == 2:
-        return Apply(postfix(".T"), (value,))
+        return Apply(TURNED, (value,))
     listed = ", ".join(map(str, order))
     return Apply(postfix(f".transpose({listed})"), (value,))
 

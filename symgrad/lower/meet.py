@@ -174,7 +174,6 @@ def _divides(c: Monomial, number: Monomial) -> bool:
 
 
 __all__ = [
-    "MATMUL",
     "averaged",
     "divided",
     "exponent",

@@ -11,14 +11,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from symgrad_codegen.program import Apply, Literal, Operand, postfix
+from symgrad_codegen.program import Apply, Literal, Operand
 
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size
-from symgrad.lower.align import OVER, permuted, scaled
+from symgrad.lower.align import MATMUL, OVER, TURNED, permuted, scaled
 from symgrad.lower.alive import Counts
 from symgrad.lower.meet import (
-    MATMUL,
     averaged,
     divided,
     joined,
@@ -41,7 +40,6 @@ from symgrad.lower.orders import (
     within,
 )
 
-TURNED = postfix(".T")
 EXHAUSTIVE = 5
 """Up to so many factors every order is tried."""
 

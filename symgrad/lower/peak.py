@@ -36,7 +36,7 @@ class Measure:
     alive: Counts
 
 
-def within(new: Sequence[float], old: Sequence[float], times: float = 1) -> bool:
+def at_most(new: Sequence[float], old: Sequence[float], times: float = 1) -> bool:
     """Is it at most so many times as much at every setting?"""
     return all(a <= times * max(b, 1) for a, b in zip(new, old, strict=True))
 
@@ -211,4 +211,4 @@ def measured(
     return Reading(measure, shapes, run.known, run.operations, letters or {})
 
 
-__all__ = ["Measure", "Reading", "Sized", "measured", "much_cheaper", "operations_of", "within"]
+__all__ = ["Measure", "Reading", "Sized", "at_most", "measured", "much_cheaper", "operations_of"]

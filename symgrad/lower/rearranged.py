@@ -12,11 +12,11 @@ from itertools import islice, permutations
 from symgrad_codegen.program import Apply, Literal, Operand, Template
 
 from symgrad.lower.align import MINUS, OVER, PLUS, TIMES
-from symgrad.lower.peak import Measure, Reading, much_cheaper, within
+from symgrad.lower.peak import Measure, Reading, at_most, much_cheaper
 from symgrad.lower.spellings import SPELLINGS, row_first
 from symgrad.lower.tally import Shape
 
-MUCH = 0.85
+SAVING = 0.85
 """What part of the work a text that is one operation longer may take, where all sizes are equal."""
 WIDEST = 4
 """Factors of one kind of which every order is tried."""
@@ -67,10 +67,10 @@ def _less(new: Measure, old: Measure) -> bool:
     """As short, nowhere more and somewhere less; one operation longer for much less work."""
     if new.length < old.length and much_cheaper(new, old):
         return True
-    if not (within(new.flops, old.flops) and within(new.alive, old.alive)):
+    if not (at_most(new.flops, old.flops) and at_most(new.alive, old.alive)):
         return False
     if new.length > old.length:
-        return new.length == old.length + 1 and new.flops[0] <= MUCH * old.flops[0]
+        return new.length == old.length + 1 and new.flops[0] <= SAVING * old.flops[0]
     return (new.flops, new.alive) != (old.flops, old.alive)
 
 

@@ -124,32 +124,26 @@ def number_on_the_right(part: Apply, reading: Reading) -> Operand | None:
 
 def to_the_right_first(part: Apply, reading: Reading) -> Operand | None:
     """(A B) C = A (B C)."""
-    if part.template != MATMUL:
-        return None
-    left, c = part.operands
+    left = part.operands[0] if part.template == MATMUL else None
     if not isinstance(left, Apply) or left.template != MATMUL:
         return None
-    a, b = left.operands
-    if any(len(reading.shapes.get(id(x), ())) > 2 for x in (a, b, c)):
-        return None
-    if len(reading.shapes.get(id(b), ())) < 2:
-        return None
-    return Apply(MATMUL, (a, Apply(MATMUL, (b, c))))
+    a, b, c = *left.operands, part.operands[1]
+    return Apply(MATMUL, (a, Apply(MATMUL, (b, c)))) if _chains(a, b, c, reading) else None
 
 
 def to_the_left_first(part: Apply, reading: Reading) -> Operand | None:
     """A (B C) = (A B) C."""
-    if part.template != MATMUL:
-        return None
-    a, right = part.operands
+    right = part.operands[1] if part.template == MATMUL else None
     if not isinstance(right, Apply) or right.template != MATMUL:
         return None
-    b, c = right.operands
-    if any(len(reading.shapes.get(id(x), ())) > 2 for x in (a, b, c)):
-        return None
-    if len(reading.shapes.get(id(b), ())) < 2:
-        return None
-    return Apply(MATMUL, (Apply(MATMUL, (a, b)), c))
+    a, b, c = part.operands[0], *right.operands
+    return Apply(MATMUL, (Apply(MATMUL, (a, b)), c)) if _chains(a, b, c, reading) else None
+
+
+def _chains(a: Operand, b: Operand, c: Operand, reading: Reading) -> bool:
+    """Is A B C associative: no batches, and a matrix in the middle?"""
+    ranks = [len(reading.shapes.get(id(x), ())) for x in (a, b, c)]
+    return max(ranks) <= 2 and ranks[1] == 2
 
 
 def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:

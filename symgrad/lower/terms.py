@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from symgrad_codegen.program import POSTFIX, Apply, Operand, Template, Variable, infix, prefix
-from symgrad_codegen.program import SUM as SUM_STRENGTH
+from symgrad_codegen.program import POSTFIX, Apply, Operand, Template, Variable
 
 from symgrad.core.build import constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, monomial
-from symgrad.lower.align import aligned, coefficient_operand, scaled, spans, with_shape
+from symgrad.lower.align import (
+    MINUS,
+    NEGATIVE,
+    PLUS,
+    aligned,
+    coefficient_operand,
+    scaled,
+    spans,
+    with_shape,
+)
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
-
-PLUS = infix("+", SUM_STRENGTH)
-MINUS = infix("-", SUM_STRENGTH)
-NEGATIVE = prefix("-")
 
 
 def lower_sum(state: Lowering, node: Expr) -> Operand:

@@ -14,12 +14,9 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from symgrad_codegen.program import (
-    SUM,
     Apply,
     Literal,
     Operand,
-    infix,
-    prefix,
     text,
 )
 
@@ -27,7 +24,11 @@ from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import (
+    MATMUL,
+    MINUS,
+    NEGATIVE,
     OVER,
+    PLUS,
     TIMES,
     aligned,
     coefficient_operand,
@@ -41,7 +42,6 @@ from symgrad.lower.align import (
     with_shape,
 )
 from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
-from symgrad.lower.meet import MATMUL
 from symgrad.lower.network import network
 from symgrad.lower.orders import Factor, Name, within
 from symgrad.lower.powers import alike, base_and_exponent, quotient, raised_to, together
@@ -52,9 +52,6 @@ if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
 
 OUTER = text("outer({0}, {1})")
-PLUS = infix("+", SUM)
-MINUS = infix("-", SUM)
-NEGATIVE = prefix("-")
 
 
 def raised(state: Lowering, e: Expr, p: Fraction | float) -> Operand:
