@@ -58,10 +58,11 @@ def flatten(
             coefficient = coefficient * c
             stack.append((node.args[0], tuple(place[x] if x >= 0 else -1 for x in ls)))
             continue
-        if node.op.name in SOLVES and len(place) <= 2:
-            row, *columns = place
+        if node.op.name in SOLVES and len(place) in (1, 2):
             between = next(fresh)
-            stack += [(node.args[-1], (between, *columns)), (inverted(node), (row, between))]
+            stack += [
+                (node.args[-1], (between, *place[1:])), (inverted(node), (place[0], between)),
+            ]  # fmt: skip
             continue
         if node.op is not CONTRACTION or not node.args:
             if not (node.op is CONTRACTION and not node.args):
