@@ -154,18 +154,16 @@ def _fill(
         raise ProgramError(
             f"the template {form!r} has {named} holes but was given {len(operands)} operands"
         )
-    power = len(pieces) == 3 and pieces[1] == ("text", " ** ")
+    power = len(pieces) == 3 and pieces[1][1] == " ** "
     if power and _is_simple(operands[0], target, "") and _is_simple(operands[1], target, "-?"):
         # As formatters have it: x**2, x**-2, but f(x) ** 2.
-        pieces = (pieces[0], ("text", "**"), pieces[2])
+        pieces = (pieces[0], ("text", "**", ANY), pieces[2])
     filled: list[str | tuple[Operand, int]] = []
-    for k, (kind, value) in enumerate(pieces):
+    for kind, value, least in pieces:
         if kind == "text":
             filled.append(value)
         elif kind == "hole":
             index = int(value)
-            after = pieces[k + 1][1] if k + 1 < len(pieces) and pieces[k + 1][0] == "text" else ""
-            least = POSTFIX if after.startswith(("[", ".", "(")) else ANY  # of the whole operand
             filled.append((operands[index], max(least, template.hole(index))))
         else:
             rest = range(named, len(operands))
@@ -193,10 +191,11 @@ def _is_simple(node: Operand, target: str, sign: str) -> bool:
 
 
 @lru_cache(maxsize=8192)
-def parse(form: str) -> tuple[tuple[tuple[str, str], ...], int]:
+def parse(form: str) -> tuple[tuple[tuple[str, str, int], ...], int]:
     """A form as pieces, and the number of operands that have holes of their own.
 
-    A piece is `text`, a `hole` with its index, or a `*` with its separator.
+    A piece is `text`, a `hole` with its index, or a `*` with its separator; and how strongly a
+    hole wants its operand bound for what follows it, whatever the template says.
     """
     pieces: list[tuple[str, str]] = []
     named = 0
@@ -212,7 +211,9 @@ def parse(form: str) -> tuple[tuple[tuple[str, str], ...], int]:
             named = max(named, int(match[1]) + 1)
     if end < len(form):
         pieces.append(("text", form[end:]))
-    return tuple(pieces), named
+    texts = [value if kind == "text" else "" for kind, value in pieces[1:]] + [""]
+    least = [POSTFIX if after.startswith(("[", ".", "(")) else ANY for after in texts]
+    return tuple([(*piece, x) for piece, x in zip(pieces, least, strict=True)]), named
 
 
 @lru_cache(maxsize=8192)

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from symgrad_codegen.template import (
@@ -318,6 +319,12 @@ def _uses(program: Program) -> Uses:
     return found
 
 
+@lru_cache(maxsize=4096)
+def _spelled(template: Template) -> str:
+    """The text of a template in a digest."""
+    return repr((template.forms, template.precedence, template.holes))
+
+
 def _digest(program: Program) -> str:
     """A blake2b digest over quoted words, so that no two programs share a spelling."""
     templates: dict[int, str] = {}
@@ -335,8 +342,7 @@ def _digest(program: Program) -> str:
                 template = node.template
                 spelled = templates.get(id(template))
                 if spelled is None:
-                    spelled = repr((template.forms, template.precedence, template.holes))
-                    templates[id(template)] = spelled
+                    templates[id(template)] = spelled = _spelled(template)
                 words.append(f"a{len(node.operands)}")
                 words.append(spelled)
                 stack += node.operands[::-1]

@@ -194,11 +194,12 @@ def broadcast_shapes(shapes: Sequence[Shape], parts: Sequence[Expr] = ()) -> Sha
     for shape in shapes:
         offset = rank - len(shape)
         for k, size in enumerate(shape):
-            if size == 1:
+            here = result[offset + k]
+            if here is size or size == 1:
                 continue
-            if result[offset + k] == 1:
+            if here == 1:
                 result[offset + k] = size
-            elif result[offset + k] != size:
+            elif here != size:
                 raise mismatch.broadcast(shapes, k - len(shape), parts)
     return tuple(result)
 

@@ -207,7 +207,10 @@ def contract(
             extent = e.shape[axis]
             if label < 0:
                 continue
-            if extent == 1:
+            unit = extent == 1 if isinstance(extent, int) else extent.is_one
+            if not unit and size.get(label) is extent:
+                continue
+            if unit:
                 ls[axis] = -1
                 size.setdefault(label, 1)
             elif size.setdefault(label, extent) != extent:
@@ -414,7 +417,8 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
             continue
         if e.dtype is not dtype:
             raise DTypeError(f"a sum of {dtype} and {e.dtype} needs an explicit cast")
-        labels = tuple(-1 if e.shape[k] == 1 else x for k, x in enumerate(labels))
+        if 1 in e.shape:
+            labels = tuple([-1 if n == 1 else x for n, x in zip(e.shape, labels, strict=True)])
         key = (e, labels, coefficient.powers)
         known = merged.get(key)
         if known is None:

@@ -129,8 +129,9 @@ class Monomial:
     @property
     def letters(self) -> tuple[str, ...]:
         """The size letters in it, sorted; those of a sum in its place."""
-        if not any(name in _SUMS or name in _FLOORS for name, _ in self.powers):
-            return tuple(name for name, _ in self.powers)
+        names = [name for name, _ in self.powers]
+        if _SUMS.keys().isdisjoint(names) and _FLOORS.keys().isdisjoint(names):
+            return tuple(names)
         found = {x for name, _ in self.powers for x in _letters_in(name)}
         return tuple(sorted(found))
 

@@ -30,20 +30,22 @@ def topological(roots: Iterable[Expr], stop: Callable[[Expr], bool] | None = Non
 
     Arguments of a node for which ``stop`` is true are not visited.
     """
-    entered: set[Expr] = set()
     order: dict[Expr, None] = {}
     stack = list(roots)[::-1]
     while stack:
-        node = stack.pop()
-        if node in order:
-            continue
-        args = node.args
-        if not args or node in entered or (stop is not None and stop(node)):
-            order[node] = None  # its arguments are in the order now
-            continue
-        entered.add(node)
-        stack.append(node)
-        stack += [a for a in args[::-1] if a not in order]
+        node = stack[-1]
+        if node not in order and (stop is None or not stop(node)):
+            ready = True
+            for a in node.args:
+                if a not in order:
+                    if a.args:
+                        ready = False
+                        break
+                    order[a] = None
+            if not ready:
+                stack += node.args[::-1]  # the node is met again when these are in the order
+                continue
+        order[stack.pop()] = None
     return list(order)
 
 

@@ -50,7 +50,7 @@ def concise(e: Expr) -> Expr:
         return best
     orders = Orders(symmetric=normal.symmetry.holds, settings=settings_of(_letters(e)))
     price = length(best, orders)
-    seen = {best: price}
+    seen, bests = {best: price}, {best}
     expanded, queue, detours = set[Expr](), [best], DETOURS
     while queue:
         expanded.add(queue[0])
@@ -61,9 +61,13 @@ def concise(e: Expr) -> Expr:
             if len(seen) > TRIALS:
                 return best
             seen[candidate] = length(candidate, orders, price.length + 1)
-        better = [x for x, found in seen.items() if _better(found, price, search=True)]
+        better = [
+            x for x, found in seen.items()
+            if x not in bests and _better(found, price, search=True)
+        ]  # fmt: skip
         if better:
             best = min(better, key=lambda x: (seen[x].length, sum(seen[x].flops)))
+            bests.add(best)
             price, queue, detours = seen[best], [best], DETOURS
         elif detours:
             detours -= 1
@@ -78,13 +82,16 @@ def _letters(e: Expr) -> list[str]:
 
 
 def _better(new: Measure, old: Measure, search: bool = False) -> bool:
-    """Shorter and as cheap, or as short and cheaper."""
+    """Shorter and as cheap, or as short and cheaper.
+
+    No order: of two forms each may be better, in operations and in memory.
+    """
     if not new.flops or new.length > old.length:
         return False
     if new.length < old.length:
         return at_most(new.flops, old.flops, SLACK) and at_most(new.alive, old.alive, LARGER)
-    if search and much_cheaper(new, old):
-        return True
+    if search and (much_cheaper(new, old) or much_cheaper(old, new)):
+        return much_cheaper(new, old)
     if new.flops != old.flops:
         return at_most(new.flops, old.flops)
     return at_most(new.alive, old.alive) and new.alive != old.alive

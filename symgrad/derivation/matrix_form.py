@@ -112,7 +112,7 @@ class Recogniser:
             return (yield self._opaque(e))
         if len(e.shape) > 2:
             return (yield tensor_form(self._form, e, self.written))
-        if any(s == 1 for s in e.shape):
+        if 1 in e.shape:
             return (yield call_form(self._form, e))
         number = constant_value(e)
         if number is not None:

@@ -139,18 +139,18 @@ Step = Generator[Any, Any, Any]
 
 def run(value: Any) -> Any:
     """Run a generator that yields generators or results, and receives results: recursion on a list."""
-    stack: list[Step] = []
+    stack: list[Callable[[Any], Any] | None] = []
+    send: Callable[[Any], Any] | None = None
     while True:
         if value.__class__ is GeneratorType:
-            stack.append(value)
-            value = None
-        elif not stack:
+            stack.append(send)
+            send, value = value.send, None
+        if send is None:
             return value
         try:
-            value = stack[-1].send(value)
+            value = send(value)
         except StopIteration as stop:
-            stack.pop()
-            value = stop.value
+            send, value = stack.pop(), stop.value
 
 
 # ------------------------------------------------------------------ plain text
@@ -382,10 +382,11 @@ def slots_of(forms: Iterable[Form]) -> list[Slot]:
         form = stack.pop()
         if form.kind == "slot":
             found.setdefault(form.data)
-        elif form.kind == "total":
-            for slot in form.data:
-                found.setdefault(slot)
-        stack.extend(reversed(form.items))
+        elif form.items:
+            if form.kind == "total":
+                for slot in form.data:
+                    found.setdefault(slot)
+            stack += form.items[::-1]
     return list(found)
 
 

@@ -45,9 +45,10 @@ class Symmetries:
         if scaled:
             e = replaced(e, scaled, self.written)
             order = topological([e])
-        if not any(SYMMETRIC & {*facts_of(x)} for x in order) and not any(map(_sums_rows, order)):
-            return e
-        return self.normal.of([e])[0]
+        for x in order:
+            if not SYMMETRIC.isdisjoint(facts_of(x)) or (x.op is CONTRACTION and _sums_rows(x)):
+                return self.normal.of([e])[0]
+        return e
 
     def tidied(self, e: Expr) -> Expr:
         """An adjoint or a gradient with what its terms share in front."""
@@ -99,15 +100,12 @@ def _coefficient_out(node: Expr) -> Expr | None:
 
 def _sums_rows(node: Expr) -> bool:
     """Does a product sum probabilities over their last axis, where nothing else stands?"""
-    if node.op is not CONTRACTION:
-        return False
     rows = node.params[0]
-    return any(
-        "prob" in facts_of(a)
-        and ls[-1] >= node.ndim
-        and sum(row.count(ls[-1]) for row in rows) == 1
-        for a, ls in zip(node.args, rows, strict=True)
-    )
+    for a, ls in zip(node.args, rows, strict=True):
+        probabilities = "prob" in facts_of(a) and ls[-1] >= node.ndim
+        if probabilities and sum(row.count(ls[-1]) for row in rows) == 1:
+            return True
+    return False
 
 
 def in_entries(g: Expr) -> Expr:

@@ -19,7 +19,6 @@ from symgrad_codegen.program import (
     postfix,
     prefix,
     text,
-    walk,
 )
 
 from symgrad.core.constants import computed
@@ -81,7 +80,7 @@ def fraction_operands(c: Monomial) -> tuple[list[Operand], list[Operand]]:
     over: list[Operand] = []
     under: list[Operand] = []
     number = c.number
-    if isinstance(number, Fraction):
+    if type(number) is Fraction:
         short = number.denominator in (2, 4) and not any(p < 0 for _, p in c.powers)
         if short or "/" not in number_text(number):
             over.append(float_literal(float(number)))
@@ -165,11 +164,23 @@ def in_shape(value: Operand, labels: Sequence[int], node: Expr) -> Operand:
 
 def typed(value: Operand, node: Expr) -> Operand:
     """A value that is a bare number gets the node's dtype and shape."""
-    if any(isinstance(part, Variable) for part in walk(value)) or node.dtype.name == "key":
+    if _reads(value) or node.dtype.name == "key":
         return value
     if isinstance(value, Apply) and value.template.form("jax").startswith(("jnp.", "jax.")):
         return value
     return with_shape(value, node)
+
+
+def _reads(value: Operand) -> bool:
+    """Is there a variable in it?"""
+    stack = [value]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Variable):
+            return True
+        if isinstance(part, Apply):
+            stack += part.operands
+    return False
 
 
 def _has_array(value: Operand) -> bool:

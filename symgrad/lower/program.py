@@ -156,7 +156,7 @@ def _lowered(
 
 
 def _lower_nodes(state: Lowering, root: Expr, done: set[Expr], names: Mapping[Expr, str]) -> None:
-    for node in topological([root], done.__contains__):
+    for node in topological([root], done.__contains__) if root not in done else ():
         if node in done:
             continue
         done.add(node)

@@ -107,10 +107,10 @@ class Index:
 
     def __init__(self, group: Sequence[Rule | Procedure]) -> None:
         self._group = group
-        self._heads: dict[Op, tuple[list[int], dict[Op, list[int]]]] = {}
+        self.heads: dict[Op, tuple[list[int], dict[Op, list[int]]]] = {}
         for k, rule in enumerate(group):
             for head in rule.heads:
-                always, needing = self._heads.setdefault(OPS[head], ([], {}))
+                always, needing = self.heads.setdefault(OPS[head], ([], {}))
                 for name in rule.needs:
                     needing.setdefault(OPS[name], []).append(k)
                 if not rule.needs:
@@ -118,7 +118,7 @@ class Index:
 
     def possible(self, node: Expr) -> list[Rule | Procedure]:
         """The rules that may hold at a node, in the order of the group."""
-        found = self._heads.get(node.op)
+        found = self.heads.get(node.op)
         if found is None:
             return []
         numbers = {*found[0]}
@@ -190,7 +190,8 @@ def rewrite(
     order = topological(current)
     for k, group in enumerate(groups):
         done = settled[k] if settled else set[Expr]()
-        possible = _index(tuple(group)).possible
+        index = _index(tuple(group))
+        possible, heads = index.possible, index.heads
         table: dict[Expr, Expr] = {}  # what is another node now
 
         def fired(
@@ -217,7 +218,11 @@ def rewrite(
             if node in done:
                 continue
             new = node
-            if not table.keys().isdisjoint(node.args):
+            same = not table or table.keys().isdisjoint(node.args)
+            if same and node.op not in heads and node.op is not SCAN:
+                done.add(node)
+                continue
+            if not same:
                 args = tuple([table.get(a, a) for a in node.args])
                 new = node.func(*args)
                 if new.op.family == "sum" and len(new.args) == 1:
