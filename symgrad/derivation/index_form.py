@@ -63,7 +63,8 @@ class Indexer:
                 parts.append((yield self._form(a, tuple(_at(at, x) for x in ls))))
             made = map_form(e, parts, False)
             if made is not None:
-                return made
+                whole = self.recogniser.form(e) if at and _of_identities(e) else None
+                return made if whole is None else Form("index", (whole, *at))
         if e.op.family == "axis" and len(e.args) == 1:
             return (yield self._axis(e, at))
         if e.op.name == "onehot":
@@ -278,6 +279,13 @@ def unnamed(word: str, *parts: Expr) -> NotationError:
 def operands(e: Expr) -> tuple[Expr, ...]:
     """The arguments of a call, those of a tuple in place of the tuple."""
     return tuple(x for a in e.args for x in (a.args if a.op.outputs is not None else (a,)))
+
+
+def _of_identities(e: Expr) -> bool:
+    """A function of identities alone: its entries do not say what their indices run over."""
+    terms = [b for a in e.args for b in (a.args if a.op is SUM else (a,))]
+    found = [b.op is DELTA for b in terms if b.args or b.op is DELTA]
+    return bool(found) and all(found)
 
 
 def _is_delta(form: Form) -> bool:

@@ -216,6 +216,11 @@ class Recogniser:
             if inner is None:
                 return None
             parts.append(transposed(inner) if ls == (1, 0) and len(shape) == 2 else inner)
+        if shape and not any(labels):  # numbers alone: one of them says of which shape the value is
+            first = next((k for k, part in enumerate(parts) if part.kind == "number"), None)
+            if first is None:
+                return None
+            parts[first] = of_shape(parts[first], shape)
         return map_form(e, parts, bool(shape))
 
     def _terms(self, e: Expr) -> Step:

@@ -21,6 +21,7 @@ from symgrad_codegen.source import TARGETS
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.traverse import leaves
 from symgrad.derivation.concise import shortest
+from symgrad.derivation.truths import Truths
 
 special = lazy("scipy.special")
 scipy_signal = lazy("scipy.signal")
@@ -123,6 +124,7 @@ def _tight(template: Template) -> Template:
 def _rewritten(operand: Operand) -> Operand:
     """The tree with every template in plain form, rebuilt bottom-up without recursion."""
     done: dict[int, Operand] = {}
+    truths = Truths()
     reading: set[int] = set()  # what depends on a tensor; the rest is a coefficient
     stack: list[tuple[Operand, bool]] = [(operand, False)]
     while stack:
@@ -139,7 +141,7 @@ def _rewritten(operand: Operand) -> Operand:
                 reading.add(id(part))
             else:
                 template = _tight(template)
-            done[id(part)] = Apply(template, tuple(done[id(o)] for o in part.operands))
+            done[id(part)] = truths.applied(template, [done[id(o)] for o in part.operands])
         else:
             stack.append((part, True))
             stack.extend((o, False) for o in part.operands)

@@ -366,8 +366,6 @@ def written_sum(state: Lowering, node: Expr) -> Operand:
         value, rest = _term(state, e, c if minus and not rows else -c if negative else c)
         if minus and not rows:
             negative, rest = (False, rest) if rest.number > 0 else (True, -rest)
-        if rest.is_one and _is_flag(e):
-            value = Apply(TIMES, (Literal(1), value))
         if image:
             value, kept = plain(value, e.shape, labels)
             labels = tuple(kept)
@@ -395,22 +393,6 @@ def _number_of_all(coefficients: Sequence[Monomial]) -> Monomial:
     first, *others = (abs(c.number) for c in coefficients)
     alike = others and all(x == first for x in others)
     return Monomial(first) if alike and first not in (0, 1) else ONE
-
-
-def _is_flag(e: Expr) -> bool:
-    """Are these numbers written as truth values?  A sum of those would be "or"."""
-    stack = [e]
-    while stack:
-        part = stack.pop()
-        if part.op.name == "cast" and part.args[0].dtype.kind == "b":
-            continue
-        carries = part.op.family == "structure" or (part.op is CONTRACTION and not part.sums)
-        if not carries or not part.args:
-            return False
-        inside = [a for a in part.args if a.op is not DELTA]
-        diagonal = len(part.args) == 2 and part.ndim == 2 and [a.ndim for a in inside] == [1]
-        stack += inside if diagonal else part.args
-    return True
 
 
 def _negated(value: Operand) -> Operand:
