@@ -135,10 +135,11 @@ def test_a_sum_of_conditions_counts_them():
     assert hessian.formula().python().startswith("(1 * np.broadcast_to(")
 
 
-@pytest.mark.parametrize("number", [338, 488, 533, 10032, 10144, 12586, 20126, 20188, 20483])
+@pytest.mark.parametrize("number", [338, 488, 533, 10032, 10144, 12586, 20126, 20188, 20483, 21388])
 def test_programs_that_went_wrong(number):
     """Conditions without a cast in a sum; a batch of right sides; a bound in a quotient; a softmax
     of a number; the sign of a diagonal of conditions; a scalar in the middle of a chain; two forms
-    of which each was better than the other, for ever; a vector made of numbers; a function of I.
+    of which each was better than the other, for ever; a vector made of numbers; a function of I;
+    a function of a negative number.
     """
     assert disagreements(drawn(number)) == []

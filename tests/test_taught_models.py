@@ -103,6 +103,25 @@ def test_a_network_of_convolutions(rank: int) -> None:
     assert not any("reshape" in row for row in found if row.startswith(("Z", "∂L/∂W₃")))
 
 
+def test_a_single_cell_names_its_gates() -> None:
+    x, h, c = symbols("x:n,3 h:n,4 c:n,4")
+    found = check(nn.LSTMCell(3, 4, **DOUBLE)(x, (h, c))[0])
+    assert {"o = σ(Z₁)", "C = f ⊙ c + i ⊙ g", "H = tanh(C)", "∂L/∂Wxg = δ₄ᵀ x"} <= {*found}
+    found = check(nn.GRUCell(3, 4, **DOUBLE)(x, h))
+    assert {"r = σ(Z₁)", "n₁ = tanh(Z₂)", "∂L/∂Wxr = δ₁ᵀ x"} <= {*found}  # n is a size
+
+
+def test_a_gradient_by_the_name_of_its_parameter() -> None:
+    x, h = symbols("x:n,3 h:n,4")
+    derivation = sg.derive((nn.GRUCell(3, 4, **DOUBLE)(x, h) ** 2).sum())
+    assert str(derivation["Wx"]) == "concat(δ₁ᵀ x, δ₃ᵀ x, δ₂ᵀ x; −2)"
+    assert str(derivation["Wxr"]) == "δ₁ᵀ x"
+    X, W1 = symbols("X:n,3 W₁:3,2")
+    assert str(sg.derive(((X @ W1) ** 2).sum())["W1"]) == "2 Xᵀ A"
+    with pytest.raises(KeyError, match="no gradient for 'W'; there are gradients for X, W₁"):
+        sg.derive(((X @ W1) ** 2).sum())["W"]
+
+
 def test_max_pooling_of_letters() -> None:
     x = symbols("x:n,c,h,k")
     check(F.max_pool2d(x, 2))

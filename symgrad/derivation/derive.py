@@ -18,11 +18,13 @@ from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.notation import Form, Printer, Slot
 from symgrad.derivation.opaque import remark
+from symgrad.derivation.python_form import identifier
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
 from symgrad.derivation.times import Times, beside, limits, tail, tail_latex
 from symgrad.derivation.usual import usual_letters
+from symgrad.ops.join import concatenate
 from symgrad.simplify import Step
 
 FACTS = {"positive": "{} > 0", "symmetric": "{} symmetric",
@@ -120,17 +122,22 @@ class Derivation:
         return list(found)
 
     def grad(self, of: str) -> Formula:
-        """The Formula of the gradient for the input called ``of``."""
-        for line in self.lines:
-            d = line.definition
-            if d.kind == GRADIENT and d.of is not None and name_of(d.of) == of:
-                at = line.left.items[1:] if line.left.kind == "index" else ()
-                return Formula(d.expr, functools.partial(_known, line.right, at))
-        known = ", ".join(
-            name_of(x.definition.of)
-            for x in self.lines
-            if x.definition.kind == GRADIENT and x.definition.of is not None
-        )
+        """The Formula of the gradient for the input called ``of``, ``W1`` or ``W₁``.
+
+        Of an input that is several symbols here (``layout``) theirs, joined as it is stored.
+        """
+        rows = {x.definition.of: x for x in self.lines if x.definition.kind == GRADIENT}
+        found = {identifier(name_of(e)): line for e, line in rows.items() if e is not None}
+        line = found.get(identifier(of))
+        if line is not None:
+            at = line.left.items[1:] if line.left.kind == "index" else ()
+            return Formula(line.definition.expr, functools.partial(_known, line.right, at))
+        for whole, (axis, parts) in self.source.parts.items():
+            if identifier(name_of(whole)) == identifier(of) and all(part in rows for part in parts):
+                e = concatenate([rows[part].definition.expr for part in parts], axis)
+                written, named = self.source.written, self.source.named
+                return Formula(e, functools.partial(form_of, e, written, named))
+        known = ", ".join(name_of(e) for e in rows if e is not None)
         raise KeyError(f"no gradient for {of!r}; there are gradients for {known}")
 
     __getitem__ = grad

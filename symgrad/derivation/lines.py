@@ -163,7 +163,7 @@ class _Builder:
         reserved = NameTable(self.names.taken)
         finals = [reserved.fresh(word) for word, _ in self.outputs]
         layers = {x.node: x for x in standardised(order)}
-        found = kinds(order, roots)
+        found = kinds(order, roots, self.chosen)
         opened = not calls(layers, found)
         held = set(order)
         chosen = {e: w for e, w in self.chosen.items() if w and e in held}

@@ -24,6 +24,8 @@ ACTIVATIONS = frozenset(
      "logsumexp"}
 )  # fmt: skip
 FREE = "ABCDEFGMNOQSTUV"
+NESTED = 3
+"""Sums within sums in which a product is looked for."""
 
 
 @dataclass(slots=True)
@@ -82,8 +84,13 @@ def with_gates(order: Sequence[Expr], chosen: Mapping[Expr, str]) -> list[Expr]:
     return [x for node in order for x in (node, *gates.get(node, ()))] if gates else list(order)
 
 
-def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
-    """Which nodes deserve a name, and of which kind (``Z H P p R`` or ``*``)."""
+def kinds(
+    order: Sequence[Expr], roots: Iterable[Expr], gates: Container[Expr] = ()
+) -> dict[Expr, str]:
+    """Which nodes deserve a name, and of which kind (``Z H P p R C`` or ``*``).
+
+    ``gates`` have names: an activated sum of what they let through is the state C of a cell.
+    """
     users: dict[Expr, list[Expr]] = {}
     times: dict[Expr, int] = {}
     for node in order:
@@ -105,6 +112,10 @@ def kinds(order: Sequence[Expr], roots: Iterable[Expr]) -> dict[Expr, str]:
             found[node] = "S" if attends and node.ndim > 1 and _product(bare(node)) else "Z"
         elif node.op is SUM and node.ndim > 1 and any(u.op.name in SOFT for u in above):
             found[node] = "Z"
+        elif activated and node.op is SUM and any(b in gates for a in node.args for b in a.args):
+            found[node] = "C"
+        elif found.get(node.args[0] if node.args else node) == "C" and _activation(node):
+            found[node] = "H"
         elif node.op.name == "softmax":
             found[node] = "P"
         elif node.op.name == "sigmoid":
@@ -209,10 +220,15 @@ def _nameable(node: Expr) -> bool:
 
 
 def _affine(node: Expr) -> bool:
-    """A product of two factors, or a sum that has one among its terms."""
-    if node.op is SUM:
-        return any(_product(a) for a in node.args)
-    return _product(node)
+    """A product of two factors, or a sum that has one among its terms or theirs."""
+    if node.op is not SUM or any(map(_product, node.args)):
+        return node.op is SUM or _product(node)
+    terms: Sequence[Expr] = (node,)
+    for _ in range(NESTED):
+        terms = [a for e in terms if e.op is SUM and len(e.args) > 1 for a in e.args]
+        if any(map(_product, terms)):
+            return True
+    return False
 
 
 def _product(node: Expr) -> bool:

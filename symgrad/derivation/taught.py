@@ -90,6 +90,7 @@ def taught(
     _follow(found, written, _direct)
     _in_parts(found, written)
     _gates(found, written)
+    _cells(found)
     _split(found, written)
     return found
 
@@ -327,6 +328,25 @@ def _gates(found: Taught, written: Written) -> None:
     found.chosen.update(named)
 
 
+def _cells(found: Taught) -> None:
+    """The gates of a single step are called as their weights are, too."""
+    if not found.uses:
+        return
+    letters = {x for e in found.inputs for x in letters_of(e.shape)}
+    table = NameTable(letters | {name_of(e) for e in found.inputs})
+    for e in topological([found.expr]):
+        if _is_gate(e) and e not in found.chosen:
+            inner = topological([e], lambda a, e=e: a is not e and (_is_gate(a) or is_result(a)))
+            words = {found.uses.get(x, "") for x in inner if x.op is SYMBOL} - {""}
+            if len(words) == 1:
+                (word,) = words
+                found.chosen[e] = table.fresh(word, 1) if word in table.taken else word
+
+
+def _is_gate(e: Expr) -> bool:
+    return e.op.name in ACTIVATIONS and e.op.family == "map"
+
+
 def _activations(node: Expr) -> Iterator[Expr]:
     """Activations that every step computes of more than a result of the step."""
     body: Body = node.params[0]
@@ -335,8 +355,7 @@ def _activations(node: Expr) -> Iterator[Expr]:
     for e in topological(body.results):
         if not moving.isdisjoint(e.args):
             moving.add(e)
-            gate = e.op.name in ACTIVATIONS and e.op.family == "map"
-            if gate and e not in results and e.args[0] not in results:
+            if _is_gate(e) and e not in results and e.args[0] not in results:
                 yield e
 
 

@@ -241,7 +241,7 @@ def _lower_map(state: Lowering, node: Expr) -> Operand:
         template = readable_template(node, template)
     image = state.readable and shape[:2] == (1, 1)
     if len(node.args) == 1:
-        operand = _full(state, node.args[0])
+        operand = state.array(node.args[0])
         if image and isinstance(operand, Apply) and operand.template == FRONT:
             return Apply(FRONT, (Apply(template, operand.operands),))
         if isinstance(operand, Apply) and not state.readable and template.repeats(0):
@@ -275,11 +275,6 @@ def _scalar(state: Lowering, node: Expr) -> Operand:
     if number is not None and not node.shape and not number.powers:
         return _literal(number.number, node)
     return state.value(node)
-
-
-def _full(state: Lowering, node: Expr) -> Operand:
-    value = state.value(node)
-    return with_shape(value, node) if isinstance(value, Literal) else value
 
 
 def _literal(number: Any, node: Expr) -> Literal:
