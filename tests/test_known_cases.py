@@ -47,7 +47,7 @@ DEARER = {
 LARGER = {
     "trace-fourth-power", "bilinear-gram", "inverse-twice", "gp-amplitude", "gp-cholesky",
     "trace-ratio", "hvp-gram-squared", "tr-rect-gram", "hvp-factor",
-    "hvp-residual-norm", "whitening-fit", "maxout", "trace-ratio-lda",
+    "hvp-residual-norm", "whitening-fit", "maxout",
     "graph-attention-weights", "distmult", "gp-inducing", "hess-rational",
     "jac-softmax-logits", "inverse-gaussian-mean", "random-effects-scale", "observer-gain",
 }  # fmt: skip

@@ -135,11 +135,14 @@ def test_a_sum_of_conditions_counts_them():
     assert hessian.formula().python().startswith("(1 * np.broadcast_to(")
 
 
-@pytest.mark.parametrize("number", [338, 488, 533, 10032, 10144, 12586, 20126, 20188, 20483, 21388])
+@pytest.mark.parametrize(
+    "number", [338, 488, 533, 10032, 10144, 12586, 20126, 20188, 20483, 21388, 22824, 23344]
+)
 def test_programs_that_went_wrong(number):
     """Conditions without a cast in a sum; a batch of right sides; a bound in a quotient; a softmax
     of a number; the sign of a diagonal of conditions; a scalar in the middle of a chain; two forms
     of which each was better than the other, for ever; a vector made of numbers; a function of I;
-    a function of a negative number.
+    a function of a negative number; x³ · x² was taken for a power of x²;
+    a total of equal terms.
     """
     assert disagreements(drawn(number)) == []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from symgrad_codegen.expression import render
-from symgrad_codegen.program import Apply, Literal, Operand, Variable, postfix, text
+from symgrad_codegen.program import Apply, Letter, Literal, Operand, Variable, postfix, text
 from symgrad_codegen.source import TARGETS
 
 from benchmarks._work import Work, letters
@@ -36,6 +36,7 @@ SHAPES = {
     "C": "dd",
     "D": "dd",
     "w": "d",
+    "M": "nn",
 }
 BINARY = {ast.Add: PLUS, ast.Sub: MINUS, ast.Mult: TIMES, ast.Div: OVER, ast.MatMult: MATMUL}
 
@@ -65,6 +66,8 @@ class Text:
         match node:
             case ast.Constant(value=int() as value):
                 return Literal(value)
+            case ast.Name(id=word) if word in WORDS:
+                return Letter(word)
             case ast.Name(id=word):
                 number = len(self.variables)
                 return self.variables.setdefault(word, Variable(number, word, (), "float64"))
@@ -76,10 +79,14 @@ class Text:
                 return Apply(postfix(".T"), (self.read(value),))
             case ast.Subscript(value=value):
                 return Apply(postfix("[:, None]"), (self.read(value),))
-            case ast.Call(func=ast.Name(id=word), args=args, keywords=[]):
+            case ast.Call(func=ast.Name(id=word), args=args, keywords=[]) if not (
+                word == "sum" and len(args) > 1
+            ):
                 module = "jnp." if word in ("sum", "mean", "trace") else ""
                 holes = ", ".join(f"{{{k}}}" for k in range(len(args)))
                 return Apply(text(f"{module}{word}({holes})"), tuple(map(self.read, args)))
+            case ast.Call(args=[arg, _]):
+                return Apply(text("jnp.sum({0}, axis=0)"), (self.read(arg),))
             case ast.Call(args=[arg]):
                 return Apply(text("jnp.sum({0}, axis=1)"), (self.read(arg),))
             case _:
@@ -113,6 +120,11 @@ ROWS = {
     "trace_of_a_product": ("trace(C @ D)", "trace(C @ D)", "sum(C * D.T)"),
     "traces_apart": ("trace(C - C @ D)", "trace(C - C @ D)", "trace(C) - sum(C * D.T)"),
     "total_as_a_mean": ("sum(A) * mean(A)", "sum(A)", "n * d * mean(A)"),
+    "number_into_an_outer_product": ("s * t * outer(x, y)", "s * t * outer(x, y)", "outer(s * t * x, y)"),
+    "total_of_what_is_there": ("A @ w * (w @ sum(A, 0))", "w @ sum(A, axis=0)", "sum(A @ w)"),
+    "solve_for_an_inverse": ("inv(M) @ A", "inv(M) @ A", "solve(M, A)"),
+    "inverse_for_a_solve": ("solve(M, A) * sum(inv(M))", "solve(M, A)", "inv(M) @ A"),
+    "ones_beside_an_identity": ("(eye(n) + s) @ A", "(eye(n) + s) @ A", "A + s * sum(A, axis=0)"),
 }  # fmt: skip
 """Each spelling: a text, a part of it, and what becomes of the part."""
 

@@ -14,15 +14,17 @@ from functools import lru_cache
 
 from symgrad_codegen.program import Operand, Variable
 
+from symgrad.core.build import contract
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import letter, letters_of
-from symgrad.core.traverse import leaves, substitute, topological
+from symgrad.core.traverse import leaves, substitute, topological, transform
 from symgrad.errors import SymgradError
 from symgrad.lower.orders import Orders, settings_of
 from symgrad.lower.peak import Measure, at_most, measured, much_cheaper
 from symgrad.lower.program import reading
 from symgrad.lower.rearranged import rearranged
 from symgrad.lower.state import Lowering
+from symgrad.ops.matrix import inv
 from symgrad.simplify.algebra import Normal
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.forms import FORMS
@@ -44,6 +46,42 @@ ALONE = 12
 @lru_cache(maxsize=16)  # a formula is printed in more than one way
 def concise(e: Expr) -> Expr:
     """An expression equal to ``e`` that takes fewer operations to write."""
+    best, other = _concise(e), with_inverses(e)
+    if other is e or len(topological([best])) > NODES:
+        return best
+    other = _concise(other)
+    return other if _better(_of_text(other), _of_text(best)) else best
+
+
+def with_inverses(e: Expr) -> Expr:
+    """``A⁻¹ b`` of a solve as a product with the inverse, which meets others like it."""
+
+    def opened(node: Expr) -> Expr:
+        if node.op.name != "solve" or any(a.ndim != 2 for a in node.args):
+            return node
+        a, b = node.args
+        at = (-1 if b.shape[1] == 1 else 1,)
+        return contract([inv(a), b], [(0, 2), (2, *at)], (0, 1), {1: b.shape[1]}, node.dtype)
+
+    return transform([e], opened)[e]
+
+
+def _of_text(e: Expr) -> Measure:
+    """The measure of the text that is printed."""
+    values = _variables(e)
+    orders = Orders(symmetric=Normal().symmetry.holds, settings=settings_of(_letters(e)))
+    sized = {id(v): (v, tuple(map(orders.extents, x.shape))) for x, v in values.items()}
+    many = len(orders.settings)
+    return measured(shortest(e, values), sized, orders.extents, many).measure
+
+
+def _variables(e: Expr) -> dict[Expr, Operand]:
+    return {
+        leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(leaves([e]))
+    }
+
+
+def _concise(e: Expr) -> Expr:
     normal = Normal()
     best = normal.of([e])[0]
     if len(topological([best])) > NODES:
@@ -135,9 +173,7 @@ def length(e: Expr, orders: Orders | None = None, near: int = 10**9) -> Measure:
     ``orders`` has the settings of the letters, and which matrices are symmetric; a text with more
     than ``near`` operations is not tried with products used again before they stand.
     """
-    values: dict[Expr, Operand] = {
-        leaf: Variable(k, name_of(leaf), (), leaf.dtype.name) for k, leaf in enumerate(leaves([e]))
-    }
+    values = _variables(e)
     try:
         root, state = reading(e, values, replace(orders or Orders(), names={}))
     except SymgradError:

@@ -148,7 +148,11 @@ class Indexer:
         (slot,) = self.bound([z.shape[axis]], at)
         rest = at[axis + (here is not None) :]
         each = yield self._best(z, (*at[:axis], Form("slot", (), slot), *rest))
-        total = Form("total", (call("exp", each),), (slot,))
+        total = call("exp", each)
+        if slot in slots_of([each]):
+            total = Form("total", (total,), (slot,))
+        else:  # as many times the same
+            total = scaled(monomial(slot.size), total)
         del self.scope[depth:]
         return call("log", total) if here is None else Form("quotient", (here, total))
 

@@ -9,7 +9,7 @@ from symgrad_codegen.program import POWER, Apply, Operand, Template, text
 
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import MATMUL, OVER, TIMES, aligned, permuted
-from symgrad.lower.orders import Factor
+from symgrad.lower.orders import Factor, Name
 
 
 def exponent(number: str) -> Template:
@@ -29,10 +29,16 @@ def next_power(a: Factor, b: Factor) -> tuple[Factor, Operand] | None:
         value = whole.value
         if a.labels != b.labels or a.under or b.under or not isinstance(value, Apply):
             continue
-        for k in (2, 3):
-            if x.name in whole.name.parts[:2] and value.template == exponent(str(k)):
+        for k in range(2, 8):
+            if value.template == exponent(str(k)) and x.name == _base(whole.name):
                 return x, Apply(exponent(str(k + 1)), (x.value,))
     return None
+
+
+def _base(power: Name) -> object:
+    """x of x · x and of x² · x, the names of powers."""
+    one, other = power.parts[:2]
+    return one if isinstance(other, Name) and one in other.parts[:2] else other
 
 
 def multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[int, ...], int]:

@@ -37,7 +37,7 @@ def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
         while number < len(parts := _parts(root)):
             part = parts[number]
             for other in _others(part, reading):
-                candidate = _replaced(root, part, other)
+                candidate = _replaced(root, part, other, reading.numbers)
                 found = read(candidate)
                 if _less(found.measure, reading.measure):
                     root, reading = candidate, found
@@ -48,7 +48,7 @@ def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
     for part in _parts(root):
         form = row_first(part, reading)
         if form is not None:
-            found = read(candidate := _replaced(root, part, form))
+            found = read(candidate := _replaced(root, part, form, reading.numbers))
             if not _less(reading.measure, found.measure):
                 root, reading = candidate, found
     return root
@@ -64,13 +64,15 @@ def _others(part: Apply, reading: Reading) -> Iterator[Operand]:
 
 
 def _less(new: Measure, old: Measure) -> bool:
-    """As short, nowhere more and somewhere less; one operation longer for much less work."""
+    """As short, nowhere more and somewhere less; longer by one for much less work, by three for half."""
     if new.length < old.length and much_cheaper(new, old):
         return True
     if not (at_most(new.flops, old.flops) and at_most(new.alive, old.alive)):
         return False
     if new.length > old.length:
-        return new.length == old.length + 1 and new.flops[0] <= SAVING * old.flops[0]
+        half = all(2 * a <= b for a, b in zip(new.flops, old.flops, strict=True))
+        longer = new.length - old.length
+        return (longer == 1 and new.flops[0] <= SAVING * old.flops[0]) or (longer <= 3 and half)
     return (new.flops, new.alive) != (old.flops, old.alive)
 
 
@@ -194,9 +196,10 @@ def _folded(rows: list[Row] | tuple[Row, ...], plain: Template, turned: Template
     return made
 
 
-def _replaced(root: Operand, old: Operand, new: Operand) -> Operand:
-    """The text with one part exchanged; what is above it is built again."""
-    done: dict[int, Operand] = {id(old): new}
+def _replaced(root: Operand, old: Operand, new: Operand, numbers: Mapping[int, int]) -> Operand:
+    """The text with one part exchanged wherever it stands; what is above it is built again."""
+    alike = numbers.get(id(old), -1)
+    done = {id(old): new, **{name: new for name, number in numbers.items() if number == alike}}
     stack: list[tuple[Operand, bool]] = [(root, False)]
     while stack:
         part, ready = stack.pop()

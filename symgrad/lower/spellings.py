@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symgrad_codegen.program import Apply, Letter, Operand, Template, text
+from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, postfix, text
 
-from symgrad.lower.align import MATMUL, MINUS, OVER, TIMES, permuted
+from symgrad.lower.align import MATMUL, MINUS, OVER, PLUS, TIMES, TURNED, permuted
 from symgrad.lower.meet import exponent
 from symgrad.lower.peak import Reading
+
+SOLVE, INVERSE, OUTER = text("solve({0}, {1})"), text("inv({0})"), text("outer({0}, {1})")
+COLUMN, FIRST = postfix("[:, None]"), postfix("[:, 0]")
 
 EVEN = {"abs", "norm", "cos", "cosh"}
 """Functions of a difference that its sign does not change; and even powers."""
@@ -203,6 +206,93 @@ def row_first(part: Apply, reading: Reading) -> Operand | None:
     return Apply(MATMUL, (Apply(MATMUL, (x, matrix.operands[0])), y))
 
 
+def number_into_an_outer_product(part: Apply, reading: Reading) -> Operand | None:
+    """c (a bᵀ) = (c a) bᵀ for a number c; a bᵀ / c = (a / c) bᵀ."""
+    if part.template not in (TIMES, OVER):
+        return None
+    c, outer = part.operands if part.template == TIMES else part.operands[::-1]
+    if not isinstance(outer, Apply) or _spelled(outer) != OUTER.form("numpy"):
+        return None
+    if reading.shapes.get(id(c)) != ():
+        return None
+    a, b = outer.operands
+    first = (c, a) if part.template == TIMES else (a, c)
+    return Apply(outer.template, (Apply(part.template, first), b))
+
+
+def total_of_what_is_there(part: Apply, reading: Reading) -> Operand | None:
+    """x · (1ᵀ A) = 1ᵀ (A x), where A x is there."""
+    if part.template != MATMUL:
+        return None
+    for x, rows in (part.operands, part.operands[::-1]):
+        if isinstance(rows, Apply) and rows.template == text("jnp.sum({0}, axis=0)"):
+            (a,) = rows.operands
+            if reading.shapes.get(id(x)) is not None and _is_there(reading, MATMUL, a, x):
+                return Apply(text("jnp.sum({0})"), (Apply(MATMUL, (a, x)),))
+    return None
+
+
+def solve_for_an_inverse(part: Apply, reading: Reading) -> Operand | None:
+    """A⁻¹ B by a solve."""
+    if part.template != MATMUL:
+        return None
+    inverse, b = part.operands
+    turned = isinstance(inverse, Apply) and _spelled(inverse) == TURNED.form("numpy")
+    inner = inverse.operands[0] if turned and isinstance(inverse, Apply) else inverse
+    if not isinstance(inner, Apply) or _word(inner) != "inv":
+        return None
+    rank = len(reading.shapes.get(id(b), ()))
+    a = permuted(inner.operands[0], (1, 0)) if turned else inner.operands[0]
+    if rank == 1:
+        return Apply(FIRST, (Apply(SOLVE, (a, Apply(COLUMN, (b,)))),))
+    return Apply(SOLVE, (a, b)) if rank == 2 else None
+
+
+def inverse_for_a_solve(part: Apply, reading: Reading) -> Operand | None:
+    """The solution of A x = b by A⁻¹, where that is there."""
+    column = _spelled(part) == FIRST.form("numpy")
+    solve = part.operands[0] if column else part
+    if not isinstance(solve, Apply) or _spelled(solve) != SOLVE.form("numpy"):
+        return None
+    a, b = solve.operands
+    if column:
+        if not isinstance(b, Apply) or _spelled(b) != COLUMN.form("numpy"):
+            return None
+        (b,) = b.operands
+    turned = isinstance(a, Apply) and _spelled(a) == TURNED.form("numpy")
+    base = a.operands[0] if turned and isinstance(a, Apply) else a
+    if not _is_there(reading, INVERSE, base):
+        return None
+    inverse: Operand = Apply(INVERSE, (base,))
+    return Apply(MATMUL, (permuted(inverse, (1, 0)) if turned else inverse, b))
+
+
+def ones_beside_an_identity(part: Apply, reading: Reading) -> Operand | None:
+    """(I + c 1 1ᵀ) B = B + c 1 (1ᵀ B), for a number c at all entries; in front, a number."""
+    if part.template != MATMUL:
+        return None
+    matrix, b = part.operands
+    front: Operand | None = None
+    if isinstance(matrix, Apply) and matrix.template == TIMES:
+        front, matrix = matrix.operands
+        if reading.shapes.get(id(front)) != ():
+            return None
+    if not isinstance(matrix, Apply) or matrix.template not in (PLUS, MINUS):
+        return None
+    eye, c = matrix.operands
+    if not _spelled(eye).removeprefix("np.").startswith("eye(") or reading.shapes.get(id(c)) != ():
+        return None
+    rank = len(reading.shapes.get(id(b), ()))
+    if rank not in (1, 2):
+        return None
+    total = Apply(text("jnp.sum({0}, axis=0)") if rank == 2 else text("jnp.sum({0})"), (b,))
+    under = c.operands[1] if isinstance(c, Apply) and c.template == OVER else None
+    one = under is not None and isinstance(c, Apply) and c.operands[0] == Literal(1)
+    rows = Apply(OVER, (total, under)) if one and under else Apply(TIMES, (c, total))
+    made = Apply(matrix.template, (b, rows))
+    return made if front is None else Apply(TIMES, (front, made))
+
+
 Spelling = Callable[[Apply, Reading], Operand | None]
 
 SPELLINGS: tuple[Spelling, ...] = (
@@ -216,6 +306,11 @@ SPELLINGS: tuple[Spelling, ...] = (
     trace_of_a_product,
     traces_apart,
     total_as_a_mean,
+    number_into_an_outer_product,
+    total_of_what_is_there,
+    solve_for_an_inverse,
+    inverse_for_a_solve,
+    ones_beside_an_identity,
 )
 
 __all__ = ["SPELLINGS", "Spelling", "row_first"]
