@@ -34,6 +34,7 @@ CASES: dict[str, dict[str, Any]] = {
         "held.json",
         "blind.json",
         "unseen.json",
+        "fresh.json",
     )
     for c in json.loads((FOLDER / file).read_text())["cases"]
 }
@@ -41,7 +42,9 @@ DEARER = {
     "trace-fourth-power", "gp-cholesky", "kalman-gain", "pinball", "hess-residual-norm",
     "hvp-gram-squared", "focal", "label-smoothing", "gcn-two-W", "hvp-factor",
     "hvp-residual-norm", "clip", "kalman-likelihood", "inductive-completion",
-    "inverse-gaussian-mean", "two-layer-first", "observer-gain",
+    "inverse-gaussian-mean", "two-layer-first", "observer-gain", "f-squared-bilinear",
+    "f-ridge-dof", "f-schur-logdet", "f-factor-analysis", "f-projected-variance", "f-varpro",
+    "f-infonce", "f-deepset", "v-lowrank",
 }  # fmt: skip
 """What takes more operations than the book's formula at a tall or wide setting."""
 LARGER = {
@@ -50,10 +53,11 @@ LARGER = {
     "hvp-residual-norm", "whitening-fit", "maxout",
     "graph-attention-weights", "distmult", "gp-inducing", "hess-rational",
     "jac-softmax-logits", "inverse-gaussian-mean", "random-effects-scale", "observer-gain",
+    "f-schur-logdet", "f-factor-analysis", "f-varpro", "f-deepset", "v-lowrank",
 }  # fmt: skip
 """What has more numbers alive at once there."""
 LONG = {
-    "gp-cholesky", "jac-outer",
+    "gp-cholesky", "jac-outer", "f-schur-logdet", "f-varpro",
 }  # fmt: skip
 """What is over one and a half times as long."""
 

@@ -241,3 +241,17 @@ def test_a_printed_formula_reads_back_as_jax_grad(which: str) -> None:
         at = [letters[form.data] for form in formula.indices]
         found = evaluate_formula(formula.unicode, drawn(which), SIZES, ranges, at)
         agree(found, reference(which)[name])
+
+
+def test_an_index_that_stands_at_no_axis_says_how_far_it_runs():
+    A, B = sg.symbols("A:n,m B:n,n")
+    row = sg.tril(sg.ones_like(B)).sum(1)
+    assert row.formula().unicode == "Σⱼ 1[j ≤ i]"
+    wide = sg.tril(sg.ones_like(A)).sum(1)
+    assert wide.formula().unicode == "Σⱼ 1[j ≤ i] ones(m)[j]"
+    for tensor, sizes in ((row, {"n": 3}), (wide, {"n": 3, "m": 2})):
+        formula = tensor.formula()
+        ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
+        read = sg.parse_formula(formula.unicode, [A, B], ranges, list(ranges))
+        found, expected = (evaluate([t.expr()], {}, sizes)[0] for t in (read, tensor))
+        np.testing.assert_array_equal(found, expected)

@@ -120,6 +120,10 @@ ROWS = {
     "trace_of_a_product": ("trace(C @ D)", "trace(C @ D)", "sum(C * D.T)"),
     "traces_apart": ("trace(C - C @ D)", "trace(C - C @ D)", "trace(C) - sum(C * D.T)"),
     "total_as_a_mean": ("sum(A) * mean(A)", "sum(A)", "n * d * mean(A)"),
+    "totals_of_terms": (
+        "sum(A - B @ C - x[:, None], 0)", "sum(A - B @ C - x[:, None], axis=0)",
+        "sum(A, axis=0) - sum(B, axis=0) @ C - sum(x)",
+    ),
     "number_into_an_outer_product": ("s * t * outer(x, y)", "s * t * outer(x, y)", "outer(s * t * x, y)"),
     "total_of_what_is_there": ("A @ w * (w @ sum(A, 0))", "w @ sum(A, axis=0)", "sum(A @ w)"),
     "solve_for_an_inverse": ("inv(M) @ A", "inv(M) @ A", "solve(M, A)"),

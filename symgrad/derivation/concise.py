@@ -8,7 +8,7 @@ or with as much work and less that is alive at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
@@ -50,7 +50,11 @@ def concise(e: Expr) -> Expr:
     if other is e or len(topological([best])) > NODES:
         return best
     other = _concise(other)
-    return other if _better(_of_text(other), _of_text(best)) else best
+    settings = settings_of(_letters(e))
+    new, old = _of_text(other, settings), _of_text(best, settings)
+    if new == old:  # what is used again counts once: the graph with fewer nodes reads better
+        return min(best, other, key=lambda x: len(topological([x])))
+    return other if _better(new, old) else best
 
 
 def with_inverses(e: Expr) -> Expr:
@@ -66,10 +70,10 @@ def with_inverses(e: Expr) -> Expr:
     return transform([e], opened)[e]
 
 
-def _of_text(e: Expr) -> Measure:
+def _of_text(e: Expr, settings: Sequence[Mapping[str, int]]) -> Measure:
     """The measure of the text that is printed."""
     values = _variables(e)
-    orders = Orders(symmetric=Normal().symmetry.holds, settings=settings_of(_letters(e)))
+    orders = Orders(symmetric=Normal().symmetry.holds, settings=settings)
     sized = {id(v): (v, tuple(map(orders.extents, x.shape))) for x, v in values.items()}
     many = len(orders.settings)
     return measured(shortest(e, values), sized, orders.extents, many).measure

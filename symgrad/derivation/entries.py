@@ -22,7 +22,17 @@ from symgrad.core.sizes import (
     size_total,
     terms_of_letter,
 )
-from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
+from symgrad.derivation.notation import (
+    Form,
+    Slot,
+    Step,
+    call,
+    product,
+    run,
+    scaled,
+    slots_of,
+)
+from symgrad.derivation.ranges import summed
 from symgrad.ops.convolution import Window, spread, turned_around
 from symgrad.ops.structure import blocks
 
@@ -108,7 +118,7 @@ def total(slots: Sequence[Slot], factors: Sequence[Form]) -> Form:
     if not slots:
         return body
     front, body = (body.data, body.items[0]) if body.kind == "scale" else (ONE, body)
-    return scaled(front, Form("total", (body,), tuple(slots)))
+    return scaled(front, summed(body, slots))
 
 
 def indices(shape: Sequence[Size], found: Sequence[Slot]) -> At:

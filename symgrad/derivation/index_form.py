@@ -12,9 +12,19 @@ from symgrad.derivation.called import called
 from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
 from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
-from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
+from symgrad.derivation.notation import (
+    Form,
+    Slot,
+    Step,
+    call,
+    product,
+    run,
+    scaled,
+    slots_of,
+)
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
+from symgrad.derivation.ranges import summed
 from symgrad.errors import NotationError
 
 ALL = Form("all")
@@ -216,7 +226,7 @@ class Indexer:
                 if slot not in there:  # n times what does not count it
                     coefficient = coefficient * monomial(slot.size)
             kept = tuple(slot for slot in bound if slot in there)
-            body = Form("total", (body,), kept) if kept else body
+            body = summed(body, kept)
         return scaled(coefficient, body)
 
 

@@ -72,7 +72,9 @@ def transposed(form: Form) -> Form:
         return form
     if form.kind == "sum" and _same_terms(form, [transposed(item) for item in form.items]):
         return form
-    if form.kind in ("identity", "number") or (form.kind == "call" and form.data == "diag"):
+    if form.kind in ("identity", "number") or (
+        form.kind == "call" and form.data in ("diag", "det")
+    ):
         return form
     if form.kind == "hadamard" and any(item.kind == "transpose" for item in form.items):
         return Form("hadamard", tuple(transposed(item) for item in form.items))

@@ -38,13 +38,13 @@ from symgrad.core.sizes import (
     letters_of,
     monomial,
     normal_size,
-    size_total,
 )
 from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.called import DEFAULTS, SIDE_BY_SIDE, side_by_side
 from symgrad.derivation.grammar import Node, parse
 from symgrad.derivation.layers import layer_norm
 from symgrad.derivation.letters import Algebra, Value
+from symgrad.derivation.ranges import bound_letters, compared_ranges, ranges_of, walked
 from symgrad.derivation.tensor_form import INFIX
 from symgrad.errors import SymgradError
 from symgrad.ops.axis import along
@@ -365,60 +365,6 @@ class Reader(Algebra):
         return normal_size(total)
 
 
-# ------------------------------------------------------------------ ranges of letters
-
-
-def ranges_of(
-    root: Node, symbols: Mapping[str, Expr], given: Mapping[str, Size]
-) -> dict[str, Size]:
-    """The range of every index letter: as given, else the axis that it stands at by itself.
-
-    A letter of ``x[a + k]`` has the places of a window as long as the range of k.
-    """
-    found: dict[str, Size] = dict(given)
-    letters = {x for e in symbols.values() for x in letters_of(e.shape)} - given.keys()
-    taken = symbols.keys() | letters
-    stack = [root]
-    windows: list[tuple[list[str], Size]] = []
-    alike: list[list[str]] = []
-    while stack:
-        node = stack.pop()
-        if node.kind == "compare" and node.data == "=":
-            pair = [x.data for x in node.items if x.kind == "name" and x.data not in taken]
-            alike += [pair, pair[::-1]] if len(pair) == 2 else []
-        if node.kind == "index" and node.items[0].kind == "name":
-            base = symbols.get(node.items[0].data)
-            if base is not None and base.ndim == len(node.items) - 1:
-                for size, item in zip(base.shape, node.items[1:], strict=True):
-                    if item.kind == "name" and item.data not in taken:
-                        found.setdefault(item.data, size)
-                    if item.kind == "sum" and {*item.data} == {1}:
-                        words = [x.data for x in item.items if x.kind == "name"]
-                        if len({*words} - symbols.keys()) == len(item.items):
-                            windows.append((words, size))
-        stack.extend(node.items)
-    before = -1
-    while len(found) != before:
-        before = len(found)
-        for i, j in alike:  # 1[i = j]
-            if i in found and j not in found:
-                found[j] = found[i]
-        for words, size in windows:
-            free = [x for x in words if x not in found]
-            if len(free) == 1:
-                rest = [-found[x] for x in words if x in found]
-                found[free[0]] = size_total(size, *rest, len(rest))
-    return found
-
-
-def walked(root: Node) -> list[Node]:
-    """The nodes of a tree."""
-    found = [root]
-    for node in found:
-        found.extend(node.items)
-    return found
-
-
 def read(
     text: str,
     symbols: Mapping[str, Expr],
@@ -441,7 +387,7 @@ def read(
         if left.strip().endswith("]"):
             at = [x.strip() for x in left.strip()[left.strip().index("[") + 1 : -1].split(",")]
     tree = parse(text)
-    bound = {*at, *_summed(tree)}
+    bound = {*at, *bound_letters(tree)}
     names = {word: e for word, e in symbols.items() if word not in bound}
     for word, e in list(names.items()) if text.isascii() else ():
         names.setdefault(to_ascii(word), e)
@@ -454,6 +400,7 @@ def read(
     reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
     reader.ranges, reader.from_one = ranges, {*from_one}
     reader.inner_ranges(tree)
+    compared_ranges(tree, ranges)
     check_letters(reader, tree, ranges, at)
     found = reader.value(tree)
     if found.row:
@@ -462,18 +409,6 @@ def read(
     if missing:
         raise reader.fail(f"the index {missing[0]} is not bound")
     return reader.spread(found, (*at,))
-
-
-def _summed(root: Node) -> set[str]:
-    """The letters that some Σ binds: they are no names there."""
-    found: set[str] = set()
-    stack = [root]
-    while stack:
-        node = stack.pop()
-        if node.kind == "total":
-            found.add(node.data)
-        stack += node.items
-    return found
 
 
 def check_letters(

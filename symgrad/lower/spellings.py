@@ -206,6 +206,65 @@ def row_first(part: Apply, reading: Reading) -> Operand | None:
     return Apply(MATMUL, (Apply(MATMUL, (x, matrix.operands[0])), y))
 
 
+def totals_of_terms(part: Apply, reading: Reading) -> Operand | None:
+    """Σⱼ (R − U Vᵀ − b 1ᵀ) = Σⱼ R − U Σⱼ Vᵀ − m b, where a product of matrices is among the terms."""
+    axis = next((k for k in (0, 1) if part.template == text(f"jnp.sum({{0}}, axis={k})")), None)
+    if axis is None:
+        return None
+    terms: list[tuple[Operand, bool]] = []
+    stack = [(part.operands[0], False)]
+    while stack:
+        term, turned = stack.pop()
+        if isinstance(term, Apply) and term.template in (PLUS, MINUS):
+            a, b = term.operands
+            stack += [(b, turned != (term.template == MINUS)), (a, turned)]
+        else:
+            terms.append((term, turned))
+    shape = reading.shapes.get(id(part.operands[0]), ())
+    if len(shape) != 2 or len(terms) < 2 or terms[0][1]:
+        return None
+    if not any(isinstance(t, Apply) and t.template == MATMUL for t, _ in terms):
+        return None
+    found: Operand | None = None
+    for term, turned in terms:
+        total = _total_of_rows(term, axis, reading.letters.get(shape[axis]), reading)
+        if total is None:
+            return None
+        found = total if found is None else Apply(MINUS if turned else PLUS, (found, total))
+    return found
+
+
+def _total_of_rows(
+    term: Operand, axis: int, letter: str | None, reading: Reading
+) -> Operand | None:
+    """The sum of a term of a matrix over an axis of the matrix, which is ``letter`` long."""
+    shape = reading.shapes.get(id(term))
+    many = Letter(letter) if letter is not None else None
+    if shape == () and many is not None:
+        return Apply(TIMES, (many, term))
+    if isinstance(term, Apply) and _spelled(term) == COLUMN.form("numpy"):
+        total = Apply(text("jnp.sum({0})"), term.operands)
+        rows = Apply(TIMES, (many, *term.operands)) if many is not None else None
+        return rows if axis else total
+    if shape is not None and len(shape) == 1:
+        rows = Apply(TIMES, (many, term)) if many is not None else None
+        return Apply(text("jnp.sum({0})"), (term,)) if axis else rows
+    if shape is None or len(shape) != 2:
+        return None
+    if isinstance(term, Apply) and term.template == MATMUL:
+        a, b = term.operands
+        ends = _total(b, 1) if axis else _total(a, 0)
+        return Apply(MATMUL, (a, ends) if axis else (ends, b))
+    return _total(term, axis)
+
+
+def _total(matrix: Operand, axis: int) -> Operand:
+    """The sum over an axis, of a transpose over the other axis of what is turned."""
+    if isinstance(matrix, Apply) and matrix.template == TURNED:
+        matrix, axis = matrix.operands[0], 1 - axis
+    return Apply(text(f"jnp.sum({{0}}, axis={axis})"), (matrix,))
+
+
 def number_into_an_outer_product(part: Apply, reading: Reading) -> Operand | None:
     """c (a bᵀ) = (c a) bᵀ for a number c; a bᵀ / c = (a / c) bᵀ."""
     if part.template not in (TIMES, OVER):
@@ -306,6 +365,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     trace_of_a_product,
     traces_apart,
     total_as_a_mean,
+    totals_of_terms,
     number_into_an_outer_product,
     total_of_what_is_there,
     solve_for_an_inverse,

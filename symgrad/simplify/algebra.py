@@ -181,7 +181,7 @@ def _choice(e: Expr) -> Expr:
     """where(x ≥ c, x, max(x, c)) = max(x, c); where(p = 0, 0, p y) = p y."""
     test, x, larger = e.args
     if test.op.name == "eq" and larger.shape == e.shape:
-        return larger if _vanishes(e) else e
+        return larger if _is_never_so(e) or _vanishes(e) else e
     if test.op.name not in ("ge", "gt") or larger.op.name != "maximum" or test.args[0] is not x:
         return e
     same = test.args == larger.args and test.params[0] == larger.params[0] and at_its_axes(test)
@@ -194,6 +194,13 @@ def _never_zero(x: Expr) -> bool:
     return bool(factors) and all(
         e.op.name == "exp" or (e.op is SYMBOL and "positive" in facts_of(e)) for e in factors
     )
+
+
+def _is_never_so(e: Expr) -> bool:
+    """Is it where(q = 0, x, y) of a q that is never 0, y at its own axes?"""
+    (q, zero), last = e.args[0].args, e.params[0][2]
+    number = constant_value(zero)
+    return number is not None and number.is_zero and last == tuple(range(e.ndim)) and _never_zero(q)
 
 
 def _vanishes(e: Expr) -> bool:
