@@ -176,10 +176,13 @@ class Program:
     def within(self, k: int, domain: str) -> int:
         """This value moved into the domain of a function, with its names from ``op_rows``."""
         value = self.nodes[k].value
-        if domain == "positive" and not (value.min() > 0.4 and value.max() < 5):
+        inside = {"positive": 0.4, "above one": 1.2}
+        if domain in inside and value.min() > inside[domain] and value.max() < 5:
+            return k  # scaled, it might be outside
+        if domain == "positive":
             k = self.bounded(k)
             return self.emit("½ + square", lambda x: x * x + 0.5, lambda x: x * x + 0.5, k)
-        if domain == "above one" and not (value.min() > 1.2 and value.max() < 5):
+        if domain == "above one":
             k = self.bounded(k)
             return self.emit("1.3 + square", lambda x: x * x + 1.3, lambda x: x * x + 1.3, k)
         if domain == "unit":

@@ -136,13 +136,32 @@ def test_a_sum_of_conditions_counts_them():
 
 
 @pytest.mark.parametrize(
-    "number", [338, 488, 533, 10032, 10144, 12586, 20126, 20188, 20483, 21388, 22824, 23344]
+    "number",
+    [
+        338,
+        488,
+        533,
+        10032,
+        10144,
+        12586,
+        20126,
+        20188,
+        20483,
+        21388,
+        22824,
+        23344,
+        24184,
+        24299,
+        24556,
+        24652,
+    ],
 )
 def test_programs_that_went_wrong(number):
     """Conditions without a cast in a sum; a batch of right sides; a bound in a quotient; a softmax
     of a number; the sign of a diagonal of conditions; a scalar in the middle of a chain; two forms
     of which each was better than the other, for ever; a vector made of numbers; a function of I;
     a function of a negative number; x³ · x² was taken for a power of x²;
-    a total of equal terms.
+    a total of equal terms; the transpose of a determinant; a text without one of the sizes; a sum
+    over a triangle of numbers; a comparison with I.
     """
     assert disagreements(drawn(number)) == []

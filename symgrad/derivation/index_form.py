@@ -298,7 +298,7 @@ def operands(e: Expr) -> tuple[Expr, ...]:
 def _of_identities(e: Expr) -> bool:
     """A function of identities alone: its entries do not say what their indices run over."""
     terms = [b for a in e.args for b in (a.args if a.op is SUM else (a,))]
-    found = [b.op is DELTA for b in terms if b.args or b.op is DELTA]
+    found = [b.op is DELTA for b in terms if constant_value(b) is None]
     return bool(found) and all(found)
 
 
