@@ -149,7 +149,7 @@ class _Reader:
         pairs = list(zip(a.size, b.size, strict=True))
         table: dict[type[ast.operator], Callable[[int, int], float]] = {
             ast.Add: lambda x, y: x + y, ast.Sub: lambda x, y: x - y, ast.Mult: lambda x, y: x * y,
-            ast.FloorDiv: lambda x, y: x // max(y, 1),
+            ast.FloorDiv: lambda x, y: x // max(y, 1), ast.Pow: lambda x, y: x**y,
         }  # fmt: skip
         if type(op) not in table:
             return made
