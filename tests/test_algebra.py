@@ -352,3 +352,9 @@ def test_normal_form(value, text):
         rtol=1e-9,
         atol=1e-12,
     )
+
+
+def test_a_total_over_an_axis_beside_one_of_size_1():
+    """The law of centred sums looked its label −1 up."""
+    R, b = sg.symbol("R", "n,m", f64), sg.symbol("b", "n,1", f64)
+    assert (R - b).sum(0).formula().python() == "sum(R - b, axis=0)"

@@ -37,6 +37,7 @@ SHAPES = {
     "D": "dd",
     "w": "d",
     "M": "nn",
+    "c": "n1",
 }
 BINARY = {ast.Add: PLUS, ast.Sub: MINUS, ast.Mult: TIMES, ast.Div: OVER, ast.MatMult: MATMUL}
 
@@ -54,8 +55,9 @@ class Text:
         self.root = self.read(ast.parse(spelled, mode="eval").body)
         orders = Orders(settings=settings_of(list(WORDS)))
         extents = orders.extents
+        ones = (1,) * len(orders.settings)
         self.sized = {
-            id(v): (v, tuple(extents(letter(c)) for c in SHAPES[w]))
+            id(v): (v, tuple(ones if c == "1" else extents(letter(c)) for c in SHAPES[w]))
             for w, v in self.variables.items()
         }
         self.letters = {extents(letter(w)): w for w in WORDS}
@@ -104,7 +106,7 @@ class Text:
 def value(spelled: str) -> np.ndarray:
     """A text evaluated."""
     rng = np.random.default_rng(0)
-    sizes = {"n": 5, "d": 3}
+    sizes = {"n": 5, "d": 3, "1": 1}
     env = {w: rng.uniform(0.5, 1.5, [sizes[c] for c in s]) for w, s in SHAPES.items()}
     return eval(spelled, {**namespace(), **sizes, **env})
 
@@ -154,6 +156,22 @@ def test_a_spelling_is_an_identity(which: str):
                 seen.append(t.spelled(made))
     assert seen == [wanted]
     np.testing.assert_allclose(value(wanted), value(part), 1e-12)
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "A @ C + sum(A, 0) @ C",  # the sums of rows times a matrix are no total
+        "C @ w * (C @ sum(A, 0)) + sum(A @ C)",
+        "sum(A - B @ C - c, axis=1) * x",  # a column for all has to be counted
+        "sum(A - B @ C - w, axis=1) * x",
+        "inv(M) @ x @ A + sum(inv(M)) * w",
+    ],
+)
+def test_a_text_has_its_value_however_it_is_spelled(spelled: str):
+    t = Text(spelled)
+    after = t.spelled(rearranged(t.root, t.reading))
+    np.testing.assert_allclose(value(after), value(spelled), 1e-12)
 
 
 @pytest.mark.parametrize(

@@ -22,16 +22,7 @@ from symgrad.core.sizes import (
     size_total,
     terms_of_letter,
 )
-from symgrad.derivation.notation import (
-    Form,
-    Slot,
-    Step,
-    call,
-    product,
-    run,
-    scaled,
-    slots_of,
-)
+from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.ranges import summed
 from symgrad.ops.convolution import Window, spread, turned_around
 from symgrad.ops.structure import blocks

@@ -12,16 +12,7 @@ from symgrad.derivation.called import called
 from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
 from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
-from symgrad.derivation.notation import (
-    Form,
-    Slot,
-    Step,
-    call,
-    product,
-    run,
-    scaled,
-    slots_of,
-)
+from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.ranges import summed
@@ -160,7 +151,7 @@ class Indexer:
         each = yield self._best(z, (*at[:axis], Form("slot", (), slot), *rest))
         total = call("exp", each)
         if slot in slots_of([each]):
-            total = Form("total", (total,), (slot,))
+            total = summed(total, (slot,))
         else:  # as many times the same
             total = scaled(monomial(slot.size), total)
         del self.scope[depth:]

@@ -227,6 +227,9 @@ def totals_of_terms(part: Apply, reading: Reading) -> Operand | None:
         return None
     found: Operand | None = None
     for term, turned in terms:
+        rows = reading.shapes.get(id(term), ())
+        if len(rows) == 2 and rows != shape and _spelled(term) != COLUMN.form("numpy"):
+            return None  # it has one row or column for all
         total = _total_of_rows(term, axis, reading.letters.get(shape[axis]), reading)
         if total is None:
             return None
@@ -286,7 +289,7 @@ def total_of_what_is_there(part: Apply, reading: Reading) -> Operand | None:
     for x, rows in (part.operands, part.operands[::-1]):
         if isinstance(rows, Apply) and rows.template == text("jnp.sum({0}, axis=0)"):
             (a,) = rows.operands
-            if reading.shapes.get(id(x)) is not None and _is_there(reading, MATMUL, a, x):
+            if len(reading.shapes.get(id(x), ())) == 1 and _is_there(reading, MATMUL, a, x):
                 return Apply(text("jnp.sum({0})"), (Apply(MATMUL, (a, x)),))
     return None
 
@@ -299,6 +302,8 @@ def solve_for_an_inverse(part: Apply, reading: Reading) -> Operand | None:
     turned = isinstance(inverse, Apply) and _spelled(inverse) == TURNED.form("numpy")
     inner = inverse.operands[0] if turned and isinstance(inverse, Apply) else inverse
     if not isinstance(inner, Apply) or _word(inner) != "inv":
+        return None
+    if len(reading.shapes.get(id(inner), ())) != 2:  # of a batch a column is another axis
         return None
     rank = len(reading.shapes.get(id(b), ()))
     a = permuted(inner.operands[0], (1, 0)) if turned else inner.operands[0]
@@ -314,10 +319,14 @@ def inverse_for_a_solve(part: Apply, reading: Reading) -> Operand | None:
     if not isinstance(solve, Apply) or _spelled(solve) != SOLVE.form("numpy"):
         return None
     a, b = solve.operands
+    if len(reading.shapes.get(id(a), ())) != 2:
+        return None
     if column:
         if not isinstance(b, Apply) or _spelled(b) != COLUMN.form("numpy"):
             return None
         (b,) = b.operands
+        if len(reading.shapes.get(id(b), ())) != 1:
+            return None
     turned = isinstance(a, Apply) and _spelled(a) == TURNED.form("numpy")
     base = a.operands[0] if turned and isinstance(a, Apply) else a
     if not _is_there(reading, INVERSE, base):

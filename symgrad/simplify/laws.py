@@ -284,9 +284,10 @@ def _total_of_centred(net: Network) -> bool:
                 if axis not in row:
                     parts.append((c * e.shape[axis], a, tuple(place.get(y, -1) for y in row)))
                     continue
-                kept = [y for y in row if y != axis]
-                made = contract([a], [tuple(len(kept) if y == axis else kept.index(y) for y in row)],
-                                range(len(kept)), dtype=e.dtype)  # fmt: skip
+                kept = [y for y in row if y >= 0 and y != axis]  # -1: an axis of size 1
+                at = {y: k for k, y in enumerate([*kept, axis])}
+                made = contract([a], [tuple(at.get(y, -1) for y in row)], range(len(kept)),
+                                dtype=e.dtype)  # fmt: skip
                 parts.append((c, made, tuple(place[y] for y in kept)))
             total = constant_value(linear(parts, shape, e.dtype))
             if total is not None and total.is_zero:
