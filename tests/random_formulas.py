@@ -45,8 +45,11 @@ NUMERIC: dict[str, Any] = {
     "softmax": lambda a: jax.nn.softmax(a, axis=-1), "logsumexp": jax.scipy.special.logsumexp,
     "vec": lambda a: jnp.reshape(a, -1),
     "ones": lambda *s: jnp.ones(s), "zeros": lambda *s: jnp.zeros(s),
+    "concat": lambda *a: jnp.concatenate(a),
 }  # fmt: skip
 """The functions of the language in JAX."""
+OURS = {**FUNCTIONS, "concat": lambda *a: sg.cat(a)}
+"""The same in symgrad."""
 
 DOMAINS: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "real": lambda z, rng: z,
@@ -123,7 +126,7 @@ class MatrixProgram:
         """A new leaf."""
         name = "abcpqrstuvwxyz"[len(self.lines)]
         name = name.upper() if len(shape) == 2 else name
-        drawn = self.rng.standard_normal([SIZES[s] for s in shape])
+        drawn = self.rng.standard_normal([int(eval(s, {}, SIZES)) for s in shape])
         value = DOMAINS[domain](drawn, self.rng)
         self.lines.append(Line(name, "", tuple(shape), value, domain))
         return self.lines[-1]
@@ -141,7 +144,7 @@ class MatrixProgram:
         with jax.enable_x64(True), np.errstate(all="ignore"):
             value = with_numpy(lambda: eval(text, scope))
         value = np.asarray(value)
-        assert value.shape == tuple(SIZES[s] if s in SIZES else eval(s, {}, SIZES) for s in shape)
+        assert value.shape == tuple(eval(s, {}, SIZES) for s in shape)
         if not np.isfinite(value).all() or np.abs(value).max() > (
             LARGEST if value.shape else LARGEST**2
         ):
@@ -282,7 +285,8 @@ def _tril(program: MatrixProgram) -> None:
 
 
 def _with_constant(program: MatrixProgram) -> None:
-    a = program.find(lambda line: bool(line.shape))
+    """Ones, zeros and identities; of a fixed size they would be data."""
+    a = program.find(lambda line: bool(line.shape) and {*line.shape} <= {*SIZES})
     sizes = ", ".join(a.shape)
     options = [f"ones({sizes}) - _", f"_ + 2 * ones({sizes})", f"zeros({sizes}) + _"]
     if len(a.shape) == 2 and len(set(a.shape)) == 1:
@@ -320,28 +324,102 @@ PLANS: dict[str, Plan] = {
 }  # fmt: skip
 
 
-def drawn(number: int) -> MatrixProgram:
+def _column(text: str, clear: Callable[[Array], bool] = lambda x: True) -> Plan:
+    """A matrix and a number for each of its rows."""
+
+    def plan(program: MatrixProgram) -> None:
+        a = program.find(lambda line: len(line.shape) == 2)
+        b = program.find(lambda x: x.shape == a.shape[:1] and clear(x.value), a.shape[:1])
+        if not clear(b.value):
+            raise RefusedError
+        program.say(text.replace("_", a.name).replace("?", b.name), a.shape, a, b)
+
+    return plan
+
+
+def _totals(axis: int) -> Plan:
+    """What is summed keeps its axis, of size 1."""
+
+    def plan(program: MatrixProgram) -> None:
+        a = program.find(lambda line: len(line.shape) == 2)
+        shape = (a.shape[0], "1") if axis else ("1", a.shape[1])
+        index = ":, None" if axis else "None, :"
+        program.say(f"sum({a.name}, axis={axis})[{index}]", shape, a)
+
+    return plan
+
+
+def _with_one(program: MatrixProgram) -> None:
+    """A matrix and one with a single row or column."""
+    a = program.find(lambda line: len(line.shape) == 2 and "1" not in line.shape)
+    shape = program.pick([(a.shape[0], "1"), ("1", a.shape[1])])
+    b = program.find(lambda line: line.shape == shape, shape)
+    program.say(f"{a.name} {program.pick('+-*')} {b.name}", a.shape, a, b)
+
+
+def _cut(text: str, size: str = "? - 1") -> Plan:
+    """A part of the first axis, which is longer than 1; or two of them joined."""
+
+    def plan(program: MatrixProgram) -> None:
+        a = program.find(lambda line: bool({*line.shape[:1]} & {*SIZES, "5"}))
+        shape = (size.replace("?", a.shape[0]), *a.shape[1:])
+        program.say(text.replace("_", a.name), shape, a)
+
+    return plan
+
+
+def _first(program: MatrixProgram) -> None:
+    a = program.find(lambda line: bool(line.shape))
+    program.say(f"{a.name}[{program.pick([0, -1])}]", a.shape[1:], a)
+
+
+def _beside(text: str) -> Plan:
+    """A number of one array, where the same or a similar one stands more than once."""
+
+    def plan(program: MatrixProgram) -> None:
+        a = program.find(lambda line: bool(line.shape))
+        program.say(text.replace("_", a.name), (), a)
+
+    return plan
+
+
+VIEWS: dict[str, Plan] = PLANS | {
+    "add column": _column("_ + ?[:, None]"), "take column": _column("_ - ?[:, None]"),
+    "times column": _column("_ * ?[:, None]"), "over column": _column("_ / ?[:, None]", _apart),
+    "total of rows": _totals(1), "total of columns": _totals(0), "with one": _with_one,
+    "after the first": _cut("_[1:]"), "before the last": _cut("_[:-1]"),
+    "neighbours": _cut("_[1:] - _[:-1]"), "product of neighbours": _cut("_[1:] * _[:-1]"),
+    "joined": _cut("concat(_, _)", "2 * ?"), "first": _first,
+    "sum and mean": _beside("sum(_) * mean(_)"), "from the mean": _beside("sum((_ - mean(_)) ** 2)"),
+}  # fmt: skip
+"""Columns and rows of size 1, parts of an axis, axes of fixed sizes."""
+
+
+def drawn(number: int, plans: dict[str, Plan] = PLANS) -> MatrixProgram:
     """The program with this number: 2 to 7 statements, the last one a scalar three times of four."""
     rng = np.random.default_rng(number)
     while True:
         try:
-            return _drawn(rng)
+            return _drawn(rng, plans)
         except RefusedError:
             continue
 
 
-def _drawn(rng: np.random.Generator) -> MatrixProgram:
+def _drawn(rng: np.random.Generator, plans: dict[str, Plan]) -> MatrixProgram:
     program = MatrixProgram(rng)
+    shapes = [("n", "n"), ("n",), ("n", "m"), ("d", "n"), ("m",), ("n", "n")]
+    if plans is VIEWS:
+        shapes += [("n", "5"), ("5",), ("n", "1"), ("1", "m"), ("n", "m")]
     for _ in range(1 + int(rng.integers(2))):
-        shape = program.pick([("n", "n"), ("n",), ("n", "m"), ("d", "n"), ("m",), ("n", "n")])
+        shape = program.pick(shapes)
         square = len(shape) == 2 and shape[0] == shape[1]
         program.leaf(shape, program.pick(list(DOMAINS) if square else ["real", "positive"]))
-    names = sorted(PLANS)
+    names = sorted(plans)
     wanted = len(program.lines) + 2 + int(rng.integers(5))
     while len(program.lines) < wanted or program.lines[-1].domain:
         kept = list(program.lines)
         try:
-            PLANS[program.pick(names)](program)
+            plans[program.pick(names)](program)
         except RefusedError:
             program.lines = kept
     last = program.lines[-1]
@@ -372,9 +450,9 @@ def posed(program: MatrixProgram) -> Question:
     }
 
     def result(word: str, at: Any) -> Any:
-        return program.run(FUNCTIONS, {**symbols, word: at}, sizes)
+        return program.run(OURS, {**symbols, word: at}, sizes)
 
-    value = program.run(FUNCTIONS, symbols, sizes)
+    value = program.run(OURS, symbols, sizes)
     tensors = {"value": value}
     for word, x in symbols.items():
         of = partial(result, word)
@@ -482,4 +560,4 @@ def smallest(program: MatrixProgram, wrong: Callable[[MatrixProgram], list[str]]
     return program
 
 
-__all__ = ["MatrixProgram", "disagreements", "drawn", "smallest"]
+__all__ = ["PLANS", "VIEWS", "MatrixProgram", "disagreements", "drawn", "smallest"]

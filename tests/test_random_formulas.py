@@ -1,6 +1,6 @@
 """Random matrix programs: what is printed, what is read back and what is compiled are JAX's.
 
-``SYMGRAD_RANDOM_FORMULAS`` is how many are drawn; 5000 is the acceptance count, the default keeps
+``SYMGRAD_RANDOM_FORMULAS`` is how many of each kind are drawn; 5000 is the acceptance count, the default keeps
 the suite short.  A program takes longer the larger its Hessian: ``SYMGRAD_RANDOM_FORMULAS_FROM``
 starts at another number.
 """
@@ -19,7 +19,7 @@ from symgrad.core.op import OPS
 from symgrad.evaluate import evaluate
 from symgrad.ops.structure import reshape
 from symgrad.simplify.algebra import Normal
-from tests.random_formulas import disagreements, drawn, smallest
+from tests.random_formulas import PLANS, VIEWS, disagreements, drawn, smallest
 
 CHUNKS = 4
 COUNT = int(os.environ.get("SYMGRAD_RANDOM_FORMULAS", "32"))
@@ -27,10 +27,11 @@ FIRST = int(os.environ.get("SYMGRAD_RANDOM_FORMULAS_FROM", "0"))
 
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
-def test_formulas_and_source_are_those_of_jax(chunk):
+@pytest.mark.parametrize("plans", [PLANS, VIEWS], ids=["matrices", "views"])
+def test_formulas_and_source_are_those_of_jax(plans, chunk):
     refused: list[str] = []
     for number in range(FIRST + chunk, FIRST + COUNT, CHUNKS):
-        program = drawn(number)
+        program = drawn(number, plans)
         wrong = disagreements(program, jitted=number % 10 == 0, refused=refused)
         if wrong:
             part = smallest(program, disagreements)

@@ -19,6 +19,7 @@ import pytest
 
 import symgrad as sg
 import symgrad.nn.functional as F
+from symgrad.core.traverse import leaves
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.python_form import namespace
 from symgrad.errors import NotationError
@@ -248,10 +249,56 @@ def test_an_index_that_stands_at_no_axis_says_how_far_it_runs():
     row = sg.tril(sg.ones_like(B)).sum(1)
     assert row.formula().unicode == "Σⱼ 1[j ≤ i]"
     wide = sg.tril(sg.ones_like(A)).sum(1)
-    assert wide.formula().unicode == "Σⱼ 1[j ≤ i] ones(m)[j]"
+    assert wide.formula().unicode == "Σ_{j < m} 1[j ≤ i]"
     for tensor, sizes in ((row, {"n": 3}), (wide, {"n": 3, "m": 2})):
         formula = tensor.formula()
         ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
         read = sg.parse_formula(formula.unicode, [A, B], ranges, list(ranges))
         found, expected = (evaluate([t.expr()], {}, sizes)[0] for t in (read, tensor))
         np.testing.assert_array_equal(found, expected)
+
+
+PARTS: dict[str, tuple[Callable[[sg.Tensor, sg.Tensor], sg.Tensor], str]] = {
+    "a part of an axis": (lambda x, A: sg.sin(x[:-1]).sum(), "Σ_{i < n − 1} sin(x[i])"),
+    "a part moved on": (lambda x, A: sg.sin(x[1:]).sum(), "Σ_{i < n − 1} sin(x[i + 1])"),
+    "of two axes": (
+        lambda x, A: sg.sqrt(A[:-1]).mean(), "(1/(d (n − 1))) Σ_{j < n − 1} Σᵢ √A[j,i]"),
+    "its gradient": (lambda x, A: sg.grad(sg.sin(x[:-1]).sum(), x), "cos(x[i]) 1[i < n − 1]"),
+    "its gradient, moved on": (lambda x, A: sg.grad(sg.sin(x[1:]).sum(), x), "cos(x[i]) 1[i ≥ 1]"),
+    "a square": (lambda x, A: sg.grad((x[:-1] ** 2).sum(), x), "2 x[i] 1[i < n − 1]"),
+    "neighbours": (
+        lambda x, A: ((x[1:] - x[:-1]) ** 2).sum(), "Σ_{i < n − 1} (x[i + 1] − x[i])²"),
+    "one row": (lambda x, A: A[:1].T.sum(1).mean(), "(1/d) Σᵢ A[0,i]"),
+    "a letter that a function's axis gives": (
+        lambda x, A: sg.func.jacrev(lambda z: sg.softmax(z, -1)[1:] * sg.softmax(z, -1)[:-1])(x), ""),
+    "zeros have a shape": (lambda x, A: sg.cat([A - A, sg.exp(A)]), ""),
+    "a size in a place": (lambda x, A: sg.exp(sg.cat([x, x])).sum(), ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("which", PARTS)
+def test_parts_of_axes_read_back(which: str) -> None:
+    x, A = sg.symbol("x", "n", sg.float64), sg.symbol("A", "n,d", sg.float64)
+    tensor = PARTS[which][0](x, A)
+    formula = tensor.formula()
+    assert not PARTS[which][1] or formula.unicode == PARTS[which][1]
+    ranges = {formula.letters[s.data]: s.data.size for s in formula.indices}
+    rng = np.random.default_rng(0)
+    feeds = {x.expr(): rng.random(4), A.expr(): rng.random((4, 3))}
+    for text in (formula.unicode, formula.ascii):
+        read = sg.parse_formula(text, [x, A], ranges, list(ranges))
+        for n in (2, 4):
+            here = {x.expr(): feeds[x.expr()][:n], A.expr(): feeds[A.expr()][:n]}
+            found, expected = (
+                evaluate([t.expr()], {e: v for e, v in here.items() if e in leaves([t.expr()])},
+                         {"n": n, "d": 3})[0] for t in (read, tensor)
+            )  # fmt: skip
+            np.testing.assert_allclose(found, expected, 1e-12)
+    assert r"\sum_{i < n - 1}" in formula.latex() or "Σ_{i" not in formula.unicode
+
+
+def test_a_stated_range_is_a_size():
+    x = sg.symbol("x", "n")
+    for text in ("Σ_{i < x} x[i]", "Σ_{i < 1/2} x[i]", "Σ_{i} x[i]", "Σ_{i < n x[i]"):
+        with pytest.raises(NotationError):
+            sg.parse_formula(text, [x])

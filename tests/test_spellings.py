@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from symgrad_codegen.expression import render
 from symgrad_codegen.program import Apply, Letter, Literal, Operand, Variable, postfix, text
 from symgrad_codegen.source import TARGETS
 
+import symgrad as sg
 from benchmarks._work import Work, letters
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import letter, letters_of
@@ -23,22 +25,12 @@ from symgrad.lower.orders import Orders, settings_of
 from symgrad.lower.peak import Reading, measured
 from symgrad.lower.rearranged import rearranged
 from symgrad.lower.spellings import SPELLINGS
+from tests.random_texts import WORDS, drawn
 from tests.test_known_cases import CASES, found
 
-WORDS = {"n": 64, "d": 64}
-SHAPES = {
-    "x": "n",
-    "y": "n",
-    "s": "",
-    "t": "",
-    "A": "nd",
-    "B": "nd",
-    "C": "dd",
-    "D": "dd",
-    "w": "d",
-    "M": "nn",
-    "c": "n1",
-}
+SIZES = {"n": 5, "d": 3, "k": 2, "1": 1}
+LETTERS = ("n", "d", "k")
+SHAPES = {w: axes for axes, words in WORDS.items() for w in words}
 BINARY = {ast.Add: PLUS, ast.Sub: MINUS, ast.Mult: TIMES, ast.Div: OVER, ast.MatMult: MATMUL}
 
 
@@ -53,14 +45,14 @@ class Text:
     def __init__(self, spelled: str) -> None:
         self.variables: dict[str, Variable] = {}
         self.root = self.read(ast.parse(spelled, mode="eval").body)
-        orders = Orders(settings=settings_of(list(WORDS)))
+        orders = Orders(settings=settings_of(LETTERS))
         extents = orders.extents
         ones = (1,) * len(orders.settings)
         self.sized = {
             id(v): (v, tuple(ones if c == "1" else extents(letter(c)) for c in SHAPES[w]))
             for w, v in self.variables.items()
         }
-        self.letters = {extents(letter(w)): w for w in WORDS}
+        self.letters = {extents(letter(w)): w for w in LETTERS}
         self.extents, self.many = extents, len(orders.settings)
 
     def read(self, node: ast.expr) -> Operand:
@@ -68,7 +60,7 @@ class Text:
         match node:
             case ast.Constant(value=int() as value):
                 return Literal(value)
-            case ast.Name(id=word) if word in WORDS:
+            case ast.Name(id=word) if word in LETTERS:
                 return Letter(word)
             case ast.Name(id=word):
                 number = len(self.variables)
@@ -79,18 +71,18 @@ class Text:
                 return Apply(BINARY[type(op)], (self.read(left), self.read(right)))
             case ast.Attribute(value=value):
                 return Apply(postfix(".T"), (self.read(value),))
-            case ast.Subscript(value=value):
-                return Apply(postfix("[:, None]"), (self.read(value),))
+            case ast.Subscript(value=value, slice=index):
+                return Apply(postfix(f"[{ast.unparse(index)[1:-1]}]"), (self.read(value),))
             case ast.Call(func=ast.Name(id=word), args=args, keywords=[]) if not (
                 word == "sum" and len(args) > 1
             ):
                 module = "jnp." if word in ("sum", "mean", "trace") else ""
                 holes = ", ".join(f"{{{k}}}" for k in range(len(args)))
                 return Apply(text(f"{module}{word}({holes})"), tuple(map(self.read, args)))
-            case ast.Call(args=[arg, _]):
-                return Apply(text("jnp.sum({0}, axis=0)"), (self.read(arg),))
-            case ast.Call(args=[arg]):
-                return Apply(text("jnp.sum({0}, axis=1)"), (self.read(arg),))
+            case ast.Call(args=[arg, ast.Constant(value=k)]):
+                return Apply(text(f"jnp.sum({{0}}, axis={k})"), (self.read(arg),))
+            case ast.Call(args=[arg], keywords=[ast.keyword(value=ast.Constant(value=k))]):
+                return Apply(text(f"jnp.sum({{0}}, axis={k})"), (self.read(arg),))
             case _:
                 raise ValueError(ast.dump(node))
 
@@ -104,11 +96,14 @@ class Text:
 
 
 def value(spelled: str) -> np.ndarray:
-    """A text evaluated."""
+    """A text evaluated; square matrices are regular."""
     rng = np.random.default_rng(0)
-    sizes = {"n": 5, "d": 3, "1": 1}
-    env = {w: rng.uniform(0.5, 1.5, [sizes[c] for c in s]) for w, s in SHAPES.items()}
-    return eval(spelled, {**namespace(), **sizes, **env})
+    env = {w: rng.uniform(0.5, 1.5, [SIZES[c] for c in s]) for w, s in SHAPES.items()}
+    env |= {
+        w: v + 3 * np.eye(len(v)) for w, v in env.items() if v.ndim == 2 and len({*v.shape}) < 2
+    }
+    with np.errstate(all="ignore"):
+        return eval(spelled, {**namespace(), **SIZES, **env})
 
 
 ROWS = {
@@ -158,6 +153,43 @@ def test_a_spelling_is_an_identity(which: str):
     np.testing.assert_allclose(value(wanted), value(part), 1e-12)
 
 
+def respelled(t: Text) -> Iterator[tuple[str, str, str]]:
+    """Every part that has another spelling: the name of the spelling, before, after."""
+    reading, seen, stack = t.reading(t.root), set[int](), [t.root]
+    while stack:
+        part = stack.pop()
+        if not isinstance(part, Apply) or id(part) in seen:
+            continue
+        seen.add(id(part))
+        stack += part.operands
+        for spelling in SPELLINGS:
+            made = spelling(part, reading)
+            if made is not None:
+                yield spelling.__name__, t.spelled(part), t.spelled(made)
+
+
+@pytest.mark.parametrize("chunk", range(10))
+def test_random_texts_keep_their_value(chunk: int):
+    for number in range(25 * chunk, 25 * (chunk + 1)):
+        t = Text(drawn(number))
+        for which, before, after in respelled(t):
+            same(after, before, f"{which} in text {number}")
+        whole = t.spelled(rearranged(t.root, t.reading))
+        same(whole, t.spelled(t.root), f"text {number}")
+
+
+def same(after: str, before: str, where: str) -> None:
+    """Have two texts one value, wherever the first has one, up to the rounding of its entries?"""
+    new, old = value(after), value(before)
+    assert new.shape == old.shape, f"{where}: {before} became {after}"
+    real = np.isfinite(old)
+    scale = np.max(np.abs(old[real]), initial=1e-3)
+    new, old = new[real], old[real]
+    np.testing.assert_allclose(
+        new, old, 1e-8, 1e-8 * scale, err_msg=f"{where}: {before} -> {after}"
+    )
+
+
 @pytest.mark.parametrize(
     "spelled",
     [
@@ -172,6 +204,32 @@ def test_a_text_has_its_value_however_it_is_spelled(spelled: str):
     t = Text(spelled)
     after = t.spelled(rearranged(t.root, t.reading))
     np.testing.assert_allclose(value(after), value(spelled), 1e-12)
+
+
+def _moved() -> tuple[sg.Tensor, dict[str, np.ndarray]]:
+    x = sg.symbol("x", ("n",))
+    return x[1:].sum() * x[1:].mean(), {"x": np.arange(1.0, 6)}
+
+
+def _twice() -> tuple[sg.Tensor, dict[str, np.ndarray]]:
+    x = sg.symbol("x", ("n",))
+    both = sg.cat([x, x])
+    return both.sum() * both.mean(), {"x": np.arange(1.0, 6)}
+
+
+def _of_64_columns() -> tuple[sg.Tensor, dict[str, np.ndarray]]:
+    a, b = sg.symbol("a", ("n", 64)), sg.symbol("b", ("n", 8))
+    v, y = sg.symbol("v", (8, 64)), sg.symbol("y", ("n",))
+    rng = np.random.default_rng(0)
+    values = {"a": rng.random((5, 64)), "b": rng.random((5, 8)), "v": rng.random((8, 64))}
+    return (a - b @ v - y[:, None]).sum(1), {**values, "y": rng.random(5)}
+
+
+@pytest.mark.parametrize("made", [_moved, _twice, _of_64_columns])
+def test_a_size_is_never_guessed(made: Callable[[], tuple[sg.Tensor, dict[str, np.ndarray]]]):
+    total, values = made()
+    spelled = eval(total.formula().python(), {**namespace(), "n": 5, **values})
+    np.testing.assert_allclose(spelled, sg.compile(total)(**values), 1e-6)
 
 
 @pytest.mark.parametrize(

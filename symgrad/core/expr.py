@@ -8,6 +8,7 @@ equality is identity, because every node is made through :func:`intern`.
 
 from __future__ import annotations
 
+import atexit
 import weakref
 from collections.abc import Callable
 from fractions import Fraction
@@ -114,6 +115,9 @@ class _Reference(weakref.ref[Expr]):
 def _forget(gone: _Reference, table: dict[Key, _Reference] = _TABLE) -> None:
     if table.get(gone.key) is gone:
         del table[gone.key]
+
+
+atexit.register(_TABLE.clear)  # later, what keys are compared with may be gone
 
 
 def intern(

@@ -93,7 +93,7 @@ def _spellings(words: Iterable[str]) -> dict[str, str]:
 
 
 def _word(word: str) -> str:
-    head = re.fullmatch(r"Σ(_\w+|[ₐ-ₜᵢᵣᵤᵥⱼ][₀-₉]*)", word)
+    head = re.fullmatch(r"Σ(_\w*|[ₐ-ₜᵢᵣᵤᵥⱼ][₀-₉]*)", word)
     if head is not None:
         return "sum_" + "".join(SUBSCRIPTS.get(c, c) for c in head[1].lstrip("_"))
     parts: list[str] = []

@@ -10,8 +10,8 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.numbers import number_text
 from symgrad.core.op import Op
-from symgrad.core.sizes import Monomial, Shape
-from symgrad.derivation.notation import Form
+from symgrad.core.sizes import Monomial, Shape, monomial
+from symgrad.derivation.notation import Form, call, product
 from symgrad.ops.convolution import Window, window
 
 
@@ -58,6 +58,8 @@ def _atom(part: Any) -> str:
 
 def called(e: Expr, parts: Sequence[Form]) -> Form:
     """``word(arguments; parameters)``: the last resort, which says all there is to say."""
+    if len(parts) == len(e.args):
+        parts = [of_shape(p, a.shape) for p, a in zip(parts, e.args, strict=True)]
     plain = DEFAULTS.get(e.op.name)
     usual = (-1,) if e.op.family == "axis" else plain and plain(e.args[0].ndim)
     told = () if e.params == usual else e.params
@@ -65,6 +67,14 @@ def called(e: Expr, parts: Sequence[Form]) -> Form:
         told = e.params[:1]
     given = tuple(Form("parameter", (), parameter(p)) for p in told)
     return Form("call", (*parts, *given), word_of(e.op))
+
+
+def of_shape(form: Form, shape: Shape) -> Form:
+    """A number that stands alone as an argument, with its shape: ``zeros(n)``, ``2 ones(n)``."""
+    if form.kind != "number" or not shape:
+        return form
+    sizes = [Form("number", (), monomial(s)) for s in shape]
+    return call("zeros", *sizes) if form.data.is_zero else product([form, call("ones", *sizes)])
 
 
 SIDE_BY_SIDE = ("window_max", "window_argmax")
@@ -92,4 +102,4 @@ DEFAULTS: dict[str, Callable[[int], tuple[Any, ...]]] = {
 """Parameters that a call need not tell, by the rank of the first argument."""
 
 
-__all__ = ["DEFAULTS", "SIDE_BY_SIDE", "called", "parameter", "side_by_side", "word_of"]
+__all__ = ["DEFAULTS", "SIDE_BY_SIDE", "called", "of_shape", "parameter", "side_by_side", "word_of"]

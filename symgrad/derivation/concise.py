@@ -168,6 +168,9 @@ def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     orders = state.orders
     many = len(orders.settings)
     letters = {orders.extents(letter(x)): x for x in _letters(e)}
+    for axis in {s for node in topological([e]) for s in node.shape}:
+        if letters.get(orders.extents(axis), str(axis)) != str(axis):
+            del letters[orders.extents(axis)]  # another size counts as much: no letter is sure
     return rearranged(best, lambda x: measured(x, orders.sized, orders.extents, many, letters))
 
 

@@ -13,7 +13,7 @@ from symgrad.core.traverse import topological
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.derived import definition, derived_sizes, renamed, renamed_size
-from symgrad.derivation.entries import OUTSIDE
+from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.formula import Formula, form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.notation import Form, Printer, Slot
@@ -116,7 +116,7 @@ class Derivation:
         stack = [x.right for x in self.lines[::-1]]
         while stack:
             form = stack.pop()
-            if form.kind == "index" and form.data == OUTSIDE and not self.times.gives(form):
+            if form.kind == "index" and OUTSIDE in (form.data or ()) and not self.times.gives(form):
                 found.setdefault(form.items[0].data)
             stack.extend(form.items)
         return list(found)
@@ -241,7 +241,7 @@ class Derivation:
     def unicode(self) -> str:
         """The block in Unicode."""
         letters = self.letters
-        printer = Printer(letters, self.sizes)
+        printer = Printer(letters, self.sizes, declared=True)
         rows = [f"{word:<8} {text}" for word, text in self.header()]
         texts = [
             (printer.text(x.left), "   ".join(filter(None, [printer.text(x.right), x.remark])))

@@ -22,14 +22,13 @@ from symgrad.core.sizes import (
     size_total,
     terms_of_letter,
 )
+from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.ranges import summed
 from symgrad.ops.convolution import Window, spread, turned_around
 from symgrad.ops.structure import blocks
 
 At = tuple[Form, ...]
-OUTSIDE = "outside"
-"""Mark of an entry whose indices may leave the range of its tensor, where it is 0."""
 
 
 class Walk(Protocol):
@@ -187,7 +186,9 @@ def _slice(walk: Walk, e: Expr, at: At) -> Step:
 
 
 def _place(walk: Walk, e: Expr, at: At) -> Step:
-    """Entries that are written: ``Σₖ A[k] 1[i = s k + start]``."""
+    """Entries that are written: ``Σₖ A[k] 1[i = s k + start]``; one that is there for all i is
+    ``A[i] 1[i < n − 1]``.
+    """
     parts, inner = _parts(e, e.ndim), e.args[0]
     moving = [k for k, p in enumerate(parts) if p is not None and inner.shape[k] != 1]
     found = walk.bound([inner.shape[k] for k in moving], at)
@@ -208,11 +209,46 @@ def _place(walk: Walk, e: Expr, at: At) -> Step:
             run(_read_at(entry, letters[k], affine([(1, at[k])], -start))) if step == 1 else None
         )
         if moved is None:
-            return total(found, [entry, *marks])
+            within = yield _within(walk, e, at, parts, moving)
+            return total(found, [entry, *marks]) if within is None else within
         entry = moved
     fixed = [m for k, m in zip([k for k, p in enumerate(parts) if p is not None], marks, strict=True)
              if k not in moving]  # fmt: skip
     return product([entry, *fixed])
+
+
+def _within(walk: Walk, e: Expr, at: At, parts: list[Any], moving: list[int]) -> Step:
+    """``A[i − start]`` where it is written, if it can be read everywhere else; None if it cannot."""
+    (inner,), place, marks = e.args, list(at), list[Form]()
+    for k, part in enumerate(parts):
+        if part is None:
+            continue
+        start, _, step = part
+        if k not in moving:
+            place[k] = whole(0)
+            marks.append(indicator(at[k], "=", whole(start)))
+            continue
+        if step != 1 or at[k].kind != "slot":
+            return None
+        place[k] = affine([(1, at[k])], -start)
+        end = size_total(start, inner.shape[k])
+        marks += [indicator(at[k], "≥", whole(start))] if start != 0 else []
+        marks += [indicator(at[k], "<", affine([], end))] if end != e.shape[k] else []
+    entry = yield walk.entry(inner, tuple(place))
+    fine = all(_stays(entry, at[k].data) for k in moving)
+    return product([entry, *marks]) if fine else None
+
+
+def _stays(form: Form, slot: Slot) -> bool:
+    """Does a letter read whole axes only?"""
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        stack += part.items
+        for k, x in enumerate(part.items[1:] if part.kind == "index" else ()):
+            if slot in slots_of([x]) and (x.kind != "slot" or k in (part.data or ())):
+                return False
+    return True
 
 
 def _read_at(form: Form, letter: Form, at: Form) -> Step:
@@ -221,7 +257,13 @@ def _read_at(form: Form, letter: Form, at: Form) -> Step:
         places = tuple(at if x == letter else x for x in form.items[1:])
         if any(letter.data in slots_of([x]) for x in places):
             return None
-        return Form("index", (form.items[0], *places), OUTSIDE)
+        if any(k in (form.data or ()) for k, x in enumerate(form.items[1:]) if x == letter):
+            return None  # the axis is longer than the range of the letter: nothing vanishes
+        moved = {k for k, x in enumerate(form.items[1:]) if x == letter} if at != letter else set()
+        marks = frozenset(form.data or ()) - moved | {OUTSIDE}
+        if at.kind == "slot" and at.data.size != letter.data.size:
+            marks |= moved
+        return Form("index", (form.items[0], *places), marks)
     if letter.data not in slots_of([form]):
         return None
     if form.kind in ("scale", "total", "sum"):

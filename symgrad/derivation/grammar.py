@@ -38,21 +38,21 @@ UNICODE_TOKENS = [
     ("skip", r" +"),
     ("indicator", r"1\["),
     ("number", r"\d+(?:\.\d+)?(?:e[+-]?\d+)?|½|∞"),
-    ("sum", rf"Σ(?:[{_SUB}][{_DIGITS}]*|_[A-Za-z]\w*)"),
+    ("sum", rf"Σ(?:[{_SUB}][{_DIGITS}]*|_[A-Za-z]\w*|_(?={{))"),
     ("function", r"log Γ(?=\()"),
     ("name", rf"∂²?{_NAME}/∂{_NAME}²?(?:∂{_NAME}²?)?|{_NAME}"),
     ("mark", rf"ᵀ|⁻¹|⁻ᵀ|⁻?[{_SUPER}]+|\^\(−?[\d.]+(?:/\d+)?\)"),
-    ("symbol", r"[⊙⊘⊗+−/()\[\],:;√|>≥<≤=≠∧∨⊻¬]"),
+    ("symbol", r"[⊙⊘⊗+−/()\[\]{},:;√|>≥<≤=≠∧∨⊻¬]"),
 ]
 ASCII_TOKENS = [
     ("skip", r" +"),
     ("indicator", r"1\["),
     ("number", r"\d+(?:\.\d+)?(?:e[+-]?\d+)?|\(1/2\)|inf\b"),
-    ("sum", r"sum_[A-Za-z]\w*"),
+    ("sum", r"sum_(?:[A-Za-z]\w*|(?={))"),
     ("function", r"log Gamma(?=\()"),
     ("name", rf"d(?:\^2)?{_PLAIN}/d{_PLAIN}(?:\^2)?|{_PLAIN}"),
     ("mark", r"'|\^-1'|\^-?\d+|\^\(-?[\d.]+(?:/\d+)?\)"),
-    ("symbol", r"(?<= )\(x\)(?= )|\.\*|\./|>=|<=|!=|[+\-/()\[\],:;|><=]"),
+    ("symbol", r"(?<= )\(x\)(?= )|\.\*|\./|>=|<=|!=|[+\-/()\[\]{},:;|><=]"),
 ]
 
 
@@ -283,14 +283,21 @@ class _Parser:
             raise self.fail("⊙ ⊘ ⊗ stand between spaces")
 
     def total(self) -> Node:
-        """Σᵢ and the product to its right."""
+        """Σᵢ, or Σ_{i < n}, and the product to its right."""
         letter = self.take("sum").text
+        limit: tuple[Node, ...] = ()
+        if not letter:
+            self.take("{")
+            letter = self.take("name").text
+            self.take("<")
+            limit = (self.expression(),)
+            self.take("}")
         self.deeper()
         if self.next.kind not in _STARTS:
             raise self.fail("Σ needs a product to its right")
         body = self.term()
         self.depth -= 1
-        return Node("total", (body,), letter)
+        return Node("total", (body, *limit), letter)
 
     def factor(self) -> Node:
         """An atom with its indices and one mark (ᵀ ⁻¹ ²)."""

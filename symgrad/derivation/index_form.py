@@ -8,14 +8,15 @@ from dataclasses import dataclass, field
 from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, contract, relabelling
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
-from symgrad.derivation.called import called
-from symgrad.derivation.entries import ENTRIES, OUTSIDE, whole
+from symgrad.derivation.called import called, of_shape
+from symgrad.derivation.entries import ENTRIES, whole
 from symgrad.derivation.factored import SOLVES, flatten
-from symgrad.derivation.matrix_form import Recogniser, map_form, of_shape, sum_form
+from symgrad.derivation.form import OUTSIDE
+from symgrad.derivation.matrix_form import Recogniser, map_form, sum_form
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
-from symgrad.derivation.ranges import summed
+from symgrad.derivation.ranges import entry, summed
 from symgrad.errors import NotationError
 
 ALL = Form("all")
@@ -38,7 +39,7 @@ class Indexer:
     def _form(self, e: Expr, at: tuple[Form, ...]) -> Step:
         given = self.named(e)
         if given is not None:
-            return Form("index", (given, *at)) if at else given
+            return entry(given, at, e.shape) if at else given
         number = constant_value(e)
         if number is not None:
             return Form("number", (), number)
@@ -54,7 +55,7 @@ class Indexer:
             if at and opens and not any(a.op.name == "onehot" for a in e.args):
                 made = self.recogniser.form(e)
                 if made is not None and made.kind in ("product", "scale"):
-                    return Form("index", (made, *at))
+                    return entry(made, at, e.shape)
             return (yield self._contraction(e, at))
         if e.op is DELTA:
             return Form("indicator", (Form("compare", at, "="),))
@@ -65,7 +66,7 @@ class Indexer:
             made = map_form(e, parts, False)
             if made is not None:
                 whole = self.recogniser.form(e) if at and _of_identities(e) else None
-                return made if whole is None else Form("index", (whole, *at))
+                return made if whole is None else entry(whole, at, e.shape)
         if e.op.family == "axis" and len(e.args) == 1:
             return (yield self._axis(e, at))
         if e.op.name == "onehot":
@@ -97,7 +98,7 @@ class Indexer:
         if made is None or not unmarked:
             parts = (e,) if mark else operands(e)
             raise unnamed(e.op.name, *(a for a in parts if mark or self.recogniser.form(a) is None))
-        return Form("index", (made, *at), mark or None) if at else made
+        return entry(made, at, e.shape, bool(mark)) if at else made
         yield  # a generator like the others
 
     def bound(self, sizes: Sequence[Size], at: tuple[Form, ...]) -> list[Slot]:
@@ -138,7 +139,7 @@ class Indexer:
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
             return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))
-        return Form("index", (called(e, [inner]), *at))
+        return entry(called(e, [inner]), at, e.shape)
         yield  # a generator like the others
 
     def _of_exponentials(self, e: Expr, axis: int, at: tuple[Form, ...]) -> Step:

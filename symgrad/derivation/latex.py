@@ -9,7 +9,7 @@ from fractions import Fraction
 from symgrad.core.constants import recognised
 from symgrad.core.numbers import Exact, number_text
 from symgrad.core.op import OPS
-from symgrad.core.sizes import Monomial, Size, floor_of_letter, terms_of_letter
+from symgrad.core.sizes import Monomial, Size, floor_of_letter, monomial, terms_of_letter
 from symgrad.derivation.notation import (
     ADD,
     ATOM,
@@ -24,6 +24,7 @@ from symgrad.derivation.notation import (
     run,
     scaled,
 )
+from symgrad.derivation.ranges import unsaid
 
 _GREEK = {
     "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "varepsilon", "ζ": "zeta",
@@ -181,7 +182,10 @@ class _Latex:
             body, level = yield self.spell(form.items[0])
             if level < PRODUCT and form.items[0].kind != "total":
                 body = rf"\left({body}\right)"
-            marks = " ".join(rf"\sum_{{{self.letters[s]}}}" for s in form.data)
+            stated = unsaid(form)
+            limits = [f" < {size_latex(s.size)}" if s in stated else "" for s in form.data]
+            pairs = zip(form.data, limits, strict=True)
+            marks = " ".join(rf"\sum_{{{self.letters[s]}{limit}}}" for s, limit in pairs)
             return f"{marks} {body}", TOTAL
         if kind == "indicator":
             inner, _ = yield self.spell(form.items[0])
@@ -239,6 +243,12 @@ def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
     head = r" \, ".join(over)
     tail = r" \, ".join(under)
     return rf"{sign}\frac{{{head}}}{{{tail}}}" if under else sign + head
+
+
+def size_latex(size: Size) -> str:
+    """``n - 1``."""
+    text = coefficient(monomial(size))
+    return text[1:-1] if terms_of_letter(str(size)) else text
 
 
 def _letter(name: str, power: Exact) -> str:

@@ -23,9 +23,10 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr
-from symgrad.core.sizes import ONE, Monomial, Shape, Size, monomial
-from symgrad.derivation.called import called
+from symgrad.core.sizes import ONE, Monomial, Size
+from symgrad.derivation.called import called, of_shape
 from symgrad.derivation.factored import SOLVES, flatten
+from symgrad.derivation.form import indexed
 from symgrad.derivation.notation import (
     Form,
     Slot,
@@ -67,14 +68,6 @@ class Edge:
     def other(self, label: int) -> int:
         """The label at the other end."""
         return self.end if self.start == label else self.start
-
-
-def of_shape(form: Form, shape: Shape) -> Form:
-    """A number that stands alone as an argument, with its shape: ``zeros(n)``, ``2 ones(n)``."""
-    if form.kind != "number":
-        return form
-    sizes = [Form("number", (), monomial(s)) for s in shape]
-    return call("zeros", *sizes) if form.data.is_zero else product([form, call("ones", *sizes)])
 
 
 @dataclass(slots=True)
@@ -134,7 +127,7 @@ class Recogniser:
             reduces = "reduces" in e.op.traits
             if inner is None or (reduces and e.args[0].ndim == 2 and e.op.name != "logsumexp"):
                 return None
-            return called(e, [of_shape(inner, e.args[0].shape)])
+            return called(e, [inner])
         if e.op.name in SOLVES:
             return (yield self._contraction(e))
         if e.op.family == "matrix" and e.op.text:
@@ -394,7 +387,7 @@ def reduce_graph(
                     return None
                 edges = [x for x in edges if x is not edge]
                 slot = Slot(extents[label], 0)
-                row = Form("index", (edge.form, Form("slot", (), slot), Form("all")))
+                row = indexed(edge.form, (Form("slot", (), slot), Form("all")))
                 total = Form("total", (row,), (slot,))
                 weights.setdefault(edge.other(label), []).append(total)
             elif len(touching) == 2:
@@ -469,8 +462,7 @@ def _inner(weights: list[Form], size: Size, _had: Callable[[list[Form]], Form]) 
     """A summed label with vectors only: uᵀ v."""
     if len(weights) == 1:
         slot = Slot(size, 0)
-        index = Form("index", (weights[0], Form("slot", (), slot)))
-        return Form("total", (index,), (slot,))
+        return Form("total", (indexed(weights[0], (Form("slot", (), slot),)),), (slot,))
     first, rest = weights[0], weights[1:]
     if first.kind == "product" and rest[0].kind != "product":
         first, rest = rest[0], [first, *rest[1:]]

@@ -15,33 +15,11 @@ from typing import Any
 from symgrad.core.constants import recognised
 from symgrad.core.numbers import Exact, number_text
 from symgrad.core.sizes import ONE, Monomial, Size, floor_of_letter, monomial, terms_of_letter
+from symgrad.derivation.form import Form, Slot, slots_of
+from symgrad.derivation.ranges import unsaid
 
 SUPERSCRIPT_T = "ᵀ"
 _SUBSCRIPTS = str.maketrans("0123456789+-=()aehijklmnoprstuvx", "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ")
-
-
-@dataclass(slots=True, unsafe_hash=True)
-class Slot:
-    """An index before it has a letter: its size, a number among equals, below 0 for steps from 1."""
-
-    size: Size
-    number: int
-
-
-@dataclass(slots=True, unsafe_hash=True)
-class Form:
-    """One node of a formula.
-
-    Kinds: ``name`` (data: text), ``number`` (Monomial), ``slot`` (Slot), ``all`` (the ``:``),
-    ``transpose``, ``inverse``, ``power`` (exponent), ``product``, ``hadamard``, ``quotient``
-    (elementwise if data is true), ``fraction`` (a quotient in front), ``kron``, ``scale`` (Monomial), ``sum`` (one Monomial per term),
-    ``call`` (function name), ``parameter`` (text, last in a call), ``index``, ``total`` (Slots), ``indicator``, ``compare`` (sign),
-    ``identity`` (size).
-    """
-
-    kind: str
-    items: tuple[Form, ...] = ()
-    data: Any = None
 
 
 SYMMETRIC = (Form("symmetric"),)
@@ -165,11 +143,13 @@ _MARKS = {"transpose": "ᵀ", "inverse": "⁻¹"}
 class Printer:
     """Text of forms under the notation contract; ``letters`` names the index slots.
 
-    ``sizes`` are the letters of sizes in declared order.
+    ``sizes`` are the letters of sizes in declared order; ``declared``: a line beside the formula says
+    what its indices run over, so that no Σ has to.
     """
 
     letters: Mapping[Slot, str]
     sizes: Sequence[Size] = ()
+    declared: bool = False
 
     def text(self, form: Form) -> str:
         """The text of a formula."""
@@ -257,7 +237,9 @@ class Printer:
             body, level = yield self._text(form.items[0])
             if level < PRODUCT and form.items[0].kind != "total":
                 body = f"({body})"
-            return f"{' '.join(sigma(self.letters[s]) for s in form.data)} {body}", TOTAL
+            stated = () if self.declared else unsaid(form)
+            marks = [self._sigma(s, s in stated) for s in form.data]
+            return f"{' '.join(marks)} {body}", TOTAL
         if kind == "indicator":
             inner, _ = yield self._text(form.items[0])
             return f"1[{inner}]", ATOM
@@ -266,6 +248,10 @@ class Printer:
             right = yield self._wrapped(form.items[1], ADD)
             return f"{left} {form.data} {right}", COMPARE
         raise ValueError(f"no text for a {kind}")
+
+    def _sigma(self, slot: Slot, stated: bool) -> str:
+        letter = self.letters[slot]
+        return f"Σ_{{{letter} < {size_text(slot.size)}}}" if stated else sigma(letter)
 
     def _scale(self, form: Form) -> Step:
         c: Monomial = form.data
@@ -301,6 +287,12 @@ def _sums_rows(form: Form) -> bool:
     """``Σᵢ D[i,:]``, a vector of its own."""
     inner = form.items[0]
     return inner.kind == "index" and any(x.kind == "all" for x in inner.items)
+
+
+def size_text(size: Size) -> str:
+    """``n − 1``."""
+    text = number_form(monomial(size))
+    return text[1:-1] if terms_of_letter(str(size)) else text
 
 
 def superscript(power: Any) -> str:
@@ -374,22 +366,6 @@ def _letter(name: str, power: Exact) -> str:
     if power == Fraction(1, 2):
         return f"√{name}"
     return name + superscript(power)
-
-
-def slots_of(forms: Iterable[Form]) -> list[Slot]:
-    """Every slot in order of appearance."""
-    found: dict[Slot, None] = {}
-    stack = list(forms)[::-1]
-    while stack:
-        form = stack.pop()
-        if form.kind == "slot":
-            found.setdefault(form.data)
-        elif form.items:
-            if form.kind == "total":
-                for slot in form.data:
-                    found.setdefault(slot)
-            stack += form.items[::-1]
-    return list(found)
 
 
 def extent(form: Form) -> int:

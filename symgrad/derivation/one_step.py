@@ -20,7 +20,8 @@ from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import substitute, topological
 from symgrad.derivation import notation
-from symgrad.derivation.entries import OUTSIDE, affine, indicator, whole
+from symgrad.derivation.entries import affine, indicator, whole
+from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.index_form import ALL, unnamed
 from symgrad.derivation.matrix_form import sum_form
@@ -58,7 +59,8 @@ class OneStep:
         """
         word = f"‹{len(self.places)}›"
         before = (ALL,) * axis
-        self.places[word] = Form("index", (notation.name(name_of(leaf)), *before, at), mark)
+        marks = None if mark is None else frozenset({mark})
+        self.places[word] = Form("index", (notation.name(name_of(leaf)), *before, at), marks)
         self.lines.entered.add((leaf, axis))
         shape = (*leaf.shape[:axis], *leaf.shape[axis + 1 :])
         return symbol(word, shape, leaf.dtype, number=NOW - (mark is not None))
@@ -323,7 +325,10 @@ def _prefixed(form: Form, places: Mapping[str, Form]) -> Step:
             items.append((yield _prefixed(item, places)))
         front = iter(items)
         filled = [next(front, x) if x.kind == "all" else x for x in place.items]
-        return Form("index", (*filled, *front), form.data or place.data)
+        whole_axes = [k for k, x in enumerate(place.items[1:]) if x.kind == "all"]
+        moved = [*whole_axes, *range(len(place.items) - 1, len(place.items) + len(items))]
+        marks = {moved[k] if isinstance(k, int) else k for k in form.data or ()}
+        return Form("index", (*filled, *front), frozenset(marks | {*(place.data or ())}) or None)
     for item in form.items:
         items.append((yield _prefixed(item, places)))
     return Form(form.kind, tuple(items), form.data) if items else form

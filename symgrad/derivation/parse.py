@@ -38,6 +38,8 @@ from symgrad.core.sizes import (
     letters_of,
     monomial,
     normal_size,
+    size_product,
+    size_total,
 )
 from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.called import DEFAULTS, SIDE_BY_SIDE, side_by_side
@@ -351,10 +353,22 @@ class Reader(Algebra):
         return found if isinstance(found, DType) else self.size_of(given)
 
     def size(self, node: Node) -> Size:
-        number = constant_value(self.value(node).expr)
-        if number is None:
-            raise self.fail("a size is needed")
-        return normal_size(number)
+        """A number, a letter of a size, products and sums of these."""
+        match node.kind:
+            case "number":
+                return normal_size(monomial(node.data))
+            case "name" if node.data in self.sizes:
+                return letter(node.data)
+            case "product":
+                return size_product(tuple(self.size(x) for x in node.items))
+            case "sum":
+                rows = zip(node.data, node.items, strict=True)
+                return normal_size(size_total(*(monomial(self.size(x)) * c for c, x in rows)))
+            case _:
+                number = constant_value(self.value(node).expr)
+                if number is None:
+                    raise self.fail("a size is needed")
+                return normal_size(number)
 
     def size_of(self, text: str) -> Size:
         total = ONE
@@ -392,12 +406,15 @@ def read(
     for word, e in list(names.items()) if text.isascii() else ():
         names.setdefault(to_ascii(word), e)
     listed = list(symbols.values())
-    ranges = ranges_of(tree, names, indices or {})
     floating = [x.dtype for x in listed if x.dtype.differentiable]
     dtype = floating[0] if floating else dtypes.float32
     sizes = {x for leaf in listed for x in letters_of(leaf.shape)}
-    sizes |= {x for size in ranges.values() for x in letters_of((size,))}
+    sizes |= {x for size in (indices or {}).values() for x in letters_of((size,))}
     reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
+    stated = {
+        x.data: reader.size(x.items[1]) for x in walked(tree) if x.items[1:] and x.kind == "total"
+    }
+    ranges = ranges_of(tree, names, stated | dict(indices or {}))
     reader.ranges, reader.from_one = ranges, {*from_one}
     reader.inner_ranges(tree)
     compared_ranges(tree, ranges)

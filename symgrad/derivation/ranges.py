@@ -1,45 +1,75 @@
-"""What an index runs over: formulas say it, by the axes that it stands at; reading them finds it there."""
+"""What an index runs over: the axes that it stands at say it, or ``Σ_{k < n − 1}``."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, letters_of, monomial, size_total
+from symgrad.core.sizes import Size, letters_of, size_total
+from symgrad.derivation.form import OUTSIDE, Form, Slot, indexed, slots_of
 from symgrad.derivation.grammar import Node
-from symgrad.derivation.notation import Form, Slot, call, product, slots_of
 
 
 def summed(body: Form, slots: Sequence[Slot]) -> Form:
-    """Σ over slots; ``Σₖ 1[k ≤ i]`` says that k runs as far as i: with ``ones(m)[k]`` where it does not."""
-    beside = {slot: _compared(body, slot) for slot in slots}
-    unsaid = {slot for slot, others in beside.items() if others is not None}
-    for slot in slots:
-        others = beside[slot]
-        if others and (others <= unsaid or any(x.size != slot.size for x in others)):
-            ones = call("ones", Form("number", (), monomial(slot.size)))
-            body = product([body, Form("index", (ones, Form("slot", (), slot)))])
-        unsaid.discard(slot)
+    """Σ over slots."""
     return Form("total", (body,), tuple(slots)) if slots else body
 
 
+def entry(base: Form, at: Sequence[Form], shape: Sequence[Size], outside: bool = False) -> Form:
+    """``base[at]``, with the places whose letters do not run over the axis."""
+    pairs = enumerate(zip(at, shape, strict=True))
+    marks = frozenset[Any](k for k, (x, s) in pairs if x.kind == "slot" and x.data.size != s)
+    marks |= {OUTSIDE} if outside else frozenset[Any]()
+    return indexed(base, at, marks)
+
+
+def unsaid(total: Form) -> frozenset[Slot]:
+    """The letters of a Σ whose range has to be written.
+
+    An axis that a letter stands at says it, or ``1[k ≤ i]`` by the range of another letter.
+    """
+    beside = {s: _compared(total.items[0], s) for s in total.data}
+    open_, found = {s for s, others in beside.items() if others is not None}, set[Slot]()
+    for slot in total.data:
+        others = beside[slot]
+        if others is not None and (others <= open_ or any(x.size != slot.size for x in others)):
+            found.add(slot)
+        open_.discard(slot)
+    return frozenset(found)
+
+
 def _compared(body: Form, slot: Slot) -> set[Slot] | None:
-    """The indices that one is compared with; None where it stands at an axis."""
-    inside, found = [body], set[Slot]()
+    """The letters from outside of a body that one is compared with; None where an axis says its range."""
+    inside, beside, bound = [body], set[Slot](), set[Slot]()
+    said = False
     while inside:
         part = inside.pop()
         inside += part.items
         if part.kind == "index" and slot in slots_of(part.items[1:]):
-            return None
-        if part.kind == "compare" and any(x.data == slot for x in part.items):
-            found.update(x.data for x in part.items if x.kind == "slot" and x.data != slot)
-    return found
+            for k, x in enumerate(part.items[1:]):
+                if k in (part.data or ()) and x.data == slot:
+                    return set()
+                said = said or _says(x, slot)
+        elif part.kind == "total":
+            bound.update(part.data)
+        elif part.kind == "compare" and any(x.data == slot for x in part.items):
+            beside.update(x.data for x in part.items if x.kind == "slot" and x.data != slot)
+    return None if said else beside - bound
+
+
+def _says(place: Form, slot: Slot) -> bool:
+    """The letter alone, or ``a + k``: the places of a window."""
+    if place.kind == "sum":
+        windows = len(place.items) == 2 and all(c.number == 1 and not c.powers for c in place.data)
+        return windows and all(x.kind == "slot" for x in place.items)
+    return place.kind == "slot" and place.data == slot
 
 
 def ranges_of(
     root: Node, symbols: Mapping[str, Expr], given: Mapping[str, Size]
 ) -> dict[str, Size]:
-    """The range of every index letter: as given, else the axis that it stands at by itself.
+    """The range of every index letter: as given, else the axis of a name that it stands at by itself.
 
     A letter of ``x[a + k]`` has the places of a window as long as the range of k.
     """
@@ -49,12 +79,15 @@ def ranges_of(
     stack = [root]
     windows: list[tuple[list[str], Size]] = []
     alike: list[list[str]] = []
+    later = set[str]()  # at an axis of what has to be read first
     while stack:
         node = stack.pop()
         if node.kind == "compare" and node.data == "=":
             pair = [x.data for x in node.items if x.kind == "name" and x.data not in taken]
             alike += [pair, pair[::-1]] if len(pair) == 2 else []
-        if node.kind == "index" and node.items[0].kind == "name":
+        if node.kind == "index" and node.items[0].kind != "name":
+            later.update(x.data for x in node.items[1:] if x.kind == "name")
+        elif node.kind == "index":
             base = symbols.get(node.items[0].data)
             if base is not None and base.ndim == len(node.items) - 1:
                 for size, item in zip(base.shape, node.items[1:], strict=True):
@@ -62,18 +95,18 @@ def ranges_of(
                         found.setdefault(item.data, size)
                     if item.kind == "sum" and {*item.data} == {1}:
                         words = [x.data for x in item.items if x.kind == "name"]
-                        if len({*words} - symbols.keys()) == len(item.items):
+                        if len({*words} - taken) == len(item.items):
                             windows.append((words, size))
         stack.extend(node.items)
     before = -1
     while len(found) != before:
         before = len(found)
         for i, j in alike:  # 1[i = j]
-            if i in found and j not in found:
+            if i in found and j not in found and j not in later:
                 found[j] = found[i]
         for words, size in windows:
             free = [x for x in words if x not in found]
-            if len(free) == 1:
+            if len(free) == 1 and free[0] not in later:
                 rest = [-found[x] for x in words if x in found]
                 found[free[0]] = size_total(size, *rest, len(rest))
     return found
@@ -114,4 +147,12 @@ def bound_letters(root: Node) -> set[str]:
     return found
 
 
-__all__ = ["bound_letters", "compared_ranges", "ranges_of", "summed", "walked"]
+__all__ = [
+    "bound_letters",
+    "compared_ranges",
+    "entry",
+    "ranges_of",
+    "summed",
+    "unsaid",
+    "walked",
+]

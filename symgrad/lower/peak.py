@@ -22,7 +22,7 @@ from symgrad.lower.alive import Counts
 from symgrad.lower.tally import Part, Shape, effect, entries
 
 Sized = Mapping[int, tuple[Operand, Shape]]
-"""The shapes of variables, by identity, at every setting of the letters."""
+"""The shapes of variables and of what only its node tells, by identity, at every setting."""
 FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
 """Functions that a reader does not count as an operation."""
 
@@ -132,7 +132,7 @@ class _Run:
             made = Part((), (part.value,) * self.settings)
         elif isinstance(part, Letter):
             made = Part((), self.extents(letter(part.name)))
-        elif id(part) in sized:
+        if id(part) in sized:
             made = Part(sized[id(part)][1])
         size = entries(made.shape, self.settings) if made.shape else self.nothing
         if all(s == 1 for s in size):
@@ -184,7 +184,7 @@ class _Run:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A text as it is evaluated: its measure; shape and number of each operand, by identity.
+    """A text as it is evaluated: its measure; known shape and number of each operand, by identity.
 
     Equal operands have one number; ``operations`` are the templates with the numbers that they
     read, ``letters`` what an axis of some extents is long.
@@ -207,7 +207,7 @@ def measured(
     """The text evaluated once, at every setting of the letters."""
     run = _Run(root, sized, extents, settings)
     measure = Measure(run.length, tuple(run.flops), run.peak())
-    shapes = {name: run.parts[number].shape for name, number in run.known.items()}
+    shapes = {x: run.parts[k].shape for x, k in run.known.items() if not run.parts[k].guessed}
     return Reading(measure, shapes, run.known, run.operations, letters or {})
 
 

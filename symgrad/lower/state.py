@@ -91,4 +91,7 @@ class Lowering:
         listed = node.op.size_operands
         if listed is not None:
             operands += size_operands(listed(node))
-        return Apply(template, tuple(operands))
+        made = Apply(template, tuple(operands))
+        if self.readable and node.op.outputs is None:
+            self.orders.sized[id(made)] = made, tuple(map(self.orders.extents, node.shape))
+        return made

@@ -10,12 +10,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
 from symgrad_codegen.program import Template
 
+from symgrad.core.op import OPS
 from symgrad.lower.alive import Counts
 
 Shape = tuple[Counts, ...]
@@ -38,11 +39,15 @@ DEAR = {"softmax": 4, "tril": 0, "triu": 0}
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A value: its shape; a size has its number at every setting; ``word`` is the call it is."""
+    """A value: its shape; a size has its number at every setting; ``word`` is the call it is.
+
+    A ``guessed`` shape is that of the operands of an operation that the tables do not have.
+    """
 
     shape: Shape = ()
     size: Counts | None = None
     word: str = ""
+    guessed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +95,21 @@ def effect(template: Template, parts: tuple[Part, ...], settings: int) -> Effect
         found = reader.read(tree or ast.Pass())
     except (UnreadError, IndexError, ValueError, SyntaxError):
         shape = broadcast([p.shape for p in parts])
-        return Effect(Part(shape), tuple(map(float, entries(shape, settings))), "fresh")
+        work = tuple(map(float, entries(shape, settings)))
+        return Effect(Part(shape, guessed=True), work, "fresh")
+    if reader.guessed or any(p.guessed for p in parts):
+        found = replace(found, guessed=True)
     return Effect(found, tuple(reader.flops), reader.kind)
+
+
+@lru_cache(maxsize=1)
+def _by_entries() -> frozenset[str]:
+    """The functions of NumPy that work entry by entry."""
+    found = set[str]()
+    for op in OPS.values():
+        if op.family == "map" and isinstance(op.template, Template):
+            found.update(re.findall(r"^(?:\w+\.)*(\w+)\(", op.template.form("numpy")))
+    return frozenset(found | ELEMENTWISE)
 
 
 class _Reader:
@@ -101,6 +119,7 @@ class _Reader:
         self.parts, self.settings = parts, settings
         self.flops = [0.0] * settings
         self.kind = "view"
+        self.guessed = False
 
     def count(self, times: float, *shapes: Shape) -> None:
         """So many operations for each entry over the axes of all shapes."""
@@ -170,6 +189,7 @@ class _Reader:
                 found.append((1,) * self.settings)
                 continue
             if isinstance(part, ast.Slice):
+                self.guessed |= (part.lower, part.upper, part.step) != (None, None, None)
                 found.append(shape[axis])
             elif not isinstance(part, ast.Constant):
                 raise UnreadError
@@ -277,6 +297,7 @@ class _Reader:
             shape, kind = first[:1], "view"
         else:
             shape = broadcast([p.shape for p in parts])
+            self.guessed |= word not in _by_entries() and word not in DEAR
             kind = "inside" if word in ELEMENTWISE else "view" if word in VIEWS else "fresh"
             self.count(DEAR.get(word, 0 if kind == "view" else 1), shape)
         self.kind = kind
