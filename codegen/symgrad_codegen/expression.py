@@ -121,7 +121,8 @@ def render(operand: Operand, target: Target, name: Namer, roots: set[str]) -> st
             stack.extend(reversed(pieces))
         else:
             spelled, precedence = leaf(node, target, name)
-            if not isinstance(node, Named):
+            plain = isinstance(node, Literal) and not node.computed and spelled[-1].isdigit()
+            if not plain and not isinstance(node, Named):
                 roots |= roots_of(spelled)
             written.append(spelled if precedence >= hole else f"({spelled})")
     return "".join(written)

@@ -12,6 +12,7 @@ import atexit
 import weakref
 from collections.abc import Callable
 from fractions import Fraction
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -117,6 +118,12 @@ def _forget(gone: _Reference, table: dict[Key, _Reference] = _TABLE) -> None:
         del table[gone.key]
 
 
+@lru_cache(maxsize=4096)
+def _alike(params: tuple[Any, ...]) -> tuple[Any, ...]:
+    """One tuple for all nodes with these axes and sizes: fewer objects for the garbage collector."""
+    return params
+
+
 atexit.register(_TABLE.clear)  # later, what keys are compared with may be gone
 
 
@@ -129,6 +136,9 @@ def intern(
     found = None if known is None else known()
     if found is not None:
         return found
+    if op.family == "contraction" or (op.family == "map" and params[2:] == ((),)):
+        params = _alike(params)
+        key = (op, args, params, dtype)
     node = object.__new__(Expr)
     node.op = op
     node.args = args

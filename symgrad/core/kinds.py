@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from operator import is_
 from typing import Any
 
@@ -437,8 +438,19 @@ def linear(terms: Sequence[Term], shape: Shape, dtype: DType) -> Expr:
         return contract([e], [labels], range(len(shape)), dict(enumerate(shape)), dtype)
     if len(rows) > 1:
         rows.sort(key=lambda row: (row[1].digest, row[2], row[0].powers))
-    params = (tuple((c, labels) for c, _, labels in rows), shape, dtype)
-    return intern(SUM, tuple(e for _, e, _ in rows), params, shape, dtype)
+    args = tuple([e for _, e, _ in rows])
+    plain = _plain_sum(len(rows), shape, dtype)
+    if all(c is ONE and labels == plain[0][0][1] for c, _, labels in rows):
+        return intern(SUM, args, plain, shape, dtype)
+    params = (tuple([(c, labels) for c, _, labels in rows]), shape, dtype)
+    return intern(SUM, args, params, shape, dtype)
+
+
+@lru_cache(maxsize=1024)
+def _plain_sum(count: int, shape: Shape, dtype: DType) -> tuple[Any, ...]:
+    """The parameters of so many terms of the shape of their sum: one tuple for many nodes."""
+    row = (ONE, tuple([-1 if s == 1 else k for k, s in enumerate(shape)]))
+    return (row,) * count, shape, dtype
 
 
 def scale(coefficient: Monomial | Number | int, e: Expr) -> Expr:

@@ -159,6 +159,8 @@ class Monomial:
         return self._text
 
     def _spell(self) -> str:
+        if not self.powers:
+            return number_text(self.number)
         over = [(n, p) for n, p in self.powers if p > 0]
         under = [(n, -p) for n, p in self.powers if p < 0]
         top = " ".join(_letter_text(n, p) for n, p in over)
