@@ -560,4 +560,14 @@ def smallest(program: MatrixProgram, wrong: Callable[[MatrixProgram], list[str]]
     return program
 
 
-__all__ = ["PLANS", "VIEWS", "MatrixProgram", "disagreements", "drawn", "smallest"]
+__all__ = [
+    "PLANS",
+    "SIZES",
+    "VIEWS",
+    "MatrixProgram",
+    "disagreements",
+    "drawn",
+    "posed",
+    "reference",
+    "smallest",
+]

@@ -8,6 +8,7 @@ starts at another number.
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -16,10 +17,22 @@ import symgrad as sg
 from benchmarks._corpus import FUNCTIONS
 from symgrad.core.build import contract, delta, scale
 from symgrad.core.op import OPS
+from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
 from symgrad.ops.structure import reshape
 from symgrad.simplify.algebra import Normal
-from tests.random_formulas import PLANS, VIEWS, disagreements, drawn, smallest
+from tests.notation import evaluate_block, read_block
+from tests.notation.library import parsed_block
+from tests.random_formulas import (
+    PLANS,
+    SIZES,
+    VIEWS,
+    disagreements,
+    drawn,
+    posed,
+    reference,
+    smallest,
+)
 
 CHUNKS = 4
 COUNT = int(os.environ.get("SYMGRAD_RANDOM_FORMULAS", "32"))
@@ -37,6 +50,41 @@ def test_formulas_and_source_are_those_of_jax(plans, chunk):
             part = smallest(program, disagreements)
             pytest.fail("\n".join([f"program {number}", repr(part), *disagreements(part), *wrong]))
     print(f"{len(refused)} without a formula")
+
+
+UNREAD = re.compile("not part of the notation|a scalar for")
+"""A function that only the library's reader knows; 0 for the whole of a tensor."""
+
+
+@pytest.mark.parametrize("plans", [PLANS, VIEWS], ids=["matrices", "views"])
+def test_lines_of_derivations_are_those_of_jax(plans):
+    """Read by a reader of the notation that shares nothing with the library, and by the library."""
+    read = 0
+    for number in range(FIRST, FIRST + 4 * COUNT):
+        program = drawn(number, plans)
+        if program.lines[-1].shape:
+            continue
+        asked = posed(program)
+        expected = reference(program, asked)
+        derivation = sg.derive(sg.name(asked.tensors["value"], "L"), list(asked.symbols.values()))
+        for text in (derivation.unicode, derivation.ascii):
+            for reader in (evaluate_block, parsed_block):
+                try:
+                    lines = reader(read_block(text), asked.values, SIZES)
+                except NotationError as problem:
+                    if UNREAD.search(str(problem)):
+                        continue
+                    raise
+                read += 1
+                for line in program.declared:
+                    found = np.asarray(lines.get(f"∂L/∂{line.name}", lines.get(f"dL/d{line.name}")))
+                    wanted = expected[f"gradient for {line.name}"]
+                    if line.domain in ("symmetric", "spd"):  # among the symmetric
+                        wanted = (wanted + wanted.T) / 2
+                    found = found.reshape(wanted.shape) if found.size == wanted.size else found
+                    scale = max(1, np.abs(wanted).max(initial=0))
+                    np.testing.assert_allclose(found, wanted, 1e-9, 1e-9 * scale, err_msg=text)
+    assert read > COUNT
 
 
 def test_every_function_is_drawn():

@@ -272,6 +272,7 @@ PARTS: dict[str, tuple[Callable[[sg.Tensor, sg.Tensor], sg.Tensor], str]] = {
     "a letter that a function's axis gives": (
         lambda x, A: sg.func.jacrev(lambda z: sg.softmax(z, -1)[1:] * sg.softmax(z, -1)[:-1])(x), ""),
     "zeros have a shape": (lambda x, A: sg.cat([A - A, sg.exp(A)]), ""),
+    "a range that is a number": (lambda x, A: sg.exp(A[:2]).sum(), "Σ_{j < 2} Σᵢ exp(A[j,i])"),
     "a size in a place": (lambda x, A: sg.exp(sg.cat([x, x])).sum(), ""),
 }  # fmt: skip
 

@@ -138,7 +138,9 @@ class Indexer:
         inner = of_shape(inner, argument.shape)
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
-            return call(e.op.text, inner if argument.ndim == 1 else Form("index", (inner, *row)))
+            return call(
+                e.op.text, inner if argument.ndim == 1 else entry(inner, row, argument.shape)
+            )
         return entry(called(e, [inner]), at, e.shape)
         yield  # a generator like the others
 

@@ -207,7 +207,7 @@ class Reader(Algebra):
                 axis += 1
             elif item.kind == "name" and item.data in self.ranges and (
                 steps or item.data not in self.from_one
-            ):  # fmt: skip
+            ) and not self.may_leave(item.data, extent):  # fmt: skip
                 found = self.moved(found, axis, item.data)
             else:
                 self.numbers.append(dtypes.float64)
@@ -219,6 +219,11 @@ class Reader(Algebra):
         for mark in marks:
             found = self.multiplied(found, mark)
         return found
+
+    def may_leave(self, word: str, extent: Size) -> bool:
+        """Does a letter run below a number where the axis has a letter of entries, or the reverse?"""
+        numbers = [isinstance(size, int) for size in (self.ranges[word], extent)]
+        return extent != 1 and any(numbers) and not all(numbers)
 
     def counts_from_one(self, item: Node, extent: Size, first: bool) -> bool:
         """Is an axis of T entries read by a letter that counts 1…T, or its first one by a number?"""
@@ -354,21 +359,17 @@ class Reader(Algebra):
 
     def size(self, node: Node) -> Size:
         """A number, a letter of a size, products and sums of these."""
-        match node.kind:
-            case "number":
-                return normal_size(monomial(node.data))
-            case "name" if node.data in self.sizes:
-                return letter(node.data)
-            case "product":
-                return size_product(tuple(self.size(x) for x in node.items))
-            case "sum":
-                rows = zip(node.data, node.items, strict=True)
-                return normal_size(size_total(*(monomial(self.size(x)) * c for c, x in rows)))
-            case _:
-                number = constant_value(self.value(node).expr)
-                if number is None:
-                    raise self.fail("a size is needed")
-                return normal_size(number)
+        if node.kind == "name" and node.data in self.sizes:
+            return letter(node.data)
+        if node.kind == "product":
+            return size_product(tuple(self.size(x) for x in node.items))
+        if node.kind == "sum":
+            rows = zip(node.data, node.items, strict=True)
+            return normal_size(size_total(*(monomial(self.size(x)) * c for c, x in rows)))
+        number = constant_value(self.value(node).expr)
+        if number is None or number.number % 1 != 0 or number.number < 0:
+            raise self.fail("a size is needed")
+        return normal_size(number)
 
     def size_of(self, text: str) -> Size:
         total = ONE

@@ -60,7 +60,7 @@ class Symmetries:
         if leaf.ndim != 2 or not is_symmetric(leaf):
             return e
         terms = opened(e)
-        turned = [(c, a, ls if len(ls) < 2 else ls[::-1]) for c, a, ls in terms]
+        turned = [(c, a, tuple([1 - x if x >= 0 else x for x in ls])) for c, a, ls in terms]
         one, other = self.normal.of([linear(t, e.shape, e.dtype) for t in (terms, turned)])
         if one in (other, self.renumbered(other)):
             return e

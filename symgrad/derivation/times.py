@@ -40,7 +40,8 @@ def counts_from_one(slot: Slot) -> bool:
 
 def limits(slot: Slot) -> str:
     """``< n``; of a step ``= 1…T``."""
-    return f"= 1…{slot.size}" if counts_from_one(slot) else f"< {slot.size}"
+    size = notation.size_text(slot.size)
+    return f"= 1…{size}" if counts_from_one(slot) else f"< {size}"
 
 
 def tail(d: Definition, letters: Mapping[Slot, str]) -> str:

@@ -166,6 +166,7 @@ def derive(
         wanted = [s for s in wanted if s in seen] or wanted
     else:
         wanted = [table.get(id(t.node())) or t.expr(letters) for t in _several(wrt)]
+        inputs += [s for s in wanted if s.op.name == "symbol" and s not in inputs]
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps, points = (
         [table.get(id(t.node())) or t.expr(letters) for t in _several(asked)]

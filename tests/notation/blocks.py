@@ -48,7 +48,7 @@ class Block:
     def letters(self) -> set[str]:
         """Size letters that the declarations use."""
         texts = [s for shape in self.sizes.values() for s in shape] + list(self.indices.values())
-        return {w for text in texts for w in text.split() if not w.isdigit()}
+        return {w for text in texts for w in re.findall(r"[^\W\d]\w*", text)}
 
     @property
     def groups(self) -> list[tuple[str, list[Line]]]:
@@ -158,7 +158,7 @@ def _size_entries(entry: str) -> list[tuple[str, tuple[str, ...]]]:
 
 
 def _index_entry(entry: str) -> tuple[str, str]:
-    m = re.fullmatch(r"([A-Za-z]\w*) (?:<|= 1(?:…|\.\.)) ?(\w+(?: \w+)*)", entry)
+    m = re.fullmatch(r"([A-Za-z]\w*) (?:<|= 1(?:…|\.\.)) ?(\S.*)", entry)
     if m is None:
         raise ReadError(f"indices: {entry!r} is not 'letter < size'")
     return m[1], m[2]

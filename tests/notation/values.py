@@ -7,6 +7,7 @@ counts up: slow and plain, for arrays of a few entries.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
@@ -18,6 +19,7 @@ from scipy import special
 from symgrad.derivation.ascii import GREEK
 from symgrad.derivation.grammar import Node
 from symgrad.errors import NotationError as ReadError
+from tests.notation.blocks import size_value
 
 Functions = Mapping[str, Callable[..., np.ndarray]]
 
@@ -169,13 +171,11 @@ class Evaluator:
         return ReadError(f"{self.text!r}: {why}")
 
     def size(self, text: str) -> int:
-        """The number that a size such as `n`, `3` or `n k` stands for."""
-        total = 1
-        for word in text.split():
-            if not word.isdigit() and word not in self.sizes:
+        """The number that a size such as `n`, `n k` or `n − 1` stands for."""
+        for word in re.findall(r"[^\W\d]\w*", text):
+            if word not in self.sizes:
                 raise self.fail(f"the size {word} has no value")
-            total *= int(word) if word.isdigit() else self.sizes[word]
-        return total
+        return size_value(text, self.sizes)
 
     def range(self, letter: str) -> range:
         """The numbers that a letter counts."""
