@@ -17,6 +17,8 @@ from symgrad.structured.derive import hessian, jacobian
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.solving import plan
 from symgrad.tracing.symbolic import Compiled
+from tests.random_formulas import PLANS, VIEWS, drawn, posed, reference
+from tests.random_formulas import SIZES as FORMULA_SIZES
 
 SIZES = {"n": 4, "k": 3}
 MAPS = (sg.tanh, sg.sigmoid, sg.exp, sg.relu, lambda a: a * a, lambda a: a + 1.0, sg.sin)
@@ -128,3 +130,63 @@ def test_random_chains_are_their_bands() -> None:
             rebuilt += np.diag(v[max(0, -k) : 11 - max(0, k)], k)
         np.testing.assert_allclose(rebuilt, entries, rtol=1e-9, atol=1e-9)
         np.testing.assert_allclose(evaluate([m.diag()], feeds)[0], np.diag(entries), atol=1e-9)
+
+
+PROGRAMS = [
+    *((PLANS, k) for k in (*range(40), 61, 596, 690, 972, 1146, 1605, 2545)),
+    *((VIEWS, k) for k in (*range(40), 199, 384, 411, 460, 543, 551, 597, 763)),
+]
+"""Random matrix programs, those that went wrong among them."""
+
+
+@pytest.mark.parametrize("chunk", range(6))
+def test_maps_of_matrix_programs_are_those_of_jax(chunk: int) -> None:
+    for plans, number in PROGRAMS[chunk::6]:
+        program = drawn(number, plans)
+        asked = posed(program)
+        word = next(iter(asked.symbols))
+        y, x = asked.tensors["value"].expr(), asked.symbols[word].expr()
+        scalar = not program.lines[-1].shape
+        m = hessian(y, [x])[0][0] if scalar else jacobian(y, x)
+        entries = reference(program, asked)[f"{'Hessian' if scalar else 'Jacobian'} for {word}"]
+        columns = symbol("v", m.in_shape, m.expr.dtype, number=-71)
+        rows = symbol("u", m.out_shape, m.expr.dtype, number=-72)
+        rng = np.random.default_rng(number)
+        v, u = (rng.normal(size=[_extent(s) for s in a.shape]) for a in (columns, rows))
+        feeds = {asked.symbols[w].expr(): value for w, value in asked.values.items()}
+        feeds |= {columns: v, rows: u}
+        matrix = entries.reshape(u.size, v.size)
+        answers = [m.dense(), m.matvec(columns), m.rmatvec(rows)]
+        wanted = [entries, matrix @ v.ravel(), matrix.T @ u.ravel()]
+        if m.in_shape == m.out_shape:
+            answers += [m.diag(), m.trace()]
+            wanted += [np.diag(matrix), np.trace(matrix)]
+        scale = max(1, np.abs(matrix).max(initial=0))
+        for found, right in zip(evaluate(answers, feeds, FORMULA_SIZES), wanted, strict=True):
+            np.testing.assert_allclose(np.ravel(found), np.ravel(right), 1e-8, 1e-8 * scale,
+                                       err_msg=f"{number}: {program}")  # fmt: skip
+        square = m.in_shape == m.out_shape and np.abs(matrix).max(initial=0) > 1e-6
+        if square and np.linalg.cond(matrix) < 1e6:
+            for sizes in (None, {"n": 50, "m": 2, "d": 2}, {"n": 2, "m": 50, "d": 3}):
+                way = plan(m, sizes)
+                solved, log = evaluate([way.solve(rows), way.logdet()], feeds, FORMULA_SIZES)
+                np.testing.assert_allclose(matrix @ solved.ravel(), u.ravel(), 1e-6, 1e-7)
+                sign, size = np.linalg.slogdet(matrix)
+                np.testing.assert_allclose(log, size if sign > 0 else np.nan, 1e-7, 1e-7)
+
+
+def _extent(s: Any) -> int:
+    return s if isinstance(s, int) else int(s.value(FORMULA_SIZES))
+
+
+def test_numbers_in_front_of_one_identity_are_added() -> None:
+    """(2/n + 6/n²) I lost a number, and was solved as if it were I."""
+    x = sg.symbol("x", "n", sg.float64)
+    m = hessian((((sg.diag(x) + x) ** 2).mean()).expr(), [x.expr()])[0][0]
+    rows = symbol("u", m.out_shape, m.expr.dtype, number=-72)
+    feeds = {x.expr(): np.ones(2), rows: np.array([5.0, 10.0])}
+    asked = [m.dense(), plan(m).solve(rows), plan(m).logdet()]
+    dense, solved, log = evaluate(asked, feeds, {"n": 2})
+    np.testing.assert_allclose(dense, 2.5 * np.eye(2))
+    np.testing.assert_allclose(solved, [2, 4])
+    np.testing.assert_allclose(log, 2 * np.log(2.5))

@@ -16,7 +16,7 @@ from symgrad.ops.matrix import transposed
 from symgrad.ops.structure import reshape
 from symgrad.structured.banded import bands_of
 from symgrad.structured.products import product_of
-from symgrad.structured.signs import definite, sign_of
+from symgrad.structured.signs import definite, has_zeros, sign_of
 from symgrad.structured.systems import Dense, System, Tridiagonal, Woodbury
 from symgrad.structured.terms import Factor, Term
 
@@ -160,6 +160,8 @@ def _woodbury(group: Group) -> Woodbury | None:
     axes = [*group.front, *group.core]
     front = tuple(group.shape[k] for k in group.front)
     d = reshape(group.diagonal(axes, flat), (*front, group.size))
+    if has_zeros(d):  # the diagonal alone may have no inverse
+        return None
     if len(several) == 1:
         x = several[0]
         balanced = _balanced(group, x)

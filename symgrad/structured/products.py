@@ -43,7 +43,7 @@ def product_of(
     rest = found
     eyes = [f for f in rest if f[0].op is DELTA or is_selection(f[0])]
     bare = [f for f in rest if f not in eyes]
-    keep = set(out) | {x for _, ls in eyes for x in ls}
+    keep = set(out) | {x for _, ls in eyes for x in ls if x >= 0}
     carried = {x for _, ls in rest for x in ls} | set(out)
     for x, size in sizes.items():
         if x not in carried:
@@ -107,7 +107,7 @@ def _selected(factors: list[Factor], sizes: dict[int, Size], out: set[int]) -> l
                 factors = [f for f in others if f not in at_column]
                 factors += [_cut(f, column, row, part) for f in at_column]
                 sizes.pop(column, None)
-            elif row not in out and not any(is_selection(f[0]) for f in at_row):
+            elif row >= 0 and row not in out and not any(is_selection(f[0]) for f in at_row):
                 factors = [f for f in others if f not in at_row]
                 factors.append(_placed(at_row, row, column, part, size, sizes, s.dtype))
                 sizes.pop(row, None)
@@ -232,10 +232,18 @@ def _half(
     for inside, (e, row) in known:
         there = _within(inside, row, rest, {*labels})
         if there is not None:
-            rest = [f for f in rest if f not in there[0]] + [(e, there[1])]
+            rest = [*_without(rest, there[0]), (e, there[1])]
     cost = _path(rest, sizes, {*labels})[1] if len(rest) > 1 else 0.0
     made = _multiplied(_ordered(rest, sizes, {*labels}, {}, []), labels, sizes)
     return made, cost
+
+
+def _without(factors: Sequence[Factor], some: Sequence[Factor]) -> list[Factor]:
+    """The factors that are left when each of these is taken once: a square has two."""
+    left = list(factors)
+    for f in some:
+        left.remove(f)
+    return left
 
 
 def _within(
@@ -252,10 +260,11 @@ def _within(
         ):
             return None
         found.append((e, there))
+    if len({*table.values()}) < len(table) or len({*found}) < len(found):
+        return None
     bound = {table[x] for _, ls in inside for x in ls} - {-1, *(table[x] for x in row)}
-    others = {x for f in factors if f not in found for x in f[1]}
-    one = len({*table.values()}) == len(table) and len({*found}) == len(found)
-    if not one or bound & (others | keep):
+    others = {x for _, ls in _without(factors, found) for x in ls}
+    if bound & (others | keep):
         return None
     return found, tuple(table[x] for x in row)
 
@@ -286,6 +295,7 @@ def _halves(
     None unless the columns mirror the rows through more than one factor.
     """
     renamed = dict(mirror)
+    shared = set[int]()  # labels that both sides have by one name
     left: list[Factor] = []
     rest = list(factors)
     found = True
@@ -294,29 +304,40 @@ def _halves(
         for e, ls in rest:
             if not any(x in renamed for x in ls):
                 continue
-            match = _image(e, ls, rest, renamed)
+            match = _image(e, ls, rest, renamed, shared)
             if match is None:
                 continue
             rest.remove((e, ls))
             rest.remove((e, match))
             left.append((e, ls))
-            renamed.update({x: y for x, y in zip(ls, match, strict=True) if x != y})
+            pairs = list(zip(ls, match, strict=True))
+            renamed.update({x: y for x, y in pairs if x != y})
+            shared.update(x for x, y in pairs if x == y)
             found = True
             break
     return (left, rest, renamed) if len(left) > 1 else None
 
 
 def _image(
-    e: Expr, ls: tuple[int, ...], rest: Sequence[Factor], renamed: Mapping[int, int]
+    e: Expr,
+    ls: tuple[int, ...],
+    rest: Sequence[Factor],
+    renamed: Mapping[int, int],
+    shared: set[int],
 ) -> tuple[int, ...] | None:
     """Labels of another factor that is this one seen from the columns."""
-    taken = set(renamed.values())
+    taken = {*renamed.values(), *renamed, *shared}
+
+    def fits(x: int, y: int) -> bool:
+        if x in renamed:
+            return renamed[x] == y
+        return x == y or not {x, y} & taken
+
     for other, labels in rest:
-        if other is e and labels != ls and all(
-            renamed[x] == y if x in renamed else (x == y or (y not in taken and y not in renamed))
-            for x, y in zip(ls, labels, strict=True)
-        ):  # fmt: skip
-            return labels
+        if other is e and labels != ls and all(map(fits, ls, labels)):
+            pairs = {*zip(ls, labels, strict=True)}
+            if len(pairs) == len({*ls}) == len({*labels}):  # one to one
+                return labels
     return None
 
 

@@ -29,6 +29,36 @@ def sign_of(e: Expr) -> int:
     return known[e]
 
 
+ROOTED = frozenset({"abs", "sqrt", "power", "reshape", "slice", "flip"})
+"""Zero where their argument is."""
+
+
+def has_zeros(e: Expr) -> bool:
+    """May entries be exactly 0 for whole ranges of the inputs: behind conditions, ReLUs, paddings?"""
+    known: dict[Expr, bool] = {}
+    for node in topological([e]):
+        known[node] = _zeros(node, known)
+    return known[e]
+
+
+def _zeros(node: Expr, known: dict[Expr, bool]) -> bool:
+    number = constant_value(node)
+    if number is not None:
+        return number.is_zero
+    name = node.op.name
+    if name == "cast" and node.args[0].dtype.kind != "b":
+        return known[node.args[0]]
+    if name in ("cast", "relu", "onehot", "place") or node.op is DELTA:
+        return True
+    if node.op is SUM:
+        return all(known[a] for a in node.args)
+    if name == "where":
+        return any(known[a] for a in node.args[1:])
+    if node.op is CONTRACTION or name in ROOTED:
+        return any(known[a] for a in node.args)
+    return False
+
+
 def _sign(node: Expr, known: dict[Expr, int]) -> int:
     number = constant_value(node)
     if number is not None:

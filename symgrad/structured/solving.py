@@ -138,7 +138,15 @@ def plan(m: LinearMap, sizes: Mapping[str, int] | None = None) -> Plan:
             groups, front = split
             return Plan(m, tuple(groups), front)
     rest = [k for k in range(half) if k not in free]
-    return Plan(m, (_group(rest, terms, m, sizes or {}),) if rest or not half else (), None)
+    if half and not rest:  # (a + b) I
+        return Plan(m, (), _sum([_number(t, t.others(), m) for t in terms], m))
+    return Plan(m, (_group(rest, terms, m, sizes or {}),), None)
+
+
+def _number(t: Term, scalars: Sequence[Factor], m: LinearMap) -> Expr:
+    """The coefficient of a term times its factors without axes of the map."""
+    inside = {x: t.sizes[x] for _, ls in scalars for x in ls if x >= 0}
+    return product_of(t.coefficient, scalars, inside, (), m.expr.dtype)
 
 
 def _joined(t: Term, k: int, half: int) -> bool:
@@ -200,8 +208,7 @@ def _axis_groups(
         groups.append(_group(sorted(rows), [Term(ONE, (*factors, *eyes), sizes)], m, values))
     front = None
     if scalars or not t.coefficient.is_one:
-        inside = {x: t.sizes[x] for _, ls in scalars for x in ls if x >= 0}
-        front = product_of(t.coefficient, scalars, inside, (), m.expr.dtype)
+        front = _number(t, scalars, m)
     return groups, front
 
 

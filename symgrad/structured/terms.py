@@ -66,8 +66,11 @@ def selection(size: Size, part: tuple[Size, Size, int], dtype: object) -> Expr:
 
 
 def is_selection(e: Expr) -> bool:
-    """Is it a slice of δ?"""
-    return e.op.name == "slice" and e.args[0].op is DELTA
+    """Is it a slice of the rows of δ?"""
+    if e.op.name != "slice" or e.args[0].op is not DELTA:
+        return False
+    spec = e.params[0]
+    return len(spec) == 2 and spec[1] is None
 
 
 def opened(e: Expr, outputs: int, values: Collection[Expr] = ()) -> list[Term]:
@@ -203,15 +206,16 @@ def _resolved(
 
 def _merged(terms: Sequence[Term], e: Expr, rank: int) -> list[Term]:
     """Like terms together, opposite ones gone."""
-    found: dict[Expr, Term] = {}
+    found: dict[tuple[Expr, object], Term] = {}
     for t in terms:
         if t.coefficient.is_zero:
             continue
-        key = contract(
+        value = contract(
             [f for f, _ in t.factors], [ls for _, ls in t.factors], range(rank), t.sizes, e.dtype
         )
+        key = (value, t.coefficient.powers)  # 2/n and 6/n² are two terms
         known = found.get(key)
-        if known is None or known.coefficient.powers != t.coefficient.powers:
+        if known is None:
             found[key] = t
             continue
         number = plus(known.coefficient.number, t.coefficient.number)
