@@ -100,3 +100,10 @@ def test_the_steps_of_a_network_are_those_of_its_parts() -> None:
     derivation = sg.derive(F.cross_entropy(h, y), [W, V, U])
     assert "m = 3" in derivation.unicode
     assert max(step.error for step in derivation.steps) < 1e-6
+
+
+@pytest.mark.parametrize("domain", ["spd", "diagonal"])
+def test_a_function_of_one_half_of_a_symmetric_matrix_is_checked_within_them(domain: str) -> None:
+    A = sg.symbol("A", "n,n", sg.float64, domain)
+    steps = sg.derive(sg.name(sg.linalg.cholesky(A).sin().sum(), "L"), A).steps
+    assert steps and max(s.error for s in steps) < 1e-7
