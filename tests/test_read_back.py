@@ -19,9 +19,12 @@ import pytest
 
 import symgrad as sg
 import symgrad.nn.functional as F
+from symgrad.core.sizes import ONE, letter, monomial
 from symgrad.core.traverse import leaves
 from symgrad.derivation.ascii import to_ascii
+from symgrad.derivation.form import Form, Slot
 from symgrad.derivation.python_form import namespace
+from symgrad.derivation.ranges import unsaid
 from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
 from tests.notation import evaluate_block, evaluate_formula, read_block
@@ -303,3 +306,12 @@ def test_a_stated_range_is_a_size():
     for text in ("Σ_{i < x} x[i]", "Σ_{i < 1/2} x[i]", "Σ_{i} x[i]", "Σ_{i < n x[i]"):
         with pytest.raises(NotationError):
             sg.parse_formula(text, [x])
+
+
+def test_places_of_other_letters_do_not_say_a_range():
+    n = letter("n")
+    i, k, j = (Form("slot", (), Slot(n, number)) for number in range(3))
+    one = Form("number", (), monomial(1))
+    places = [Form("sum", pair, (ONE, ONE)) for pair in ((i, k), (j, one))]
+    total = Form("total", (Form("index", (Form("name", (), "A"), *places)),), (j.data, k.data))
+    assert unsaid(total) == {j.data}

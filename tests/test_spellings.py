@@ -17,7 +17,7 @@ from benchmarks._work import Work, letters
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves
-from symgrad.derivation.concise import concise, shortest
+from symgrad.derivation.concise import concise, length, shortest
 from symgrad.derivation.python_form import _rewritten, namespace
 from symgrad.lower.align import MATMUL, MINUS, OVER, PLUS, TIMES
 from symgrad.lower.meet import exponent
@@ -289,3 +289,9 @@ def test_a_text_is_measured_as_the_benchmark_does(which: str):
         assert ours.flops[k] == pytest.approx(flops, rel=1e-6)
         if "+" not in found(which)[2]:  # A + Aᵀ of an input counts as an input with us
             assert ours.alive[k] == alive
+
+
+def test_a_solve_by_a_triangle_takes_no_factorisation():
+    A, b = sg.symbol("A", "n,n", sg.float64, "spd"), sg.symbol("b", "n,m", sg.float64)
+    found = length(sg.linalg.solve(sg.linalg.cholesky(A), b).expr())
+    assert found.flops[0] / 64**3 == pytest.approx(1 / 3 + 1)

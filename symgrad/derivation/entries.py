@@ -259,10 +259,9 @@ def _read_at(form: Form, letter: Form, at: Form) -> Step:
             return None
         if any(k in (form.data or ()) for k, x in enumerate(form.items[1:]) if x == letter):
             return None  # the axis is longer than the range of the letter: nothing vanishes
-        moved = {k for k, x in enumerate(form.items[1:]) if x == letter} if at != letter else set()
-        marks = frozenset(form.data or ()) - moved | {OUTSIDE}
+        marks = frozenset(form.data or ()) | {OUTSIDE}
         if at.kind == "slot" and at.data.size != letter.data.size:
-            marks |= moved
+            marks |= {k for k, x in enumerate(form.items[1:]) if x == letter}
         return Form("index", (form.items[0], *places), marks)
     if letter.data not in slots_of([form]):
         return None

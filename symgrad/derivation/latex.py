@@ -183,7 +183,7 @@ class _Latex:
             if level < PRODUCT and form.items[0].kind != "total":
                 body = rf"\left({body}\right)"
             stated = unsaid(form)
-            limits = [f" < {size_latex(s.size)}" if s in stated else "" for s in form.data]
+            limits = [f" < {limit_latex(s.size)}" if s in stated else "" for s in form.data]
             pairs = zip(form.data, limits, strict=True)
             marks = " ".join(rf"\sum_{{{self.letters[s]}{limit}}}" for s, limit in pairs)
             return f"{marks} {body}", TOTAL
@@ -245,7 +245,7 @@ def coefficient(c: Monomial, sizes: Sequence[Size] = ()) -> str:
     return rf"{sign}\frac{{{head}}}{{{tail}}}" if under else sign + head
 
 
-def size_latex(size: Size) -> str:
+def limit_latex(size: Size) -> str:
     """``n - 1``."""
     text = coefficient(monomial(size))
     return text[1:-1] if terms_of_letter(str(size)) else text

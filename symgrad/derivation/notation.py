@@ -251,7 +251,7 @@ class Printer:
 
     def _sigma(self, slot: Slot, stated: bool) -> str:
         letter = self.letters[slot]
-        return f"Σ_{{{letter} < {size_text(slot.size)}}}" if stated else sigma(letter)
+        return f"Σ_{{{letter} < {limit_text(slot.size)}}}" if stated else sigma(letter)
 
     def _scale(self, form: Form) -> Step:
         c: Monomial = form.data
@@ -289,7 +289,7 @@ def _sums_rows(form: Form) -> bool:
     return inner.kind == "index" and any(x.kind == "all" for x in inner.items)
 
 
-def size_text(size: Size) -> str:
+def limit_text(size: Size) -> str:
     """``n − 1``."""
     text = number_form(monomial(size))
     return text[1:-1] if terms_of_letter(str(size)) else text

@@ -62,7 +62,7 @@ def _says(place: Form, slot: Slot) -> bool:
     """The letter alone, or ``a + k``: the places of a window."""
     if place.kind == "sum":
         windows = len(place.items) == 2 and all(c.number == 1 and not c.powers for c in place.data)
-        return windows and all(x.kind == "slot" for x in place.items)
+        return windows and all(x.kind == "slot" for x in place.items) and slot in slots_of([place])
     return place.kind == "slot" and place.data == slot
 
 

@@ -40,7 +40,7 @@ def counts_from_one(slot: Slot) -> bool:
 
 def limits(slot: Slot) -> str:
     """``< n``; of a step ``= 1…T``."""
-    size = notation.size_text(slot.size)
+    size = notation.limit_text(slot.size)
     return f"= 1…{size}" if counts_from_one(slot) else f"< {size}"
 
 

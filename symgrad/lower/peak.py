@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import log
 
@@ -133,7 +133,7 @@ class _Run:
         elif isinstance(part, Letter):
             made = Part((), self.extents(letter(part.name)))
         if id(part) in sized:
-            made = Part(sized[id(part)][1])
+            made = replace(made, shape=sized[id(part)][1], guessed=False)
         size = entries(made.shape, self.settings) if made.shape else self.nothing
         if all(s == 1 for s in size):
             size = self.nothing
