@@ -34,7 +34,7 @@ from tests.random_programs import DEPTH, disagreements, operations, posed, refer
 from tests.random_steps import EXCLUDED, drawn, typed
 
 CHUNKS = 8
-COUNT = int(os.environ.get("SYMGRAD_RANDOM_PROGRAMS", "400"))
+COUNT = int(os.environ.get("SYMGRAD_RANDOM_PROGRAMS", "320"))
 EAGER = os.environ.get("SYMGRAD_RANDOM_EAGER", "") == "1"
 if EAGER:  # read when JAX makes its first array: how a kernel is compiled, not what it computes
     os.environ["XLA_FLAGS"] = " ".join((
