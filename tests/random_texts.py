@@ -28,6 +28,11 @@ RELATIVES = (
     "sum(sum({nd} + {d1} - {nd1} @ {dd}, axis=1))", "sum({nd} - {nd1} @ {dd} - {n}[:, None], axis=1) @ {n}",
     "sum({} * {nd} @ {dd})", "sum({} * {} * outer({n}, {d}) / {})", "sum({} * {nd} @ abs({d}))",
     "sum(inv(M) @ {n})", "sum(inv(M.T))", "sum(solve(M, {n}[:, None])[:, 0])", "sum(solve(M.T, {nd}))",
+    "sum(inv(M) @ {nn} @ inv(M) @ {n})", "sum({n} @ inv(M) @ {nn} @ inv(M.T))",
+    "sum({dn} @ inv(M) @ {n})", "-{} * (inv(M) @ {n}) @ (inv(N) @ inv(M) @ {n1})",
+    "sum({nn} @ inv(M) @ inv(N).T @ {nd})", "sum(inv(M) @ ({nd} @ inv(C)).T.T @ {d})",
+    "sum({d} * ({nd} @ {dd})) + sum({dd} * {d})", "sum(tril(-{nn}) + {nn1}) - sum({nn1} - (-{nn}).T)",
+    "sum({} * ({nd} @ (1 / {d})))", "sum(({n}[:, None] * {dn}.T).T)", "sum({n}[:, None] * {nd} - (-{nd}))",
     "sum({} * (eye(n) - {}) @ {nd})", "sum((eye(n) - 1 / n) @ {n})", "{nd}.T @ {n} @ {d}",
 )  # fmt: skip
 """Parts of which several may meet: a hole has its axes, and a number where two differ."""

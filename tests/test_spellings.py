@@ -19,7 +19,7 @@ from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves
 from symgrad.derivation.concise import concise, length, shortest
 from symgrad.derivation.python_form import _rewritten, namespace
-from symgrad.lower.align import MATMUL, MINUS, OVER, PLUS, TIMES
+from symgrad.lower.align import MATMUL, MINUS, NEGATIVE, OVER, PLUS, TIMES
 from symgrad.lower.meet import exponent
 from symgrad.lower.orders import Orders, settings_of
 from symgrad.lower.peak import Reading, measured
@@ -69,6 +69,8 @@ class Text:
                 return Apply(exponent(str(k)), (self.read(left),))
             case ast.BinOp(left=left, op=op, right=right):
                 return Apply(BINARY[type(op)], (self.read(left), self.read(right)))
+            case ast.UnaryOp(operand=operand):
+                return Apply(NEGATIVE, (self.read(operand),))
             case ast.Attribute(value=value):
                 return Apply(postfix(".T"), (self.read(value),))
             case ast.Subscript(value=value, slice=index):
@@ -112,6 +114,9 @@ ROWS = {
     "turned_difference": ("((x - y) / s) ** 2 + (y - x)", "((x - y) / s) ** 2", "((y - x) / s) ** 2"),
     "number_before_a_product": ("s * A @ C", "s * A @ C", "s * (A @ C)"),
     "number_on_the_right": ("s * A @ exp(w)", "s * A @ exp(w)", "A @ (s * exp(w))"),
+    "number_into_a_product": ("s * (A @ (1 / w))", "s * (A @ (1 / w))", "A @ (s / w)"),
+    "scaled_factor_there": ("w * (A @ C) + sum(C * w)", "w * (A @ C)", "A @ (C * w)"),
+    "difference_of_a_negative": ("tril(-C) + D", "tril(-C) + D", "D - tril(C)"),
     "to_the_right_first": ("A @ C @ w", "A @ C @ w", "A @ (C @ w)"),
     "to_the_left_first": ("A @ (C @ D)", "A @ (C @ D)", "A @ C @ D"),
     "trace_of_a_product": ("trace(C @ D)", "trace(C @ D)", "sum(C * D.T)"),
@@ -151,6 +156,34 @@ def test_a_spelling_is_an_identity(which: str):
                 seen.append(t.spelled(made))
     assert seen == [wanted]
     np.testing.assert_allclose(value(wanted), value(part), 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "wanted"),
+    [
+        ("inv(M) @ N @ inv(M) @ x", "solve(M, N @ solve(M, x))"),
+        ("A.T @ inv(M)", "solve(M.T, A).T"),
+        ("2 * inv(M) @ A", "2 * inv(M) @ A"),  # once and in front, as it is usually written
+        ("s * (inv(M) @ x) * (y @ inv(M))", "s * solve(M, x) * solve(M.T, y)"),
+        ("inv(M) @ inv(N) @ A", "solve(M, solve(N, A))"),
+        ("-s * inv(M) @ A @ inv(C)", "-s * solve(M, solve(C.T, A.T).T)"),
+    ],
+)
+def test_products_with_one_inverse_become_solves(spelled: str, wanted: str):
+    t = Text(spelled)
+    assert t.spelled(rearranged(t.root, t.reading)) == wanted
+    np.testing.assert_allclose(value(wanted), value(spelled), 1e-12)
+
+
+def test_what_is_symmetric_is_not_turned():
+    t = Text("x @ inv(M) @ N @ inv(M)")
+    after = rearranged(t.root, t.reading, lambda part: t.spelled(part) == "M")
+    assert t.spelled(after) == "solve(M, solve(M, x) @ N)"
+
+
+def test_a_turned_product_is_one_of_what_it_turns():
+    t = Text("(x[:, None] * solve(C, A.T).T).T")
+    assert t.spelled(rearranged(t.root, t.reading)) == "x * solve(C, A.T)"
 
 
 def respelled(t: Text) -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from math import prod
 
 from symgrad_codegen.program import Operand, Variable
 
@@ -39,6 +40,8 @@ LARGER = 8
 """How many times more numbers a shorter text may have alive at once; a matrix for vectors is more."""
 SLACK = 1.04
 """How much more work a shorter text may take at one setting of the letters."""
+DEARER, SAVED = 1.25, 0.5
+"""The same where it takes much less at another: all ratios multiplied."""
 ALONE = 12
 """Products that are tried as the one to use again."""
 
@@ -131,12 +134,18 @@ def _better(new: Measure, old: Measure, search: bool = False) -> bool:
     if not new.flops or new.length > old.length:
         return False
     if new.length < old.length:
-        return at_most(new.flops, old.flops, SLACK) and at_most(new.alive, old.alive, LARGER)
+        return _as_cheap(new, old) and at_most(new.alive, old.alive, LARGER)
     if search and (much_cheaper(new, old) or much_cheaper(old, new)):
         return much_cheaper(new, old)
     if new.flops != old.flops:
         return at_most(new.flops, old.flops)
     return at_most(new.alive, old.alive) and new.alive != old.alive
+
+
+def _as_cheap(new: Measure, old: Measure) -> bool:
+    """Hardly more work at any setting; or somewhat more at one, and much less at another."""
+    ratios = [a / b for a, b in zip(new.flops, old.flops, strict=True) if b]
+    return max(ratios, default=1) <= SLACK or (max(ratios) <= DEARER and prod(ratios) <= SAVED)
 
 
 def _forms(root: Expr) -> Iterator[Expr]:
@@ -171,7 +180,12 @@ def shortest(e: Expr, values: Mapping[Expr, Operand]) -> Operand:
     for axis in {s for node in topological([e]) for s in node.shape}:
         if letters.get(orders.extents(axis), str(axis)) != str(axis):
             del letters[orders.extents(axis)]  # another size counts as much: no letter is sure
-    return rearranged(best, lambda x: measured(x, orders.sized, orders.extents, many, letters))
+    alike = {id(o) for x, o in state.values.items() if x.ndim == 2 and plain.symmetric(x)}
+    return rearranged(
+        best,
+        lambda x: measured(x, orders.sized, orders.extents, many, letters),
+        lambda x: id(x) in alike,
+    )
 
 
 def length(e: Expr, orders: Orders | None = None, near: int = 10**9) -> Measure:

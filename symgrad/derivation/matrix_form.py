@@ -43,7 +43,7 @@ from symgrad.derivation.opaque import opaque_call, opaque_form
 from symgrad.derivation.order import Written, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
-from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
+from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of, vectors
 from symgrad.ops.matrix import det
 from symgrad.ops.outputs import PROJECT
 from symgrad.ops.structure import reshape
@@ -177,10 +177,11 @@ class Recogniser:
             return (yield call_form(self._form, e))
         parts: list[Form] = []
         for a in sides:
-            inner = yield self._form(a)
+            vector, row = vector_of(a) or (a, False)
+            inner = yield self._form(vector)
             if inner is None:
                 return None
-            parts.append(inner)
+            parts.append(transposed(inner) if row else inner)
         numbers = product(
             [x for p in parts for x in (Form("number", (), p.data),) if p.kind == "scale"]
         )

@@ -145,9 +145,14 @@ class Reader(Algebra):
         return total
 
     def _kron(self, node: Node) -> Value:
-        a, b = (self.value(x) for x in node.items)
-        if a.rank != 2 or b.rank != 2 or a.letters or b.letters:
-            raise self.fail("⊗ joins matrices")
+        pair = [self.value(x) for x in node.items]
+        ranks = [x.rank for x in pair]
+        if not {*ranks} <= {1, 2} or 2 not in ranks or any(x.letters for x in pair):
+            raise self.fail("⊗ joins matrices, or a matrix and a vector")
+        a, b = (
+            Value(reshape(x.expr, (1, *x.shape) if x.row else (*x.shape, 1))) if x.rank == 1 else x
+            for x in pair
+        )
         whole = self.contracted([a, b], [[0, 2], [1, 3]], [0, 1, 2, 3]).expr
         m, n, k, l = whole.shape  # noqa: E741 - axes
         return Value(reshape(whole, (normal_size(monomial(m) * n), normal_size(monomial(k) * l))))

@@ -34,6 +34,7 @@ ROUNDED_DOWN = infix("//", PRODUCT)
 RAISED = infix("**", POWER)
 NEGATIVE = prefix("-")
 TURNED = postfix(".T")
+COLUMN = postfix("[:, None]")
 
 
 FRONT = postfix("[None, None]")
@@ -209,6 +210,10 @@ def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand,
     in_front = [x < 0 for x in labels] == [k < 2 for k in range(len(labels))]
     if in_front and isinstance(value, Apply) and value.template == FRONT:
         return value.operands[0], list(labels[2:])
+    if len(labels) == 2 and labels[1] < 0 <= labels[0]:
+        vector = of_a_column(value)
+        if vector is not None:
+            return vector, [labels[0]]
     if any(x < 0 for x in labels):
         index = ", ".join("0" if x < 0 else ":" for x in labels)
         value = Apply(postfix(f"[{index}]"), (value,))
@@ -224,6 +229,25 @@ def plain(value: Operand, shape: Shape, labels: Sequence[int]) -> tuple[Operand,
             value = Apply(text(f"jnp.einsum('{source}->{target}', {{0}})"), (value,))
         labels = kept
     return value, list(labels)
+
+
+def of_a_column(value: Operand) -> Operand | None:
+    """``b`` of ``b[:, None]``, and ``solve(A, b)`` of ``solve(A, b[:, None])``."""
+    solves: list[Apply] = []
+    while isinstance(value, Apply) and _is_solve(value.template):
+        solves.append(value)
+        value = value.operands[1]
+    if not isinstance(value, Apply) or value.template != COLUMN:
+        return None
+    (found,) = value.operands
+    for outer in reversed(solves):
+        found = Apply(outer.template, (outer.operands[0], found))
+    return found
+
+
+def _is_solve(template: Template) -> bool:
+    spelled = template.form("numpy")
+    return spelled.startswith(("solve(", "np.linalg.solve(")) and spelled.endswith(", {1})")
 
 
 def aligned(value: Operand, shape: Shape, labels: Sequence[int], rank: int) -> Operand:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from symgrad.core.build import CONTRACTION, DELTA, contract
 from symgrad.core.expr import Expr, Labels
@@ -41,11 +41,39 @@ def identity_pairs(e: Expr) -> Expr | None:
 
 
 def kronecker(e: Expr) -> tuple[Expr, Expr] | None:
-    """A, B where ``e`` is A ⊗ B: the factors over (i, k) and those over (j, l)."""
-    inner = _paired(e)
-    if inner is None:
-        return None
-    return _apart(inner, (0, 2), (1, 3))
+    """A, B where ``e`` is A ⊗ B: the factors over (i, k) and those over (j, l).
+
+    One of them may be a vector, as a matrix of one column or row.
+    """
+    whole = _paired(e)
+    for inner in _with_a_vector(e) if whole is None else [whole]:
+        sides = _apart(inner, (0, 2), (1, 3))
+        if sides is not None:
+            return sides
+    return None
+
+
+def _with_a_vector(e: Expr) -> Iterator[Expr]:
+    """The product over four axes, where one that is not of a pair stands with one of size 1."""
+    inner = e.args[0] if e.op.name == "reshape" else e
+    if inner is e or inner.op is not CONTRACTION or len(inner.shape) != 3 or e.ndim != 2:
+        return
+    first, middle, last = inner.shape
+    rows = e.shape == (size_product((first, middle)), last)
+    if not rows and e.shape != (first, size_product((middle, last))):
+        return
+    for places in ((0, 1, 2), (0, 1, 3)) if rows else ((0, 2, 3), (1, 2, 3)):
+        table = {-1: -1, **dict(enumerate(places))}
+        labels = [tuple(table.get(x, x + 1) for x in ls) for ls in inner.params[0]]
+        sizes = dict.fromkeys(range(4), 1) | dict(zip(places, inner.shape, strict=True))
+        yield contract(inner.args, labels, range(4), sizes, e.dtype)
+
+
+def vector_of(side: Expr) -> tuple[Expr, bool] | None:
+    """x where a matrix is its column, or row: which of them."""
+    if side.shape[1] == 1:
+        return contract([side], [(0, -1)], (0,)), False
+    return (contract([side], [(-1, 0)], (0,)), True) if side.shape[0] == 1 else None
 
 
 def vectors(e: Expr) -> tuple[Expr, Expr, list[Expr]] | None:
@@ -81,4 +109,4 @@ def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: Pair) -> Ex
     return contract([a for a, _ in factors], rows, (0, 1), sizes, inner.dtype)
 
 
-__all__ = ["identity_pairs", "kronecker", "vectors"]
+__all__ = ["identity_pairs", "kronecker", "vector_of", "vectors"]

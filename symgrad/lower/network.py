@@ -7,6 +7,7 @@ whether the sizes are equal, tall or wide.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -58,6 +59,7 @@ def network(
     factor may take it, ``inside``.
     """
     extents = {x: orders.extents(s) for x, s in sizes.items()}
+    factors, c = _means(factors, out, sizes, c)
     bodies: list[Factor] = []
     numbers: list[Operand] = []
     for part in _components(factors, out):
@@ -86,6 +88,24 @@ def network(
     order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
     value = permuted(last.value, order)
     return numbers, replace(last, value=value, labels=tuple(sorted(last.labels))), c
+
+
+def _means(
+    factors: list[Factor], out: set[int], sizes: Mapping[int, Size], c: Monomial
+) -> tuple[list[Factor], Monomial]:
+    """``mean(x, axis=0)`` for a factor summed by itself, where the coefficient divides by the size."""
+    if c.is_one or len(factors) < 2:
+        return factors, c
+    carried = Counter(x for f in factors for x in f.labels)
+    made: list[Factor] = []
+    for f in factors:
+        for x in [x for x in f.labels if x not in out and carried[x] == 1]:
+            value, labels, left = summed_out(f.value, f.labels, [x], sizes, c)
+            if left != c and labels and not f.under:
+                at = f.labels.index(x)
+                f, c = replace(f, value=value, labels=labels, name=Name("mean", f.name, at)), left
+        made.append(f)
+    return made, c
 
 
 def _on_the_smallest(c: Monomial, factors: list[Factor]) -> tuple[list[Factor], Monomial]:
@@ -223,7 +243,7 @@ class Search:
                 rest = [f for k, f in enumerate(factors) if k not in (i, j)]
                 met = self.meet(one, two, self.needed(rest))
                 grown, *before = (self.volume(f.labels)[0] for f in (met, one, two))
-                price = met.cost[0] - one.cost[0] - two.cost[0], grown - sum(before)
+                price = _operations([*rest, met]), grown - sum(before)
                 if found is None or price < found[0]:
                     found = price, [*rest, met]
         assert found is not None
@@ -322,6 +342,14 @@ class Search:
         cost = (ops + 1, added(work, size), largest(widest, size), turns)
         value = Apply(OVER, (Literal(1), f.value))
         return Factor(value, f.labels, name, False, cost, made)
+
+
+def _operations(factors: Iterable[Factor]) -> int:
+    """How many are in factors, what several have once."""
+    made: dict[Name, tuple[int, Counts]] = {}
+    for f in factors:
+        made.update(f.made)
+    return sum([ops for ops, _ in made.values()])
 
 
 def is_inverse(name: Name) -> bool:

@@ -12,8 +12,9 @@ from itertools import islice, permutations
 from symgrad_codegen.program import Apply, Literal, Operand, Template
 
 from symgrad.lower.align import MINUS, OVER, PLUS, TIMES
+from symgrad.lower.inverses import solves_for_all
 from symgrad.lower.peak import Measure, Reading, at_most, much_cheaper
-from symgrad.lower.spellings import SPELLINGS, row_first
+from symgrad.lower.spellings import SPELLINGS, USUAL
 from symgrad.lower.tally import Shape
 
 SAVING = 0.85
@@ -28,11 +29,23 @@ Row = tuple[Operand, bool]
 """A factor and whether it divides; a term and whether it is subtracted."""
 
 
-def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
-    """The text with its parts spelled where and as they take fewer operations or numbers at once."""
+def rearranged(
+    root: Operand,
+    read: Callable[[Operand], Reading],
+    symmetric: Callable[[Operand], bool] = lambda _: False,
+) -> Operand:
+    """The text with its parts spelled where and as they take fewer operations or numbers at once.
+
+    ``symmetric`` says of matrices of the text that they are.
+    """
     reading = read(root)
     for _ in range(ROUNDS):
         before = root
+        for candidate in solves_for_all(root, reading, symmetric):
+            found = read(candidate)
+            if _less(found.measure, reading.measure):
+                root, reading = candidate, found
+                break
         number = 0
         while number < len(parts := _parts(root)):
             part = parts[number]
@@ -45,12 +58,13 @@ def rearranged(root: Operand, read: Callable[[Operand], Reading]) -> Operand:
             number += 1
         if root is before:
             break
-    for part in _parts(root):
-        form = row_first(part, reading)
-        if form is not None:
-            found = read(candidate := _replaced(root, part, form, reading.numbers))
-            if not _less(reading.measure, found.measure):
-                root, reading = candidate, found
+    for usual in USUAL:
+        for part in _parts(root):
+            form = usual(part, reading)
+            if form is not None:
+                found = read(candidate := _replaced(root, part, form, reading.numbers))
+                if not _less(reading.measure, found.measure):
+                    root, reading = candidate, found
     return root
 
 
@@ -153,6 +167,9 @@ def _with_numbers(front: list[Row], last: list[Row]) -> Iterator[Operand]:
     number = _product(front)
     yield from _on_a_column(above, below, last)
     yield _folded([(number, False), *last], TIMES, OVER)
+    if isinstance(front[0][0], Literal) and len(front) > 1:  # what follows it may be there
+        apart = Apply(TIMES, (front[0][0], _product(front[1:])))
+        yield _folded([(apart, False), *last], TIMES, OVER)
     if below:
         literal = isinstance(above[0][0], Literal) if above else False
         inverse = Apply(

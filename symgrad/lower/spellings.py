@@ -8,33 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, postfix, text
+from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, text
 
-from symgrad.lower.align import MATMUL, MINUS, OVER, PLUS, TIMES, TURNED, permuted
+from symgrad.lower.align import COLUMN, MATMUL, MINUS, NEGATIVE, OVER, PLUS, TIMES, TURNED, permuted
+from symgrad.lower.inverses import inverse_for_a_solve, solve_for_an_inverse
 from symgrad.lower.meet import exponent
 from symgrad.lower.peak import Reading
+from symgrad.lower.words import is_there, spelled_as, word_of
 
-SOLVE, INVERSE, OUTER = text("solve({0}, {1})"), text("inv({0})"), text("outer({0}, {1})")
-COLUMN, FIRST = postfix("[:, None]"), postfix("[:, 0]")
+OUTER = text("outer({0}, {1})")
 
 EVEN = {"abs", "norm", "cos", "cosh"}
 """Functions of a difference that its sign does not change; and even powers."""
-
-
-def _spelled(part: Operand) -> str:
-    return dict(part.template.forms).get("numpy", "") if isinstance(part, Apply) else ""
-
-
-def _word(part: Operand) -> str:
-    """The function that a call of one operand is, without the module."""
-    spelled = _spelled(part)
-    return spelled[: -len("({0})")].rpartition(".")[2] if spelled.endswith("({0})") else ""
-
-
-def _is_there(reading: Reading, template: Template, *operands: Operand) -> bool:
-    """Is the operation of these operands part of the text?"""
-    wanted = tuple(reading.numbers.get(id(o), -1) for o in operands)
-    return (template, wanted) in reading.operations
 
 
 def total_of_a_product(part: Apply, reading: Reading) -> Operand | None:
@@ -45,7 +30,7 @@ def total_of_a_product(part: Apply, reading: Reading) -> Operand | None:
     if len(reading.shapes.get(id(a), ())) != 1 or len(reading.shapes.get(id(b), ())) != 1:
         return None
     for pair in ((a, b), (b, a)):
-        if _is_there(reading, TIMES, *pair):
+        if is_there(reading, TIMES, *pair):
             return Apply(text("jnp.sum({0})"), (Apply(TIMES, pair),))
     return None
 
@@ -64,7 +49,7 @@ def power_of_a_quotient(part: Apply, _: Reading) -> Operand | None:
 
 def turned_difference(part: Apply, reading: Reading) -> Operand | None:
     """(a − b)² = (b − a)², where b − a is there; also of a quotient or multiple, in even functions."""
-    if part.template not in (exponent("2"), exponent("4")) and _word(part) not in EVEN:
+    if part.template not in (exponent("2"), exponent("4")) and word_of(part) not in EVEN:
         return None
     spine: list[tuple[Apply, int]] = []
     inner = part.operands[0]
@@ -76,7 +61,7 @@ def turned_difference(part: Apply, reading: Reading) -> Operand | None:
     if not isinstance(inner, Apply) or inner.template != MINUS:
         return None
     a, b = inner.operands
-    if not _is_there(reading, MINUS, b, a):
+    if not is_there(reading, MINUS, b, a):
         return None
     made = Apply(MINUS, (b, a))
     for outer, k in reversed(spine):
@@ -149,16 +134,97 @@ def _chains(a: Operand, b: Operand, c: Operand, reading: Reading) -> bool:
     return max(ranks) <= 2 and ranks[1] == 2
 
 
+def number_into_a_product(part: Apply, reading: Reading) -> Operand | None:
+    """c (A (1 / v)) = A (c / v) for a number c."""
+    if part.template != TIMES or reading.shapes.get(id(part.operands[0])) != ():
+        return None
+    number, whole = part.operands
+    if not isinstance(whole, Apply) or whole.template != MATMUL:
+        return None
+    left, right = whole.operands
+    if not isinstance(right, Apply) or right.template != OVER or right.operands[0] != Literal(1):
+        return None
+    return Apply(MATMUL, (left, Apply(OVER, (number, right.operands[1]))))
+
+
+def scaled_factor_there(part: Apply, reading: Reading) -> Operand | None:
+    """(A B) ⊙ v = A (B ⊙ v) for the numbers v of the columns, where B ⊙ v is there."""
+    if part.template != TIMES:
+        return None
+    if reading.shapes.get(id(part.operands[0])) == () and isinstance(part.operands[1], Apply):
+        found = scaled_factor_there(part.operands[1], reading)
+        return None if found is None else Apply(TIMES, (part.operands[0], found))
+    for v, whole in (part.operands, part.operands[::-1]):
+        if not isinstance(whole, Apply) or whole.template != MATMUL:
+            continue
+        left, right = whole.operands
+        ranks = [len(reading.shapes.get(id(x), ())) for x in (v, left, right)]
+        if ranks != [1, 2, 2]:
+            continue
+        for pair in ((right, v), (v, right)):
+            if is_there(reading, TIMES, *pair):
+                return Apply(MATMUL, (left, Apply(TIMES, pair)))
+    return None
+
+
+LINEAR = {"tril", "triu", "diag", "trace", "sum", "mean"}
+"""Functions of −x that are minus that of x."""
+
+
+def _negative_of(part: Operand) -> Operand | None:
+    """x of −x, and of f(−x) for linear functions."""
+    around: list[Template] = []
+    while isinstance(part, Apply) and (part.template == TURNED or word_of(part) in LINEAR):
+        around.append(part.template)
+        (part,) = part.operands
+    if not isinstance(part, Apply) or part.template != NEGATIVE:
+        return None
+    (found,) = part.operands
+    for template in reversed(around):
+        found = Apply(template, (found,))
+    return found
+
+
+def difference_of_a_negative(part: Apply, _: Reading) -> Operand | None:
+    """−a + b = b − a, a − (−b) = a + b; f(−x) = −f(x) for a linear f."""
+    if part.template == PLUS:
+        a, b = part.operands
+        first, second = _negative_of(a), _negative_of(b)
+        if first is not None:
+            return Apply(MINUS, (b, first))
+        return None if second is None else Apply(MINUS, (a, second))
+    if part.template == MINUS:
+        second = _negative_of(part.operands[1])
+        return None if second is None else Apply(PLUS, (part.operands[0], second))
+    return None
+
+
+def turned_product(part: Apply, reading: Reading) -> Operand | None:
+    """(a[:, None] * B.T).T = a * B."""
+    inner = part.operands[0] if part.template == TURNED else None
+    if not isinstance(inner, Apply) or inner.template not in (TIMES, OVER):
+        return None
+    made: list[Operand] = []
+    for x in inner.operands:
+        if isinstance(x, Apply) and x.template in (TURNED, COLUMN):
+            made.append(x.operands[0])
+        elif reading.shapes.get(id(x)) == ():
+            made.append(x)
+        else:
+            return None
+    return Apply(inner.template, tuple(made))
+
+
 def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
     """tr(A B) = Σ A ⊙ Bᵀ."""
     inner = part.operands[0] if part.operands else None
-    if _word(part) != "trace" or not isinstance(inner, Apply) or inner.template != MATMUL:
+    if word_of(part) != "trace" or not isinstance(inner, Apply) or inner.template != MATMUL:
         return None
     a, b = inner.operands
     if any(len(reading.shapes.get(id(x), ())) != 2 for x in (a, b)):
         return None
     turned = (
-        b.operands[0] if _spelled(b) == "{0}.T" and isinstance(b, Apply) else permuted(b, (1, 0))
+        b.operands[0] if spelled_as(b) == "{0}.T" and isinstance(b, Apply) else permuted(b, (1, 0))
     )
     return Apply(text("jnp.sum({0})"), (Apply(TIMES, (a, turned)),))
 
@@ -166,7 +232,7 @@ def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
 def traces_apart(part: Apply, reading: Reading) -> Operand | None:
     """tr(A − B C) = tr A − Σ B ⊙ Cᵀ."""
     inner = part.operands[0] if part.operands else None
-    if _word(part) != "trace" or not isinstance(inner, Apply) or inner.template != MINUS:
+    if word_of(part) != "trace" or not isinstance(inner, Apply) or inner.template != MINUS:
         return None
     a, b = (Apply(part.template, (x,)) for x in inner.operands)
     first, second = trace_of_a_product(a, reading), trace_of_a_product(b, reading)
@@ -177,10 +243,10 @@ def traces_apart(part: Apply, reading: Reading) -> Operand | None:
 
 def total_as_a_mean(part: Apply, reading: Reading) -> Operand | None:
     """Σ x = n mean(x), where the mean is there."""
-    if _word(part) != "sum":
+    if word_of(part) != "sum":
         return None
     (x,) = part.operands
-    if not _is_there(reading, text("jnp.mean({0})"), x):
+    if not is_there(reading, text("jnp.mean({0})"), x):
         return None
     letters = [reading.letters.get(axis) for axis in reading.shapes.get(id(x), ())]
     if not letters or any(w is None for w in letters):
@@ -199,7 +265,7 @@ def row_first(part: Apply, reading: Reading) -> Operand | None:
     if not isinstance(left, Apply) or left.template != MATMUL:
         return None
     matrix, x = left.operands
-    if not isinstance(matrix, Apply) or _spelled(matrix) != "{0}.T":
+    if not isinstance(matrix, Apply) or spelled_as(matrix) != "{0}.T":
         return None
     if len(reading.shapes.get(id(x), ())) != 1:
         return None
@@ -228,7 +294,7 @@ def totals_of_terms(part: Apply, reading: Reading) -> Operand | None:
     found: Operand | None = None
     for term, turned in terms:
         rows = reading.shapes.get(id(term), ())
-        if len(rows) == 2 and rows != shape and _spelled(term) != COLUMN.form("numpy"):
+        if len(rows) == 2 and rows != shape and spelled_as(term) != COLUMN.form("numpy"):
             return None  # it has one row or column for all
         total = _total_of_rows(term, axis, reading.letters.get(shape[axis]), reading)
         if total is None:
@@ -245,7 +311,7 @@ def _total_of_rows(
     many = Letter(letter) if letter is not None else None
     if shape == () and many is not None:
         return Apply(TIMES, (many, term))
-    if isinstance(term, Apply) and _spelled(term) == COLUMN.form("numpy"):
+    if isinstance(term, Apply) and spelled_as(term) == COLUMN.form("numpy"):
         total = Apply(text("jnp.sum({0})"), term.operands)
         rows = Apply(TIMES, (many, *term.operands)) if many is not None else None
         return rows if axis else total
@@ -273,7 +339,7 @@ def number_into_an_outer_product(part: Apply, reading: Reading) -> Operand | Non
     if part.template not in (TIMES, OVER):
         return None
     c, outer = part.operands if part.template == TIMES else part.operands[::-1]
-    if not isinstance(outer, Apply) or _spelled(outer) != OUTER.form("numpy"):
+    if not isinstance(outer, Apply) or spelled_as(outer) != OUTER.form("numpy"):
         return None
     if reading.shapes.get(id(c)) != ():
         return None
@@ -289,50 +355,9 @@ def total_of_what_is_there(part: Apply, reading: Reading) -> Operand | None:
     for x, rows in (part.operands, part.operands[::-1]):
         if isinstance(rows, Apply) and rows.template == text("jnp.sum({0}, axis=0)"):
             (a,) = rows.operands
-            if len(reading.shapes.get(id(x), ())) == 1 and _is_there(reading, MATMUL, a, x):
+            if len(reading.shapes.get(id(x), ())) == 1 and is_there(reading, MATMUL, a, x):
                 return Apply(text("jnp.sum({0})"), (Apply(MATMUL, (a, x)),))
     return None
-
-
-def solve_for_an_inverse(part: Apply, reading: Reading) -> Operand | None:
-    """A⁻¹ B by a solve."""
-    if part.template != MATMUL:
-        return None
-    inverse, b = part.operands
-    turned = isinstance(inverse, Apply) and _spelled(inverse) == TURNED.form("numpy")
-    inner = inverse.operands[0] if turned and isinstance(inverse, Apply) else inverse
-    if not isinstance(inner, Apply) or _word(inner) != "inv":
-        return None
-    if len(reading.shapes.get(id(inner), ())) != 2:  # of a batch a column is another axis
-        return None
-    rank = len(reading.shapes.get(id(b), ()))
-    a = permuted(inner.operands[0], (1, 0)) if turned else inner.operands[0]
-    if rank == 1:
-        return Apply(FIRST, (Apply(SOLVE, (a, Apply(COLUMN, (b,)))),))
-    return Apply(SOLVE, (a, b)) if rank == 2 else None
-
-
-def inverse_for_a_solve(part: Apply, reading: Reading) -> Operand | None:
-    """The solution of A x = b by A⁻¹, where that is there."""
-    column = _spelled(part) == FIRST.form("numpy")
-    solve = part.operands[0] if column else part
-    if not isinstance(solve, Apply) or _spelled(solve) != SOLVE.form("numpy"):
-        return None
-    a, b = solve.operands
-    if len(reading.shapes.get(id(a), ())) != 2:
-        return None
-    if column:
-        if not isinstance(b, Apply) or _spelled(b) != COLUMN.form("numpy"):
-            return None
-        (b,) = b.operands
-        if len(reading.shapes.get(id(b), ())) != 1:
-            return None
-    turned = isinstance(a, Apply) and _spelled(a) == TURNED.form("numpy")
-    base = a.operands[0] if turned and isinstance(a, Apply) else a
-    if not _is_there(reading, INVERSE, base):
-        return None
-    inverse: Operand = Apply(INVERSE, (base,))
-    return Apply(MATMUL, (permuted(inverse, (1, 0)) if turned else inverse, b))
 
 
 def ones_beside_an_identity(part: Apply, reading: Reading) -> Operand | None:
@@ -348,7 +373,10 @@ def ones_beside_an_identity(part: Apply, reading: Reading) -> Operand | None:
     if not isinstance(matrix, Apply) or matrix.template not in (PLUS, MINUS):
         return None
     eye, c = matrix.operands
-    if not _spelled(eye).removeprefix("np.").startswith("eye(") or reading.shapes.get(id(c)) != ():
+    if (
+        not spelled_as(eye).removeprefix("np.").startswith("eye(")
+        or reading.shapes.get(id(c)) != ()
+    ):
         return None
     rank = len(reading.shapes.get(id(b), ()))
     if rank not in (1, 2):
@@ -369,6 +397,9 @@ SPELLINGS: tuple[Spelling, ...] = (
     turned_difference,
     number_before_a_product,
     number_on_the_right,
+    number_into_a_product,
+    scaled_factor_there,
+    difference_of_a_negative,
     to_the_right_first,
     to_the_left_first,
     trace_of_a_product,
@@ -382,4 +413,7 @@ SPELLINGS: tuple[Spelling, ...] = (
     ones_beside_an_identity,
 )
 
-__all__ = ["SPELLINGS", "Spelling", "row_first"]
+USUAL: tuple[Spelling, ...] = (row_first, turned_product)
+"""Spellings that are taken where they are no worse."""
+
+__all__ = ["SPELLINGS", "USUAL", "Spelling"]

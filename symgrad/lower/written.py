@@ -24,6 +24,7 @@ from symgrad.core.build import CONTRACTION, DELTA, constant_value, terms_of
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.lower.align import (
+    COLUMN,
     MATMUL,
     MINUS,
     NEGATIVE,
@@ -41,7 +42,7 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
-from symgrad.lower.kronecker import identity_pairs, kronecker, vectors
+from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of, vectors
 from symgrad.lower.network import network
 from symgrad.lower.orders import Factor, Name, within
 from symgrad.lower.powers import alike, base_and_exponent, quotient, raised_to, together
@@ -315,7 +316,11 @@ def written_reshape(state: Lowering, node: Expr) -> Operand:
         *pair, scalars = columns
         sides = tuple(Apply(text("vec({0})"), (_made(state, e),)) for e in pair)
         return _scaled_by(state, scalars, Apply(OUTER, sides))
-    return Apply(text("kron({0}, {1})"), tuple(_made(state, e) for e in sides))
+    made: list[Operand] = []
+    for side in sides:
+        vector, row = vector_of(side) or (side, True)
+        made.append(_made(state, vector) if row else Apply(COLUMN, (_made(state, vector),)))
+    return Apply(text("kron({0}, {1})"), tuple(made))
 
 
 def _scaled_by(state: Lowering, scalars: Sequence[Expr], value: Operand) -> Operand:

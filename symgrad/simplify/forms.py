@@ -72,7 +72,10 @@ def opened_once(e: Expr) -> Iterator[Expr]:
         for k, (a, p, _) in enumerate(net.factors):
             if a.op is SUM and len(a.args) > 1 and p == 1:
                 parts = opened(net, k)
-                yield summed(parts, e)
+                whole = summed(parts, e)
+                yield whole
+                if a.ndim > 1:
+                    yield from factored_all(whole)
                 yield from _all_shared(parts, e)
     if e.op is SUM and len(e.args) > 1:
         terms = networks(e)
@@ -128,21 +131,53 @@ def _shared(terms: Terms) -> Iterator[tuple[Expr, Exponent, Labels, list[int]]]:
 
 
 def factored(e: Expr) -> Iterator[Expr]:
-    """A b + A c = A (b + c), for each factor that several terms share."""
+    """A b + A c = A (b + c), for each factor that several terms share; then within the bracket."""
+    for whole, bracket in _factored(e):
+        yield whole
+        for _ in range(8):
+            found = next(_factored(bracket), None)
+            if found is None or found[0].op is SUM:
+                break
+            whole = substitute([whole], {bracket: found[0]})[0]
+            bracket = found[1]
+            yield whole
+
+
+def _factored(e: Expr) -> Iterator[tuple[Expr, Expr]]:
+    """The same, and the bracket, for one factor."""
     if e.op is not SUM or len(e.args) < 2:
         return
-    terms = networks(e)
+    terms = _same_signs(networks(e))
     for base, p, roles, members in sorted(
         _shared(terms), key=lambda row: (-len(row[3]), -len(row[0].shape))
     ):
-        made = _taken_out(terms, base, p, roles, members, e)
-        if made is not None:
-            yield made
+        found = _taken_out(terms, base, p, roles, members, e)
+        if found is not None:
+            yield found
+
+
+def _same_signs(terms: Terms) -> Terms:
+    """Terms with the factor a − b in place of b − a where another one has that."""
+    first: dict[Expr, None] = {}
+    made: Terms = []
+    for net in terms:
+        c, factors = net.coefficient, list(net.factors)
+        for k, (a, p, ls) in enumerate(factors):
+            if a.op is not SUM or len(a.args) < 2 or p != 1 or a in first:
+                continue
+            turned = linear([(-c, b, row) for c, b, row in terms_of(a)], a.shape, a.dtype)
+            if turned in first:
+                c, factors[k] = -c, (turned, p, ls)
+            else:
+                first[a] = None
+        made.append(Network(c, factors, net.sizes, net.rank))
+    return made
 
 
 def _taken_out(
     terms: Terms, base: Expr, p: Exponent, roles: Labels, members: list[int], e: Expr
-) -> Expr | None:
+) -> tuple[Expr, Expr] | None:
+    """The sum with a factor of some terms in front of a bracket, and the bracket."""
     rank = terms[0].rank
     bound = [j for j, x in enumerate(roles) if x == -2]
     inside: list[Network] = []
@@ -208,7 +243,7 @@ def _taken_out(
         outer.sizes[rank + i] = base.shape[j]
     outer.factors = [(base, p, row), (total, Fraction(1), tuple(kept))]
     others = [net for k, net in enumerate(terms) if k not in members]
-    return summed([*others, outer], e)
+    return summed([*others, outer], e), total
 
 
 def all_shared(e: Expr) -> Iterator[Expr]:
@@ -251,17 +286,16 @@ def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
 
 
 def factored_all(e: Expr) -> Iterator[Expr]:
-    """The best common factor taken out, again and again."""
-    current = e
+    """The best common factor taken out, again and again, and from what is left in the bracket."""
+    whole, current = e, e
     for _ in range(8):
-        found = next(factored(current), None)
-        if found is None or found is current:
+        found = next(_factored(current), None)
+        if found is None or found[0] is current:
             break
-        yield found
-        term = single_term(found)
-        if found.op is not SUM or term is not None:
-            break
-        current = found
+        whole = substitute([whole], {current: found[0]})[0]
+        yield whole
+        single = found[0].op is not SUM or single_term(found[0]) is not None
+        current = found[1] if single else found[0]
 
 
 # ------------------------------------------------------------------ signs, logistic, where
