@@ -59,12 +59,13 @@ def _with_a_vector(e: Expr) -> Iterator[Expr]:
     if inner is e or inner.op is not CONTRACTION or len(inner.shape) != 3 or e.ndim != 2:
         return
     first, middle, last = inner.shape
-    rows = e.shape == (size_product((first, middle)), last)
-    if not rows and e.shape != (first, size_product((middle, last))):
+    tall = e.shape == (size_product((first, middle)), last)
+    if not tall and e.shape != (first, size_product((middle, last))):
         return
-    for places in ((0, 1, 2), (0, 1, 3)) if rows else ((0, 2, 3), (1, 2, 3)):
-        table = {-1: -1, **dict(enumerate(places))}
-        labels = [tuple(table.get(x, x + 1) for x in ls) for ls in inner.params[0]]
+    for places in ((0, 1, 2), (0, 1, 3)) if tall else ((0, 2, 3), (1, 2, 3)):
+        rows: list[Labels] = list(inner.params[0])
+        table: dict[int, int] = {-1: -1, **dict(enumerate(places))}
+        labels = [tuple(table.get(x, x + 1) for x in row) for row in rows]
         sizes = dict.fromkeys(range(4), 1) | dict(zip(places, inner.shape, strict=True))
         yield contract(inner.args, labels, range(4), sizes, e.dtype)
 
