@@ -166,6 +166,89 @@ def test_values_of_data():
     np.testing.assert_allclose(found.detach().numpy(), [1.0, 2.0], 1e-5)
 
 
+QUADRATIC = {
+    "c": {
+        "fit": ("((A @ _ - b) ** 2).sum()", "A:n,d b:n"),
+        "weighted fit": ("(w * (A @ _ - b) ** 2).mean()", "A:n,d b:n w:n+"),
+        "form": ("_ @ S @ _", "S:d,d*"), "linear": ("-(u @ _)", "u:d"),
+        "ridge": ("l * (_ @ _)", "l:+"), "distance": ("(_ - u) @ solve(S, _ - u)", "u:d S:d,d*"),
+        "diagonal": ("(w * _ * _).sum()", "w:d+"), "total": ("(_.sum() - 1) ** 2", ""),
+    },
+    "W": {
+        "fit": ("((A @ _ - C) ** 2).sum()", "A:n,d C:n,k"), "linear": ("-(C * _).sum()", "C:d,k"),
+        "right fit": ("((_ @ B - C) ** 2).sum()", "B:k,n C:d,n"), "ridge": ("l * (_ * _).sum()", "l:+"),
+        "both sides": ("((A @ _ @ B - C) ** 2).sum()", "A:n,d B:k,n C:n,n"),
+        "form": ("(_.T @ S @ _).trace()", "S:d,d*"), "rows": ("(w[:, None] * _ * _).sum()", "w:d+"),
+        "entries": ("(V * (_ - C) ** 2).sum()", "C:d,k V:d,k+"),
+        "right form": ("((_ - C) @ S @ (_ - C).T).trace()", "C:d,k S:k,k*"),
+    },
+}  # fmt: skip
+"""Terms of a vector and of a matrix, with their own symbols: ``+`` positive, ``*`` SPD."""
+
+
+def quadratic(number):
+    """A sum of one to three terms, where, and the values of its symbols."""
+    rng = np.random.default_rng(number)
+    which = "cW"[number % 2]
+    at = sg.symbol("z", "d" if which == "c" else "d,k", sg.float64)
+    names = list(QUADRATIC[which])
+    drawn = [names[rng.integers(len(names))] for _ in range(1 + rng.integers(3))]
+    total, values = 0, {}
+    for k, name in enumerate(drawn):
+        text, symbols = QUADRATIC[which][name]
+        scope = {"_": at, "solve": sg.linalg.solve}
+        for word in symbols.split():
+            letter, _, axes = word.partition(":")
+            kind = {"+": "positive", "*": "spd"}.get(axes[-1:], "")
+            axes = axes.rstrip("+*")
+            value = rng.normal(size=[SIZES[a] for a in axes.split(",") if a])
+            value = np.abs(value) + 0.5 if kind == "positive" else value
+            value = value @ value.T + np.eye(len(value)) if kind == "spd" else value
+            scope[letter] = sg.symbol(f"{letter}{k}", axes, sg.float64, kind)
+            values[scope[letter].expr()] = value
+        total = total + rng.choice([0.1, 1.0, 2.0]) * eval(text, scope)
+    return drawn, total, at, values
+
+
+@pytest.mark.parametrize("chunk", range(4))
+def test_gradients_of_random_quadratics_vanish(chunk):
+    solved = 0
+    for number in range(chunk, 80, 4):
+        drawn, total, at, values = quadratic(number)
+        try:
+            found = sg.stationary(total, at)
+        except NotationError:
+            assert set(drawn) <= {"linear", "total"}
+            continue
+        assert str(found).startswith("z⁺ = ") or str(found).endswith(" = 0")
+        slope = sg.grad(total, at).expr()
+        known = {e: v for e, v in values.items() if e in leaves([found[0].expr()])}
+        point = evaluate([found[0].expr()], known, SIZES)[0]
+        feeds = {e: v for e, v in {**values, at.expr(): point}.items() if e in leaves([slope])}
+        left = evaluate([slope], feeds, SIZES)[0]
+        assert np.abs(left).max() <= 1e-7 * max(1, np.abs(point).max()), drawn
+        solved += 1
+    assert solved > 15
+
+
+def test_an_equation_is_shown_where_its_solution_has_no_words():
+    A, B, C = (sg.symbol(n, a, sg.float64) for n, a in (("A", "n,d"), ("B", "k,m"), ("C", "d,m")))
+    Z = sg.symbol("Z", "d,k", sg.float64)
+    found = sg.stationary(((A @ Z) ** 2).sum() + ((Z @ B - C) ** 2).sum(), Z)
+    terms = str(found).removeprefix("Z⁺ solves ").removesuffix(" = 0").split(" + ")
+    assert sorted(terms) == ["2 (Z⁺ B − C) Bᵀ", "2 Aᵀ A Z⁺"]
+
+
+@pytest.mark.parametrize(("value", "wrt", "rank"), [
+    ((w.sum() - 1) ** 2, w, "rank 1 along an axis of size d"),
+    ((mu @ w - b) ** 2 + (s @ w) ** 2, w, "rank 2 along an axis of size d"),
+    (((W @ sg.symbol("u", "k", sg.float64) - s) ** 2).sum(), W, "rank 1 along an axis of size k"),
+])  # fmt: skip
+def test_many_stationary_points_are_refused(value, wrt, rank):
+    with pytest.raises(NotationError, match=rank):
+        sg.stationary(value, wrt)
+
+
 @pytest.mark.parametrize(("value", "wrt", "says"), [
     (F.binary_cross_entropy_with_logits(X @ w, y), [w], "of ∂/∂w = 0"),
     (FACTORS, [U, V], r"of ∂/∂V = 0 \(with U at their own\)"),

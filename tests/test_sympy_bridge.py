@@ -5,10 +5,12 @@ import pytest
 
 import symgrad as sg
 from symgrad.core.expr import name_of
-from symgrad.core.traverse import leaves
+from symgrad.core.traverse import leaves, topological
 from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
 from symgrad.nn import functional as F
+from tests.random_formulas import SIZES as RANDOM_SIZES
+from tests.random_formulas import drawn, posed, reference
 
 sympy = pytest.importorskip("sympy")
 
@@ -210,6 +212,33 @@ def test_a_name_is_never_evaluated():
     e = sg.to_sympy(t.sum())
     assert hostile in str(e)
     assert sg.from_sympy(e, [t]).shape == ()
+
+
+def test_random_programs_come_back():
+    """What SymPy has words for, read again; of programs whose derivatives are short, these too."""
+    count = 0
+    for number in range(25):
+        program = drawn(number)
+        question = posed(program)
+        expected = reference(program, question)
+        for what, t in question.tensors.items():
+            if len(topological([t.expr()])) > (40 if what == "value" else 16):
+                continue  # SymPy takes long
+            try:
+                told = sg.to_sympy(t)
+            except NotationError:
+                continue
+            back = sg.from_sympy(told, list(question.symbols.values())).expr()
+            feeds = {question.symbols[n].expr(): v for n, v in question.values.items()}
+            feeds = {e: v for e, v in feeds.items() if e in leaves([back])}
+            if not feeds and back.dtype is not sg.float64:  # a number has the default dtype
+                continue
+            found = evaluate([back], feeds, RANDOM_SIZES)[0]
+            np.testing.assert_allclose(
+                found, expected[what], 1e-9, 1e-9, err_msg=f"{number}: {what}"
+            )
+            count += 1
+    assert count > 20
 
 
 # ------------------------------------------------------------------ errors

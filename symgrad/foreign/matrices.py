@@ -344,6 +344,7 @@ _OPEN: dict[str, Callable[..., Sequence[Any]]] = {
     "ElementwiseApplyFunction": MatrixReader._open_applied,
     "MatrixElement": MatrixReader._open_indexed,
     "Indexed": MatrixReader._open_indexed,
+    "KroneckerDelta": lambda reader, node: node.args[:2],
     "ImmutableDenseMatrix": lambda reader, node: node.flat(),
     "MatPow": lambda reader, node: (node.base,),
     "Identity": lambda reader, node: (),

@@ -312,11 +312,9 @@ class _Writer:
         scalar = sympy.Mul(*front)
         if not node.ndim:
             return scalar
-        whole = matrices.HadamardProduct(*parts) if len(parts) > 1 else parts[0]
-        covered = {x for ls in node.params[0] for x in ls if x >= 0}
-        if any(k not in covered and s != 1 for k, s in enumerate(node.shape)) and not parts:
-            return None
-        return scalar * whole
+        if not parts:
+            return self._filled(scalar, node)
+        return scalar * (matrices.HadamardProduct(*parts) if len(parts) > 1 else parts[0])
 
     def _product_entry(self, node: Expr, idx: Sequence[Any]) -> Any:
         where: dict[int, Any] = dict(enumerate(idx))

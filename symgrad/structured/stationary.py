@@ -44,6 +44,7 @@ from symgrad.core.traverse import leaves, substitute, topological, transform
 from symgrad.errors import NotationError
 from symgrad.ops.matrix import inv, logdet, transposed
 from symgrad.simplify import simplify
+from symgrad.structured import terms
 from symgrad.structured.derive import jacobian
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.solving import plan
@@ -95,6 +96,7 @@ def _linear(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | Non
     m = jacobian(g, x)
     if is_zero(m.expr) or x in leaves([m.expr]):
         return None
+    _check_rank(m, x)
     g = _at(g, {x: zeros(x.shape, x.dtype)})
     found = _cancelled(m, g)
     if found is None:
@@ -144,6 +146,28 @@ def _ascending(a: Expr, labels: tuple[int, ...]) -> tuple[int, ...]:
 
 def _is_symmetric(a: Expr) -> bool:
     return bool({"symmetric", "spd"} & {*facts_of(a)})
+
+
+def _check_rank(m: LinearMap, x: Expr) -> None:
+    """NotationError where every term of a Hessian is a product a bᵀ along one axis of ``x``."""
+    for axis, size in enumerate(m.out_shape):
+        apart = sum(not _joins(t, axis, m) for t in m.terms)
+        if apart == len(m.terms) and not (isinstance(size, int) and size <= apart):
+            raise NotationError(
+                f"stationary: the Hessian for {name_of(x)} has rank {apart} along an axis of size "
+                f"{size}, so ∂/∂{name_of(x)} = 0 at many points.",
+                f"Add a term that tells them apart, as λ times the squares of {name_of(x)}.",
+            )
+
+
+def _joins(t: terms.Term, axis: int, m: LinearMap) -> bool:
+    """Do factors lead from this axis of the rows to one of the columns?"""
+    there = {axis}
+    for _ in t.factors:
+        for _, labels in t.factors:
+            if there & {*labels}:
+                there |= {*labels}
+    return bool(there & {*m.columns})
 
 
 def _cancelled(m: LinearMap, g: Expr) -> Solution | None:

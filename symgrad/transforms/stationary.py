@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from symgrad.autodiff import gradient
 from symgrad.core.expr import Expr, name_of, symbol
 from symgrad.core.traverse import leaves, substitute
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.derivation.stream import fits_stdout
-from symgrad.errors import DerivativeError
+from symgrad.errors import DerivativeError, NotationError
 from symgrad.structured.stationary import Solution, no_closed_form
 from symgrad.structured.stationary import stationary as solved_for
 from symgrad.tensors.tensor import Tensor
@@ -26,12 +27,13 @@ class Stationary:
 
     def __init__(
         self, variables: Sequence[Tensor], names: Sequence[str], values: Sequence[Tensor],
-        shown: Sequence[Expr],
+        shown: Sequence[Expr], slopes: Sequence[Expr],
     ) -> None:  # fmt: skip
         self.variables = list(variables)
         self.names = list(names)
         self.values = list(values)
         self._shown = list(shown)
+        self._slopes = list(slopes)
 
     def __getitem__(self, which: Tensor | int) -> Tensor:
         if isinstance(which, int):
@@ -50,7 +52,13 @@ class Stationary:
 
     def __str__(self) -> str:
         width = max(map(len, self.names)) + 1
-        text = "\n".join(f"{w + '⁺':{width}} = {f.unicode}" for w, f in self.formulas().items())
+        told: list[str] = []
+        for (word, found), slope in zip(self.formulas().items(), self._slopes, strict=True):
+            try:
+                told.append(f"{word + '⁺':{width}} = {found.unicode}")
+            except NotationError:  # computed by the structure of the Hessian, which has no words
+                told.append(f"{word + '⁺':{width}} solves {formula(slope, Written()).unicode} = 0")
+        text = "\n".join(told)
         return text if fits_stdout(text) else to_ascii(text)
 
     __repr__ = __str__
@@ -104,6 +112,7 @@ def stationary(value: Tensor, variables: Any) -> Stationary:
         [name_of(x) for x in scope.wanted],
         [scope.tensor("stationary", e) for e in values],
         [substitute([s.shown], points)[0] for s in found],
+        substitute(gradient(scope.expr, scope.wanted), points),
     )
 
 
