@@ -35,6 +35,7 @@ CASES: dict[str, dict[str, Any]] = {
         "blind.json",
         "unseen.json",
         "fresh.json",
+        "novel.json",
     )
     for c in json.loads((FOLDER / file).read_text())["cases"]
 }
@@ -45,6 +46,10 @@ DEARER = {
     "two-layer-first", "observer-gain", "f-squared-bilinear",
     "f-ridge-dof", "f-factor-analysis", "f-projected-variance", "f-varpro",
     "f-infonce", "f-deepset", "v-lowrank",
+    "n-cubic-trace-rect", "n-capacitance-logdet", "n-sum-of-two-norms", "n-ordinal-logit",
+    "n-rbf-network-centres", "n-kalman-innovation-A", "n-gp-inducing-gram", "n-cca-subspace",
+    "n-gauss-cholesky-factor", "n-tucker-core", "n-collective-mf", "n-linear-adapter-X",
+    "n-infonce-normalised", "n-gcn2-ce-W1", "n-hess-log-ratio", "n-hvp-rayleigh",
 }  # fmt: skip
 """What takes more operations than the book's formula at a tall or wide setting."""
 LARGER = {
@@ -54,6 +59,8 @@ LARGER = {
     "graph-attention-weights", "distmult", "gp-inducing", "hess-rational",
     "jac-softmax-logits", "random-effects-scale", "observer-gain",
     "f-factor-analysis", "f-varpro", "f-deepset", "v-lowrank",
+    "n-capacitance-logdet", "n-ordinal-logit", "n-rbf-network-centres", "n-gp-inducing-gram",
+    "n-cca-subspace", "n-tucker-core", "n-collective-mf", "n-gcn2-ce-W1", "n-jac-softmax-net",
 }  # fmt: skip
 """What has more numbers alive at once there."""
 LONG = {
