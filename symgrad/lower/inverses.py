@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import reduce
 from itertools import islice, product
 
@@ -10,7 +10,7 @@ from symgrad_codegen.program import Apply, Operand, text
 
 from symgrad.lower.align import MATMUL, TIMES, TURNED
 from symgrad.lower.peak import Reading
-from symgrad.lower.words import is_there, spelled_as, turned, word_of
+from symgrad.lower.words import exchanged, is_there, spelled_as, turned, untransposed, word_of
 
 SOLVE, INVERSE = text("solve({0}, {1})"), text("inv({0})")
 WAYS = 16
@@ -19,8 +19,7 @@ WAYS = 16
 
 def _inverted(part: Operand) -> tuple[Operand, bool] | None:
     """A and False of ``inv(A)``, A and True of ``inv(A).T``."""
-    other = isinstance(part, Apply) and part.template == TURNED
-    inner = part.operands[0] if other and isinstance(part, Apply) else part
+    inner, other = untransposed(part)
     if not isinstance(inner, Apply) or word_of(inner) != "inv":
         return None
     return inner.operands[0], other
@@ -53,8 +52,7 @@ def inverse_for_a_solve(part: Apply, reading: Reading) -> Operand | None:
     a, b = part.operands
     if len(reading.shapes.get(id(a), ())) != 2:
         return None
-    other = isinstance(a, Apply) and a.template == TURNED
-    base = a.operands[0] if other and isinstance(a, Apply) else a
+    base, other = untransposed(a)
     if not is_there(reading, INVERSE, base):
         return None
     inverse: Operand = Apply(INVERSE, (base,))
@@ -97,7 +95,8 @@ def solves_for_all(
         ways = [list(_by_solves(*chain, is_it, symmetric)) for chain in users.values()]
         for chosen in islice(product(*ways), WAYS):
             made = dict(zip(users, chosen, strict=True))
-            yield _with(root, {p: made[k] for p, k in reading.numbers.items() if k in made})
+            places = {p: made[k] for p, k in reading.numbers.items() if k in made}
+            yield exchanged(root, places, inside=True)
 
 
 def _chains(root: Operand, reading: Reading) -> Iterator[tuple[Apply, Chain]]:
@@ -139,8 +138,7 @@ def _opened(whole: Apply, reading: Reading) -> Chain:
             numbers.append(f.operands[0])
             factors[k] = f.operands[1], rank
             continue
-        other = isinstance(f, Apply) and f.template == TURNED and rank == 2
-        inner = f.operands[0] if other and isinstance(f, Apply) else f
+        inner, other = untransposed(f) if rank == 2 else (f, False)
         parts: list[Factor] = []
         if isinstance(inner, Apply) and inner.template == MATMUL and _has_an_inverse(inner):
             parts = ranked(inner.operands)
@@ -212,27 +210,6 @@ def _by_solves(
                 found.append(reduce(multiplied, rows))
         for made, _ in found:
             yield reduce(lambda whole, c: Apply(TIMES, (c, whole)), reversed(numbers), made)
-
-
-def _with(root: Operand, places: Mapping[int, Operand]) -> Operand:
-    """The text with other operands at some places, and in these too."""
-    done: dict[int, Operand] = {}
-    stack: list[tuple[Operand, bool]] = [(root, False)]
-    while stack:
-        part, ready = stack.pop()
-        if id(part) in done:
-            continue
-        here = places.get(id(part), part)
-        if not isinstance(here, Apply):
-            done[id(part)] = here
-        elif ready:
-            below = tuple(done[id(o)] for o in here.operands)
-            same = all(a is b for a, b in zip(below, here.operands, strict=True))
-            done[id(part)] = here if same else Apply(here.template, below)
-        else:
-            stack.append((part, True))
-            stack += [(o, False) for o in here.operands]
-    return done[id(root)]
 
 
 __all__ = ["inverse_for_a_solve", "solve_for_an_inverse", "solves_for_all"]

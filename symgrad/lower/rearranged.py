@@ -16,6 +16,7 @@ from symgrad.lower.inverses import solves_for_all
 from symgrad.lower.peak import Measure, Reading, at_most, much_cheaper
 from symgrad.lower.spellings import SPELLINGS, USUAL
 from symgrad.lower.tally import Shape
+from symgrad.lower.words import exchanged
 
 SAVING = 0.85
 """What part of the work a text that is one operation longer may take, where all sizes are equal."""
@@ -216,22 +217,8 @@ def _folded(rows: list[Row] | tuple[Row, ...], plain: Template, turned: Template
 def _replaced(root: Operand, old: Operand, new: Operand, numbers: Mapping[int, int]) -> Operand:
     """The text with one part exchanged wherever it stands; what is above it is built again."""
     alike = numbers.get(id(old), -1)
-    done = {id(old): new, **{name: new for name, number in numbers.items() if number == alike}}
-    stack: list[tuple[Operand, bool]] = [(root, False)]
-    while stack:
-        part, ready = stack.pop()
-        if id(part) in done:
-            continue
-        if not isinstance(part, Apply):
-            done[id(part)] = part
-        elif ready:
-            below = tuple(done[id(o)] for o in part.operands)
-            same = all(a is b for a, b in zip(below, part.operands, strict=True))
-            done[id(part)] = part if same else Apply(part.template, below)
-        else:
-            stack.append((part, True))
-            stack += [(o, False) for o in part.operands]
-    return done[id(root)]
+    places = {name: new for name, number in numbers.items() if number == alike}
+    return exchanged(root, {**places, id(old): new}, inside=False)
 
 
 __all__ = ["rearranged"]

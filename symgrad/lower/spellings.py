@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from symgrad_codegen.program import Apply, Letter, Literal, Operand, Template, text
 
-from symgrad.lower.align import COLUMN, MATMUL, MINUS, NEGATIVE, OVER, PLUS, TIMES, TURNED, permuted
+from symgrad.lower.align import COLUMN, MATMUL, MINUS, NEGATIVE, OVER, PLUS, TIMES, TURNED
 from symgrad.lower.inverses import inverse_for_a_solve, solve_for_an_inverse
 from symgrad.lower.meet import exponent
 from symgrad.lower.peak import Reading
-from symgrad.lower.words import is_there, spelled_as, word_of
+from symgrad.lower.words import is_there, spelled_as, turned, word_of
 
 OUTER = text("outer({0}, {1})")
 
@@ -223,10 +223,7 @@ def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
     a, b = inner.operands
     if any(len(reading.shapes.get(id(x), ())) != 2 for x in (a, b)):
         return None
-    turned = (
-        b.operands[0] if spelled_as(b) == "{0}.T" and isinstance(b, Apply) else permuted(b, (1, 0))
-    )
-    return Apply(text("jnp.sum({0})"), (Apply(TIMES, (a, turned)),))
+    return Apply(text("jnp.sum({0})"), (Apply(TIMES, (a, turned(b))),))
 
 
 def traces_apart(part: Apply, reading: Reading) -> Operand | None:

@@ -1,6 +1,8 @@
-"""What an operation of a text says."""
+"""What an operation of a text says, and parts of a text exchanged."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from symgrad_codegen.program import Apply, Operand, Template
 
@@ -25,11 +27,41 @@ def is_there(reading: Reading, template: Template, *operands: Operand) -> bool:
     return (template, wanted) in reading.operations
 
 
+def untransposed(part: Operand) -> tuple[Operand, bool]:
+    """A and True of ``A.T``; else the operand and False."""
+    if isinstance(part, Apply) and part.template == TURNED:
+        return part.operands[0], True
+    return part, False
+
+
 def turned(part: Operand) -> Operand:
     """The transpose of a matrix, or what it is the transpose of."""
-    if isinstance(part, Apply) and part.template == TURNED:
-        return part.operands[0]
-    return Apply(TURNED, (part,))
+    inner, other = untransposed(part)
+    return inner if other else Apply(TURNED, (part,))
 
 
-__all__ = ["is_there", "spelled_as", "turned", "word_of"]
+def exchanged(root: Operand, places: Mapping[int, Operand], inside: bool) -> Operand:
+    """The text with other operands at some places, by identity; what is above is built again.
+
+    ``inside``: in these, too.
+    """
+    done: dict[int, Operand] = {} if inside else dict(places)
+    stack: list[tuple[Operand, bool]] = [(root, False)]
+    while stack:
+        part, ready = stack.pop()
+        if id(part) in done:
+            continue
+        here = places.get(id(part), part)
+        if not isinstance(here, Apply):
+            done[id(part)] = here
+        elif ready:
+            below = tuple(done[id(o)] for o in here.operands)
+            same = all(a is b for a, b in zip(below, here.operands, strict=True))
+            done[id(part)] = here if same else Apply(here.template, below)
+        else:
+            stack.append((part, True))
+            stack += [(o, False) for o in here.operands]
+    return done[id(root)]
+
+
+__all__ = ["exchanged", "is_there", "spelled_as", "turned", "untransposed", "word_of"]
