@@ -240,9 +240,9 @@ def test_an_equation_is_shown_where_its_solution_has_no_words():
 
 
 @pytest.mark.parametrize(("value", "wrt", "rank"), [
-    ((w.sum() - 1) ** 2, w, "rank 1 along an axis of size d"),
-    ((mu @ w - b) ** 2 + (s @ w) ** 2, w, "rank 2 along an axis of size d"),
-    (((W @ sg.symbol("u", "k", sg.float64) - s) ** 2).sum(), W, "rank 1 along an axis of size k"),
+    ((w.sum() - 1) ** 2, w, "rank at most 1 along an axis of size d"),
+    ((mu @ w - b) ** 2 + (s @ w) ** 2, w, "rank at most 2 along an axis of size d"),
+    (((W @ sg.symbol("u", "k", sg.float64) - s) ** 2).sum(), W, "rank at most 1 along an axis of size k"),
 ])  # fmt: skip
 def test_many_stationary_points_are_refused(value, wrt, rank):
     with pytest.raises(NotationError, match=rank):

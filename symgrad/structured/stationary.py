@@ -154,7 +154,7 @@ def _check_rank(m: LinearMap, x: Expr) -> None:
         apart = sum(not _joins(t, axis, m) for t in m.terms)
         if apart == len(m.terms) and not (isinstance(size, int) and size <= apart):
             raise NotationError(
-                f"stationary: the Hessian for {name_of(x)} has rank {apart} along an axis of size "
+                f"stationary: the Hessian for {name_of(x)} has rank at most {apart} along an axis of size "
                 f"{size}, so ∂/∂{name_of(x)} = 0 at many points.",
                 f"Add a term that tells them apart, as λ times the squares of {name_of(x)}.",
             )

@@ -76,7 +76,8 @@ def stationary(value: Tensor, variables: Any) -> Stationary:
     **Arguments:** ``value``: a scalar; ``variables``: a tensor, or a list.  Whether the point is a
     minimum is for the Hessian to say.
 
-    **Raises:** NotationError where no closed form is known.
+    **Raises:** NotationError where no closed form is known, and where the Hessian is a sum of fewer
+    products ``a bᵀ`` than an axis is long (a letter counts as long): many points are stationary.
 
     >>> import symgrad as sg
     >>> X, w, y = sg.symbols("X:n,d  w:d  y:n")
