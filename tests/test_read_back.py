@@ -308,6 +308,26 @@ def test_a_stated_range_is_a_size():
             sg.parse_formula(text, [x])
 
 
+def test_a_kronecker_product_with_a_vector_reads_back():
+    x, A = sg.symbol("x", "n", sg.float64), sg.symbol("A", "m,p", sg.float64)
+    n, m = x.shape[0], A.shape[0]
+    values = {"x": np.arange(1.0, 4), "A": np.arange(8.0).reshape(2, 4)}
+    for t, text in (
+        ((x[:, None, None] * A).reshape(n * m, -1), "x ⊗ A"),
+        ((A[:, None, :] * x[:, None]).reshape(m, -1), "xᵀ ⊗ A"),
+        ((A[:, :, None] * x).reshape(m, -1), "A ⊗ xᵀ"),
+        ((2 * A[:, None, :] * x[:, None]).reshape(m * n, -1), "2 A ⊗ x"),
+    ):
+        feeds = {x.expr(): values["x"], A.expr(): values["A"]}
+        expected = evaluate([t.expr()], feeds, {"n": 3, "m": 2, "p": 4})[0]
+        assert t.formula().unicode == text
+        for spelled in (text, t.formula().ascii):
+            read = sg.parse_formula(spelled, [x, A]).expr()
+            found = evaluate([read], feeds, {"n": 3, "m": 2, "p": 4})[0]
+            np.testing.assert_allclose(found, expected, 1e-12)
+        np.testing.assert_allclose(eval(t.formula().python(), {**namespace(), **values}), expected)
+
+
 def test_places_of_other_letters_do_not_say_a_range():
     n = letter("n")
     i, k, j = (Form("slot", (), Slot(n, number)) for number in range(3))

@@ -452,6 +452,14 @@ def test_products_with_vectors_make_no_matrix_of_parameters() -> None:
             assert _largest(Compiled([asked], [X, W, G]), values) <= 30 * 25
 
 
+def test_the_hessian_of_a_linear_function_times_a_vector_is_zero():
+    w, a, v = sg.symbols("w:d  a:d  v:d", sg.float64)
+    found = sg.hvp((a * w).sum(), w, v)
+    assert (found.shape, str(found.formula())) == ((sg.symbol("d", "d").shape[0],), "0")
+    x = sg.tensor([1.0, 2.0], requires_grad=True)
+    assert sg.hvp((3 * x).sum(), x, sg.ones(2)).tolist() == [0.0, 0.0]
+
+
 def test_diagonals_beside_a_matrix_print_as_such():
     X, w, y, a = sg.symbols("X:n,d  w:d  y:n  a:d")
     assert str(sg.jacobian(sg.tanh(X @ w), w)).startswith("diag(1 − h ⊙ h) X   where")

@@ -59,6 +59,8 @@ MORE = {
     "a column": X[:, 1],
     "a maximum with a scalar": sg.maximum(X, W.sum()),
     "the diagonal": A.diagonal(),
+    "a number at every entry": sg.grad(c * c * w.sum(), w),
+    "δ within the entries": sg.func.jacrev(lambda w: sg.cos(sg.exp(w)))(w),
     "three factors at one label": (w * w * w * (A @ w)).sum(),
     "three axes within": (X[:, None, :] * W.T[None]).sum(-1),
     "a tensor of three axes": (T * b).sum(2) @ w,
