@@ -107,11 +107,14 @@ def build(node: ast.AST, scope: dict[str, Any]) -> Any:
             raise ValueError(f"unexpected syntax {ast.dump(node)[:60]}")
 
 
+def sizes_of(case: dict[str, Any]) -> dict[str, Any]:
+    """The sizes of a case by their letters."""
+    return {letter: sg.symbol("size_" + letter, letter).shape[0] for letter in case["dims"]}
+
+
 def derived(case: dict[str, Any]) -> tuple[Formula, dict[str, Any]]:
     """symgrad's derivative of a case, and the tensors of its variables."""
-    scope: dict[str, Any] = {
-        letter: sg.symbol("size_" + letter, letter).shape[0] for letter in case["dims"]
-    }
+    scope = sizes_of(case)
     for word, spec in case["variables"].items():
         sizes = ",".join(str(s) for s in spec["shape"])
         scope[word] = sg.symbol(word, sizes, sg.float64, spec["domain"])

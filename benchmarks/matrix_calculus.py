@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "codegen")]
 
 import jax  # noqa: E402 - after the paths above
 import numpy as np  # noqa: E402
-from _corpus import derived  # noqa: E402
+from _corpus import derived, sizes_of  # noqa: E402
 from _typeset import katex, pdflatex  # noqa: E402
 from _work import Work, letters  # noqa: E402
 
@@ -78,7 +78,8 @@ def judged(lib: Any, case: dict[str, Any], formula: Formula, tensors: Mapping[st
         try:
             spelled = getattr(formula, spelling)
             ranges = {formula.letters[x.data]: x.data.size for x in formula.indices}
-            read.append(sg.parse_formula(spelled, tensors, ranges, list(ranges)).expr())
+            names = {**sizes_of(case), **tensors}
+            read.append(sg.parse_formula(spelled, names, ranges, list(ranges)).expr())
         except Exception as problem:
             found.remarks.setdefault("parsed", f"{type(problem).__name__}: {problem}")
     third = {letter: size + 2 for letter, size in case["dims"].items()}

@@ -34,6 +34,9 @@ RELATIVES = (
     "sum({d} * ({nd} @ {dd})) + sum({dd} * {d})", "sum(tril(-{nn}) + {nn1}) - sum({nn1} - (-{nn}).T)",
     "sum({} * ({nd} @ (1 / {d})))", "sum(({n}[:, None] * {dn}.T).T)", "sum({n}[:, None] * {nd} - (-{nd}))",
     "sum({} * (eye(n) - {}) @ {nd})", "sum((eye(n) - 1 / n) @ {n})", "{nd}.T @ {n} @ {d}",
+    "sum({nn} * {nn1}.T) + sum({nn} @ {nn1})", "sum({d} * {dd}.T) + sum({d} @ {dd})",
+    "sum({} * diag({n}) - {nn})", "sum(outer({n}, {d}) * ({nd} - outer({n}, {d})))", "sum({} * {nd} - ({nd1} - {nd}) @ {dd})",
+    "sum({} * {d} - {nd}.T @ ({n} - {nd} @ {d}) / {})", "sum({nd} / {n}[:, None] / {} * {d})",
 )  # fmt: skip
 """Parts of which several may meet: a hole has its axes, and a number where two differ."""
 

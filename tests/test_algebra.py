@@ -238,6 +238,10 @@ FORMED = {
         lambda: z * (x**2 - y + r) / (x**2 + r),
         "(1 - y / (x ** 2 + r)) * z",
     ),
+    "quotient of sums": (
+        lambda: z * (sg.exp(x) ** 2 - y**2) / (sg.exp(x) - y),
+        "(exp(x) + y) * z",
+    ),
     "over one denominator": (lambda: 1 - x**2 / (x**2 + r), None),
     "divisor into a bracket": (lambda: x / (r * (x**2 / r + 1)), None),
     "root of a product": (lambda: ((x @ x) * (y @ y)) ** 1.5 / (y @ y) * z, None),

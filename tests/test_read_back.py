@@ -308,6 +308,44 @@ def test_a_stated_range_is_a_size():
             sg.parse_formula(text, [x])
 
 
+def test_jacobians_over_pairs_of_axes_read_back():
+    x, A = sg.symbol("x", "p", sg.float64), sg.symbol("A", "m,p", sg.float64)
+    B, m = sg.symbol("B", "p,d", sg.float64), A.shape[0]
+    p, d = B.shape
+    eye = sg.eye(m, dtype=sg.float64)
+    rng = np.random.default_rng(0)
+    values = {"x": rng.normal(size=4), "A": rng.normal(size=(2, 4)), "B": rng.normal(size=(4, 3))}
+    sizes = {"m": 2, "p": 4, "d": 3}
+    AB = (A @ B)[:, :, None, None]
+    for t, text in (
+        ((eye[:, :, None] * (B.T @ x)).reshape(m, -1), "kron(eye(m), B.T @ x)"),
+        ((AB * eye[:, None, :, None] * B.T[None, :, None, :]).reshape(m * d, m * p),
+         "kron(eye(m), B.T) * vec(A @ B)[:, None]"),
+        ((AB * A[None, None]).reshape(m * d, m * p), "outer(vec(A @ B), vec(A))"),
+    ):  # fmt: skip
+        symbols = {"x": x, "A": A, "B": B}
+        feeds = {s.expr(): values[w] for w, s in symbols.items()}
+        expected = evaluate([t.expr()], feeds, sizes)[0]
+        formula = t.formula()
+        assert formula.python() == text
+        np.testing.assert_allclose(eval(text, {**namespace(), **values, **sizes}), expected)
+        ranges = {formula.letters[i.data]: i.data.size for i in formula.indices}
+        for spelled in (formula.unicode, formula.ascii):
+            read = sg.parse_formula(spelled, symbols, ranges, list(ranges)).expr()
+            np.testing.assert_allclose(evaluate([read], feeds, sizes)[0], expected, 1e-12)
+
+
+def test_a_size_that_is_no_tensors_is_given_by_its_name():
+    S, n = sg.symbol("S", "d,d", sg.float64), sg.symbol("x", "n").shape[0]
+    assert sg.parse_formula("½ n S", {"S": S, "n": n}).formula().unicode == "½ n S"
+    assert sg.parse_formula("k I(k)", {"S": S, "k": S.shape[0]}).formula().unicode == "d I(d)"
+    assert sg.parse_formula("n S", {"S": S, "n": 5}).formula().unicode == "5 S"
+    with pytest.raises(NotationError, match="n is not known here"):
+        sg.parse_formula("n S", [S])
+    with pytest.raises(TypeError, match="n must be a tensor, or a size"):
+        sg.parse_formula("n S", {"S": S, "n": "5"})
+
+
 def test_a_kronecker_product_with_a_vector_reads_back():
     x, A = sg.symbol("x", "n", sg.float64), sg.symbol("A", "m,p", sg.float64)
     n, m = x.shape[0], A.shape[0]

@@ -121,12 +121,16 @@ ROWS = {
     "to_the_left_first": ("A @ (C @ D)", "A @ (C @ D)", "A @ C @ D"),
     "trace_of_a_product": ("trace(C @ D)", "trace(C @ D)", "sum(C * D.T)"),
     "traces_apart": ("trace(C - C @ D)", "trace(C - C @ D)", "trace(C) - sum(C * D.T)"),
+    "product_that_is_there": ("sum(C * D.T) * sum(C @ D)", "sum(C * D.T)", "trace(C @ D)"),
     "total_as_a_mean": ("sum(A) * mean(A)", "sum(A)", "n * d * mean(A)"),
     "totals_of_terms": (
         "sum(A - B @ C - x[:, None], 0)", "sum(A - B @ C - x[:, None], axis=0)",
         "sum(A, axis=0) - sum(B, axis=0) @ C - sum(x)",
     ),
     "number_into_an_outer_product": ("s * t * outer(x, y)", "s * t * outer(x, y)", "outer(s * t * x, y)"),
+    "total_over_an_outer_product": ("sum(outer(x, w) * A)", "sum(outer(x, w) * A)", "x @ A @ w"),
+    "number_on_the_diagonal": ("s * diag(w)", "s * diag(w)", "diag(s * w)"),
+    "turned_subtraction": ("s * A - (B - A) * w @ C", "s * A - (B - A) * w @ C", "(A - B) * w @ C + s * A"),
     "total_of_what_is_there": ("A @ w * (w @ sum(A, 0))", "w @ sum(A, axis=0)", "sum(A @ w)"),
     "solve_for_an_inverse": ("inv(M) @ A", "inv(M) @ A", "solve(M, A)"),
     "inverse_for_a_solve": ("solve(M, A) * sum(inv(M))", "solve(M, A)", "inv(M) @ A"),
@@ -272,6 +276,9 @@ def test_a_size_is_never_guessed(made: Callable[[], tuple[sg.Tensor, dict[str, n
         ("2 * A / s", "2 / s * A"),
         ("exp(x) * s * t", "s * t * exp(x)"),
         ("exp(s * x)[:, None] * A / t", "(exp(s * x) / t)[:, None] * A"),
+        ("A / exp(x)[:, None] / t", "A / (t * exp(x))[:, None]"),
+        ("s * A / exp(x)[:, None] / t", "(s / exp(x) / t)[:, None] * A"),
+        ("s * w - (y - A @ w) @ A", "(A @ w - y) @ A + s * w"),
         ("x + s - t", "s - t + x"),
         ("sum(exp(A), axis=1)[:, None] * B", "sum(exp(A), axis=1)[:, None] * B"),
         ("exp(B) * sum(exp(A), axis=1)[:, None]", "sum(exp(A), axis=1)[:, None] * exp(B)"),
@@ -286,6 +293,12 @@ def test_numbers_meet_numbers_first(spelled: str, wanted: str):
     )
     assert t.spelled(after) == wanted
     np.testing.assert_allclose(value(t.spelled(after)), value(spelled), 1e-12)
+
+
+def test_much_less_work_is_worth_a_few_more_numbers_at_once():
+    t, other = Text("6 * diag(w)"), Text("s * outer(x, w)")
+    assert t.spelled(rearranged(t.root, t.reading)) == "diag(6 * w)"
+    assert other.spelled(rearranged(other.root, other.reading)) == "s * outer(x, w)"
 
 
 def test_a_form_is_read_from_left_to_right():

@@ -15,7 +15,7 @@ from math import prod
 
 from symgrad_codegen.program import Operand, Variable
 
-from symgrad.core.build import contract
+from symgrad.core.build import CONTRACTION, SUM, contract
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import letter, letters_of
 from symgrad.core.traverse import leaves, substitute, topological, transform
@@ -42,6 +42,9 @@ SLACK = 1.04
 """How much more work a shorter text may take at one setting of the letters."""
 DEARER, SAVED = 1.25, 0.5
 """The same where it takes much less at another: all ratios multiplied."""
+FURTHER = 6
+"""How many operations more than the form it is made of a form may seem to have and be measured."""
+SOLVED = {"inv", "solve", "det", "logdet", "cholesky"}
 ALONE = 12
 """Products that are tried as the one to use again."""
 
@@ -98,10 +101,12 @@ def _concise(e: Expr) -> Expr:
     seen, bests = {best: price}, {best}
     expanded, queue, detours = set[Expr](), [best], DETOURS
     while queue:
-        expanded.add(queue[0])
-        for other in _forms(queue.pop()):
+        start = queue.pop()
+        expanded.add(start)
+        most = _roughly(start) + price.length - seen[start].length + FURTHER
+        for other in _forms(start):
             candidate = normal.of([other])[0]
-            if candidate in seen:
+            if candidate in seen or _roughly(candidate) > most:
                 continue
             if len(seen) > TRIALS:
                 return best
@@ -120,6 +125,17 @@ def _concise(e: Expr) -> Expr:
                 x for x, found in seen.items() if found.length <= price.length and x not in expanded
             ][:1]
     return best
+
+
+def _roughly(e: Expr) -> int:
+    """Operations of a graph: what a form adds to them, it adds to the text by about as much."""
+    count = 0
+    for node in topological([e]):
+        if node.op in (CONTRACTION, SUM):
+            count += max(len(node.args) - 1, bool(node.sums))
+        else:
+            count += node.op.family == "map" or node.op.name in SOLVED
+    return count
 
 
 def _letters(e: Expr) -> list[str]:

@@ -43,7 +43,7 @@ from symgrad.derivation.opaque import opaque_call, opaque_form
 from symgrad.derivation.order import Written, ordered_terms, weight
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.tensor_form import call_form, map_form, picked_form, sum_form, tensor_form
-from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of, vectors
+from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of
 from symgrad.ops.matrix import det
 from symgrad.ops.outputs import PROJECT
 from symgrad.ops.structure import reshape
@@ -167,12 +167,6 @@ class Recogniser:
             flat = yield self._form(reshape(whole, e.shape[:1]))
             return None if flat is None else call("diag", flat)
         sides = kronecker(e)
-        columns = vectors(e) if sides is None else None
-        if columns is not None:
-            *pair, scalars = columns
-            flat = [reshape(a, (s,)) for a, s in zip(pair, e.shape, strict=True)]
-            rows = [*[()] * len(scalars), (0,), (1,)]
-            return (yield self._form(contract([*scalars, *flat], rows, range(2))))
         if sides is None:
             return (yield call_form(self._form, e))
         parts: list[Form] = []

@@ -72,7 +72,7 @@ class Reader(Algebra):
     """Values of nodes, over symbols and size letters."""
 
     symbols: Mapping[str, Expr] = field(default_factory=dict[str, Expr])
-    sizes: set[str] = field(default_factory=set[str])
+    sizes: Mapping[str, Size] = field(default_factory=dict[str, Size])
 
     def value(self, root: Node) -> Value:
         """The value of a tree, children first; its depth is that of the parentheses."""
@@ -90,7 +90,7 @@ class Reader(Algebra):
         if word in self.symbols:
             return Value(self.symbols[word])
         if word in self.sizes:
-            return self.number(letter(word))
+            return self.number(monomial(self.sizes[word]))
         if word in ("π", "pi"):
             return self.number(math.pi)
         known = ", ".join([*self.symbols, *sorted(self.sizes)])
@@ -365,7 +365,7 @@ class Reader(Algebra):
     def size(self, node: Node) -> Size:
         """A number, a letter of a size, products and sums of these."""
         if node.kind == "name" and node.data in self.sizes:
-            return letter(node.data)
+            return self.sizes[node.data]
         if node.kind == "product":
             return size_product(tuple(self.size(x) for x in node.items))
         if node.kind == "sum":
@@ -381,7 +381,7 @@ class Reader(Algebra):
         for word in text.split():
             if not word.isdigit() and word not in self.sizes:
                 raise self.fail(f"{word} is not the letter of a size")
-            total = total * (int(word) if word.isdigit() else letter(word))
+            total = total * monomial(int(word) if word.isdigit() else self.sizes[word])
         return normal_size(total)
 
 
@@ -391,11 +391,13 @@ def read(
     indices: Mapping[str, Size] | None = None,
     at: Sequence[str] = (),
     from_one: Collection[str] = (),
+    numbers: Mapping[str, Size] | None = None,
 ) -> Expr:
     """The expression that a printed formula (or line ``name[i,j] = …``) says.
 
     ``symbols`` has its names, ``indices`` the ranges of its letters where they are not those of
-    the axes they stand at, ``at`` the letters of the left side.  Letters ``from_one`` count 1…T:
+    the axes they stand at, ``at`` the letters of the left side, ``numbers`` more sizes by their
+    names.  Letters ``from_one`` count 1…T:
     so are the T entries of an axis that they stand at; T + 1 entries count from 0.  NotationError
     says what was expected, and where.
     """
@@ -414,9 +416,9 @@ def read(
     listed = list(symbols.values())
     floating = [x.dtype for x in listed if x.dtype.differentiable]
     dtype = floating[0] if floating else dtypes.float32
-    sizes = {x for leaf in listed for x in letters_of(leaf.shape)}
-    sizes |= {x for size in (indices or {}).values() for x in letters_of((size,))}
-    reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
+    shapes = [leaf.shape for leaf in listed] + [(size,) for size in (indices or {}).values()]
+    sizes: dict[str, Size] = {x: letter(x) for shape in shapes for x in letters_of(shape)}
+    reader = Reader(text, {}, dtype, symbols=names, sizes={**sizes, **(numbers or {})})
     stated = {
         x.data: reader.size(x.items[1]) for x in walked(tree) if x.items[1:] and x.kind == "total"
     }

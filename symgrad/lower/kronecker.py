@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import count
 
-from symgrad.core.build import CONTRACTION, DELTA, contract
+from symgrad.core.build import CONTRACTION, DELTA, contract, factors_at
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import size_product
 
 Pair = tuple[int, int]
+Row = tuple[Expr, Labels]
 
 
-def _paired(e: Expr) -> Expr | None:
+def paired(e: Expr) -> Expr | None:
     """The product over (i, j, k, l) that ``e`` shows as a matrix of (i j) rows and (k l) columns."""
     if e.op.name != "reshape":
         return None
@@ -27,7 +29,7 @@ def identity_pairs(e: Expr) -> Expr | None:
 
     A product without factors is all ones: ``e`` is an identity.
     """
-    inner = _paired(e)
+    inner = paired(e)
     if inner is None:
         return None
     factors = list(zip(inner.args, inner.params[0], strict=True))
@@ -45,7 +47,7 @@ def kronecker(e: Expr) -> tuple[Expr, Expr] | None:
 
     One of them may be a vector, as a matrix of one column or row.
     """
-    whole = _paired(e)
+    whole = paired(e)
     for inner in _with_a_vector(e) if whole is None else [whole]:
         sides = _apart(inner, (0, 2), (1, 3))
         if sides is not None:
@@ -77,30 +79,38 @@ def vector_of(side: Expr) -> tuple[Expr, bool] | None:
     return (contract([side], [(-1, 0)], (0,)), True) if side.shape[0] == 1 else None
 
 
-def vectors(e: Expr) -> tuple[Expr, Expr, list[Expr]] | None:
-    """A, B where ``e`` is vec A (vec B)ᵀ: factors over (i, j), over (k, l), and scalars in front."""
-    inner = _paired(e)
-    sides = None if inner is None else _apart(inner, (0, 1), (2, 3), scalars=False)
-    if inner is None or sides is None:
-        return None
-    return *sides, [a for a, ls in zip(inner.args, inner.params[0], strict=True) if not ls]
-
-
-def _apart(inner: Expr, one: Pair, two: Pair, scalars: bool = True) -> tuple[Expr, Expr] | None:
+def _apart(inner: Expr, one: Pair, two: Pair) -> tuple[Expr, Expr] | None:
     """The factors over one pair of axes and those over the other; None where some have of both."""
-    rows = zip(inner.args, inner.params[0], strict=True)
-    factors = [(a, ls) for a, ls in rows if ls or scalars]
-    first, second = {*one}, {*two}
-    for _ in factors:  # what shares a summed label stands on the same side
-        for _, ls in factors:
-            for side in (first, second):
-                if side & {*ls}:
-                    side |= {x for x in ls if x >= 0}
-    if first & second:
-        return None
-    mine = [(a, ls) for a, ls in factors if not second & {*ls}]
-    theirs = [(a, ls) for a, ls in factors if second & {*ls}]
+    mine: list[Row] = []
+    theirs: list[Row] = []
+    for axes, rows in components(inner):
+        if axes <= {*one}:
+            mine += rows
+        elif axes <= {*two}:
+            theirs += rows
+        else:
+            return None
     return _side(inner, mine, one), _side(inner, theirs, two)
+
+
+def components(inner: Expr) -> Iterator[tuple[set[int], list[Row]]]:
+    """The factors in groups that share summed labels, those of products in it too, with their axes."""
+    fresh = count(inner.ndim)
+    rows: list[Row] = []
+    stack: list[Row] = [(inner, tuple(range(inner.ndim)))]
+    while stack:
+        e, ls = stack.pop()
+        if e.op is CONTRACTION:
+            stack += factors_at(e, ls, lambda _: next(fresh))[::-1]
+        else:
+            rows.append((e, ls))
+    while rows:
+        group = [rows.pop(0)]
+        for _, ls in group:
+            bound = {x for x in ls if x >= inner.ndim}
+            group += [r for r in rows if bound & {*r[1]}]
+            rows = [r for r in rows if not bound & {*r[1]}]
+        yield {x for _, ls in group for x in ls if 0 <= x < inner.ndim}, group
 
 
 def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: Pair) -> Expr:
@@ -110,4 +120,4 @@ def _side(inner: Expr, factors: Sequence[tuple[Expr, Labels]], pair: Pair) -> Ex
     return contract([a for a, _ in factors], rows, (0, 1), sizes, inner.dtype)
 
 
-__all__ = ["identity_pairs", "kronecker", "vector_of", "vectors"]
+__all__ = ["components", "identity_pairs", "kronecker", "paired", "vector_of"]

@@ -21,6 +21,7 @@ from symgrad.lower.alive import Counts
 from symgrad.lower.meet import (
     averaged,
     divided,
+    exponent,
     joined,
     multiplied,
     next_power,
@@ -79,6 +80,7 @@ def network(
             bodies.append(last)
         else:
             numbers.append(last.value)
+    numbers = _raised(numbers)
     if not bodies:
         return numbers, None, c
     if inside and not numbers and not c.is_one:
@@ -88,6 +90,13 @@ def network(
     order = sorted(range(len(last.labels)), key=lambda k: last.labels[k])
     value = permuted(last.value, order)
     return numbers, replace(last, value=value, labels=tuple(sorted(last.labels))), c
+
+
+def _raised(numbers: list[Operand]) -> list[Operand]:
+    """``s ** 2`` for a number that stands twice."""
+    once = [s for k, s in enumerate(numbers) if s not in numbers[:k]]
+    times = [numbers.count(s) for s in once]
+    return [Apply(exponent(str(k)), (s,)) if k > 1 else s for k, s in zip(times, once, strict=True)]
 
 
 def _means(

@@ -20,6 +20,8 @@ from symgrad.lower.words import exchanged
 
 SAVING = 0.85
 """What part of the work a text that is one operation longer may take, where all sizes are equal."""
+HARDLY, FAR, HALF = 1.02, 0.25, 0.55
+"""How many times as much is hardly more, far less, and about half."""
 WIDEST = 4
 """Factors of one kind of which every order is tried."""
 TRIES = 48
@@ -83,12 +85,18 @@ def _less(new: Measure, old: Measure) -> bool:
     if new.length < old.length and much_cheaper(new, old):
         return True
     if not (at_most(new.flops, old.flops) and at_most(new.alive, old.alive)):
-        return False
+        return new.length <= old.length and _hardly_more(new, old)
     if new.length > old.length:
         half = all(2 * a <= b for a, b in zip(new.flops, old.flops, strict=True))
         longer = new.length - old.length
         return (longer == 1 and new.flops[0] <= SAVING * old.flops[0]) or (longer <= 3 and half)
     return (new.flops, new.alive) != (old.flops, old.alive)
+
+
+def _hardly_more(new: Measure, old: Measure) -> bool:
+    """Far less work for hardly more numbers at once at every setting, or half of these?"""
+    less = at_most(new.flops, old.flops, FAR) and at_most(new.alive, old.alive, HARDLY)
+    return less or (at_most(new.alive, old.alive, HALF) and at_most(new.flops, old.flops, HARDLY))
 
 
 def _parts(root: Operand) -> list[Apply]:
@@ -188,15 +196,18 @@ def _with_numbers(front: list[Row], last: list[Row]) -> Iterator[Operand]:
 def _on_a_column(above: list[Row], below: list[Row], last: list[Row]) -> Iterator[Operand]:
     """The numbers on a computed column or row that the product repeats: ``(v / s)[:, None] * A``."""
     for k, (part, turned) in enumerate(last):
-        if len(last) < 2 or turned or not isinstance(part, Apply):
+        if len(last) < 2 or not isinstance(part, Apply):
             continue
         spelled = dict(part.template.forms).get("numpy", "")
         if "None" not in spelled or not isinstance(part.operands[0], Apply):
             continue
-        rows = [*above, (part.operands[0], False), *below]
-        inner = Apply(part.template, (_folded(rows, TIMES, OVER),))
         rest = [row for j, row in enumerate(last) if j != k]
-        yield _folded([(inner, False), *rest], TIMES, OVER)
+        divided = turned and not above
+        rows = [*above, (part.operands[0], turned), *below]
+        if divided:  # A / (s v)[:, None]
+            rows = [(x, False) for x, _ in (*below, rows[0])]
+        inner = Apply(part.template, (_folded(rows, TIMES, OVER),))
+        yield _folded([*rest, (inner, True)] if divided else [(inner, False), *rest], TIMES, OVER)
 
 
 def _product(rows: list[Row]) -> Operand:

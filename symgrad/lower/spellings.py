@@ -14,7 +14,7 @@ from symgrad.lower.align import COLUMN, MATMUL, MINUS, NEGATIVE, OVER, PLUS, TIM
 from symgrad.lower.inverses import inverse_for_a_solve, solve_for_an_inverse
 from symgrad.lower.meet import exponent
 from symgrad.lower.peak import Reading
-from symgrad.lower.words import is_there, spelled_as, turned, word_of
+from symgrad.lower.words import is_there, spelled_as, turned, untransposed, word_of
 
 OUTER = text("outer({0}, {1})")
 
@@ -199,6 +199,73 @@ def difference_of_a_negative(part: Apply, _: Reading) -> Operand | None:
     return None
 
 
+def turned_subtraction(part: Apply, _: Reading) -> Operand | None:
+    """c − (a − b) S = (b − a) S + c, where the difference is in a product."""
+    if part.template != MINUS:
+        return None
+    first, inner = part.operands
+    spine: list[tuple[Apply, int]] = []
+    while isinstance(inner, Apply) and inner.template in (TIMES, OVER, MATMUL, TURNED):
+        found = [k for k, x in enumerate(inner.operands) if _leads_to_a_difference(x)]
+        if not found or (inner.template == OVER and found[0]):
+            return None
+        spine.append((inner, found[0]))
+        inner = inner.operands[found[0]]
+    if not spine or not isinstance(inner, Apply):
+        return None
+    made = Apply(MINUS, inner.operands[::-1])
+    for outer, k in reversed(spine):
+        sides = list(outer.operands)
+        sides[k] = made
+        made = Apply(outer.template, tuple(sides))
+    return Apply(PLUS, (made, first))
+
+
+def _leads_to_a_difference(part: Operand) -> bool:
+    """Is it a difference, or a product with one?"""
+    stack = [part]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Apply) and part.template == MINUS:
+            return True
+        if isinstance(part, Apply) and part.template in (TIMES, MATMUL, TURNED):
+            stack += part.operands
+        elif isinstance(part, Apply) and part.template == OVER:
+            stack.append(part.operands[0])
+    return False
+
+
+def total_over_an_outer_product(part: Apply, reading: Reading) -> Operand | None:
+    """Σ (u vᵀ) ⊙ R = uᵀ R v."""
+    inner = part.operands[0] if part.operands else None
+    if word_of(part) != "sum" or not isinstance(inner, Apply) or inner.template != TIMES:
+        return None
+    for outer, matrix in (inner.operands, inner.operands[::-1]):
+        if spelled_as(outer) != OUTER.form("numpy") or not isinstance(outer, Apply):
+            continue
+        if len(reading.shapes.get(id(matrix), ())) == 2 and not _broadcasts(inner, reading):
+            u, v = outer.operands
+            return Apply(MATMUL, (Apply(MATMUL, (u, matrix)), v))
+    return None
+
+
+def _broadcasts(part: Apply, reading: Reading) -> bool:
+    """Have its operands other shapes?"""
+    return len({reading.shapes.get(id(x)) for x in part.operands}) > 1
+
+
+def number_on_the_diagonal(part: Apply, reading: Reading) -> Operand | None:
+    """c diag(x) = diag(c x) for a number c."""
+    if part.template != TIMES or reading.shapes.get(id(part.operands[0])) != ():
+        return None
+    c, whole = part.operands
+    if word_of(whole) != "diag" or not isinstance(whole, Apply):
+        return None
+    if len(reading.shapes.get(id(whole.operands[0]), ())) != 1:
+        return None
+    return Apply(whole.template, (Apply(TIMES, (c, *whole.operands)),))
+
+
 def turned_product(part: Apply, reading: Reading) -> Operand | None:
     """(a[:, None] * B.T).T = a * B."""
     inner = part.operands[0] if part.template == TURNED else None
@@ -236,6 +303,22 @@ def traces_apart(part: Apply, reading: Reading) -> Operand | None:
     if first is None and second is None:
         return None
     return Apply(MINUS, (a if first is None else first, b if second is None else second))
+
+
+def product_that_is_there(part: Apply, reading: Reading) -> Operand | None:
+    """Σ A ⊙ Bᵀ = tr(A B), where A B is there."""
+    inner = part.operands[0] if part.operands else None
+    if word_of(part) != "sum" or not isinstance(inner, Apply) or inner.template != TIMES:
+        return None
+    rank = len(reading.shapes.get(id(inner.operands[0]), ()))
+    if rank != 2 or _broadcasts(inner, reading):
+        return None
+    for a, b in (inner.operands, inner.operands[::-1]):
+        base, other = untransposed(b)
+        for pair in ((a, base), (base, a)):
+            if other and is_there(reading, MATMUL, *pair):
+                return Apply(text("jnp.trace({0})"), (Apply(MATMUL, pair),))
+    return None
 
 
 def total_as_a_mean(part: Apply, reading: Reading) -> Operand | None:
@@ -401,9 +484,13 @@ SPELLINGS: tuple[Spelling, ...] = (
     to_the_left_first,
     trace_of_a_product,
     traces_apart,
+    product_that_is_there,
     total_as_a_mean,
     totals_of_terms,
     number_into_an_outer_product,
+    total_over_an_outer_product,
+    number_on_the_diagonal,
+    turned_subtraction,
     total_of_what_is_there,
     solve_for_an_inverse,
     inverse_for_a_solve,

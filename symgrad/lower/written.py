@@ -42,7 +42,7 @@ from symgrad.lower.align import (
     spans,
     with_shape,
 )
-from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of, vectors
+from symgrad.lower.kronecker import identity_pairs, kronecker, vector_of
 from symgrad.lower.network import network
 from symgrad.lower.orders import Factor, Name, within
 from symgrad.lower.powers import alike, base_and_exponent, quotient, raised_to, together
@@ -299,7 +299,9 @@ def _spread(
 
 
 def written_reshape(state: Lowering, node: Expr) -> Operand:
-    """A matrix of pairs of axes: ``kron(A, B)``, ``diag(vec(A))``; else as any node."""
+    """``vec(A)``; a matrix of pairs of axes: ``kron(A, B)``, ``diag(vec(A))``; else as any node."""
+    if node.ndim == 1 and node.args[0].ndim == 2:
+        return Apply(text("vec({0})"), (state.value(node.args[0]),))
     whole = identity_pairs(node)
     if whole is not None:
         if constant_value(whole) is not None:
@@ -310,12 +312,7 @@ def written_reshape(state: Lowering, node: Expr) -> Operand:
         return Apply(text("diag(vec({0}))"), (_made(state, whole),))
     sides = kronecker(node)
     if sides is None:
-        columns = vectors(node)
-        if columns is None:
-            return state.dense(node)
-        *pair, scalars = columns
-        sides = tuple(Apply(text("vec({0})"), (_made(state, e),)) for e in pair)
-        return _scaled_by(state, scalars, Apply(OUTER, sides))
+        return state.dense(node)
     made: list[Operand] = []
     for side in sides:
         vector, row = vector_of(side) or (side, True)

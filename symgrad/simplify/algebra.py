@@ -34,7 +34,7 @@ from symgrad.core.traverse import transform
 from symgrad.ops.structure import reshape
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
-from symgrad.simplify.kroneckers import sides_apart, split_identity, turned_sides
+from symgrad.simplify.kroneckers import sides_apart, split_identity, turned_sides, vectors_apart
 from symgrad.simplify.laws import LAWS, at_its_axes, one_label
 from symgrad.simplify.networks import Exponent, Network, at_least_zero, network_of, product_of
 from symgrad.simplify.systems import system
@@ -271,7 +271,7 @@ def _reshape(e: Expr) -> Expr:
     if e.args[0].op is DELTA and len(shape) == 4 and shape[:2] == shape[2:]:
         parts = [DELTA.build((), (s, e.dtype)) for s in shape[:2]]  # type: ignore[misc]
         return contract(parts, [(0, 2), (1, 3)], range(4), dict(enumerate(shape)), e.dtype)
-    return e
+    return vectors_apart(e)
 
 
 @dataclass(slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
 from symgrad.core.build import (
@@ -20,6 +20,8 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
+from symgrad.core.numbers import plus
+from symgrad.core.sizes import Monomial
 from symgrad.simplify.laws import flat_sum, is_step
 from symgrad.simplify.networks import Exponent, Factor, Network, network_of, product_of
 from symgrad.simplify.opening import Terms, networks, opened, summed
@@ -46,7 +48,9 @@ def over_one(e: Expr) -> Iterator[Expr]:
                 rest.append((s, Fraction(1), ls))
                 above += opened(made, len(rest) - 1)
         whole = Network(ONE, [(s, Fraction(-1), ls)], dict(enumerate(e.shape)), e.ndim)
-        whole.factors.append((summed(above, e), Fraction(1), tuple(range(e.ndim))))
+        total = summed(above, e)
+        total = _flat(total) if total.op is SUM and total.args else total
+        whole.factors.append((total, Fraction(1), tuple(range(e.ndim))))
         yield product_of(whole, e.shape, e.dtype)
 
 
@@ -145,6 +149,81 @@ def proper_fraction(e: Expr) -> Iterator[Expr]:
                 made.factors.remove((s, p, ls))
                 made.factors[made.factors.index((top, q, row))] = (whole, Fraction(1), ls)
                 yield product_of(made, e.shape, e.dtype)
+
+
+DIVIDED = 6
+"""Terms of a quotient of sums at most."""
+
+Powers = frozenset[Factor]
+Polynomial = dict[Powers, Monomial]
+"""Coefficients of products of powers."""
+
+
+def quotient_of_sums(e: Expr) -> Iterator[Expr]:
+    """(a² − b²) / (a − b) = a + b, where a sum divides another without a remainder."""
+    if e.op is not CONTRACTION:
+        return
+    net = network_of(e)
+    sums = [f for f in net.factors if f[0].op is SUM and len(f[0].args) > 1]
+    for below in sums:
+        for above in sums:
+            if below[1] != -1 or above[1] != 1 or below[2] != above[2]:
+                continue
+            s, top = below[0], _flat(above[0])
+            terms = _quotient(_polynomial(top), _polynomial(s))
+            if not terms or len(terms) >= len(top.args) + len(s.args):
+                continue
+            made = Network(net.coefficient, list(net.factors), dict(net.sizes), net.rank)
+            made.factors.remove(below)
+            sizes = dict(enumerate(s.shape))
+            parts = [Network(c, [*key], dict(sizes), s.ndim) for key, c in terms.items()]
+            made.factors[made.factors.index(above)] = summed(parts, s), Fraction(1), above[2]
+            yield product_of(made, e.shape, e.dtype)
+
+
+def _polynomial(e: Expr) -> Polynomial:
+    """A sum of products of entries; empty where a term sums over an axis, or has a size in front."""
+    found: Polynomial = {}
+    for net in networks(e):
+        if net.coefficient.powers or any(x >= e.ndim for _, _, ls in net.factors for x in ls):
+            return {}
+        _merge(found, _times(frozenset(), net.factors), net.coefficient)
+    return found
+
+
+def _merge(into: Polynomial, key: Powers, c: Monomial) -> None:
+    total = plus(c.number, into.pop(key).number) if key in into else c.number
+    if total:
+        into[key] = Monomial(total)
+
+
+def _times(key: Powers, factors: Iterable[Factor], sign: int = 1) -> Powers:
+    """A product of powers times or over others."""
+    powers = {(a, ls): p for a, p, ls in key}
+    for a, p, ls in factors:
+        powers[a, ls] = powers.get((a, ls), 0) + sign * p
+    return frozenset((a, p, ls) for (a, ls), p in powers.items() if p)
+
+
+def _quotient(top: Polynomial, s: Polynomial) -> Polynomial:
+    """Long division by the term that leads in the order of the factors; empty with a remainder."""
+    order = list(dict.fromkeys((a, ls) for key in (*s, *top) for a, _, ls in key))
+
+    def leading(p: Polynomial) -> Powers:
+        rows = {key: {(a, ls): q for a, q, ls in key} for key in p}
+        return max(p, key=lambda key: [rows[key].get(x, 0) for x in order])
+
+    rest, found = dict(top), Polynomial()
+    first = leading(s) if s else None
+    while rest and first is not None:
+        at = leading(rest)
+        factor, c = _times(at, first, -1), rest[at] / s[first]
+        if len(found) == DIVIDED or factor in found:
+            return {}
+        found[factor] = c
+        for key, d in s.items():
+            _merge(rest, _times(factor, key), -(c * d))
+    return found
 
 
 def root_of_a_product(e: Expr) -> Iterator[Expr]:
@@ -302,6 +381,7 @@ __all__ = [
     "logistic_choice",
     "over_one",
     "proper_fraction",
+    "quotient_of_sums",
     "root_of_a_product",
     "sides_of_order",
     "sign_out",

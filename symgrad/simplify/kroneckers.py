@@ -17,7 +17,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import monomial, size_product
-from symgrad.lower.kronecker import kronecker
+from symgrad.lower.kronecker import components, identity_pairs, kronecker, paired
 from symgrad.ops.structure import reshape
 
 
@@ -46,6 +46,29 @@ def turned_sides(e: Expr) -> Expr:
     """(A ⊗ B)ᵀ = Aᵀ ⊗ Bᵀ."""
     sides = kronecker(e.args[0]) if relabelling(e) == (1, 0) else None
     return e if sides is None else product(*(permute(a, (1, 0)) for a in sides))
+
+
+def vectors_apart(e: Expr) -> Expr:
+    """vec(A) vec(B)ᵀ, diag(vec A) C diag(vec B) of a matrix whose axes are pairs of axes."""
+    inner = paired(e)
+    if inner is None or identity_pairs(e) is not None:
+        return e
+    sides: dict[bool | None, list[tuple[Expr, Labels]]] = {}
+    numbers: list[tuple[Expr, Labels]] = []
+    for axes, group in components(inner):
+        side = None if axes not in ({0, 1}, {2, 3}) else axes == {0, 1}
+        (sides.setdefault(side, []) if axes else numbers).extend(group)
+    if {*sides} <= {None}:
+        return e
+    rows = list(numbers)
+    for side, group in sides.items():
+        out = range(4) if side is None else (0, 1) if side else (2, 3)
+        sizes = {x: inner.shape[x] for x in out}
+        made = contract([a for a, _ in group], [ls for _, ls in group], out, sizes, e.dtype)
+        at = (0, 1) if side is None else (0,) if side else (1,)
+        rows.append((reshape(made, tuple(e.shape[x] for x in at)), at))
+    sizes = dict(enumerate(e.shape))
+    return contract([a for a, _ in rows], [ls for _, ls in rows], (0, 1), sizes, e.dtype)
 
 
 def split_identity(e: Expr) -> Expr:
@@ -100,4 +123,11 @@ def common_side(e: Expr) -> Iterator[Expr]:
             yield linear([*rest, (ONE, made, natural)], e.shape, e.dtype)
 
 
-__all__ = ["common_side", "product", "sides_apart", "split_identity", "turned_sides"]
+__all__ = [
+    "common_side",
+    "product",
+    "sides_apart",
+    "split_identity",
+    "turned_sides",
+    "vectors_apart",
+]

@@ -15,7 +15,7 @@ from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.expr import symbol as expr_symbol
-from symgrad.core.sizes import shape_text
+from symgrad.core.sizes import Monomial, Size, shape_text
 from symgrad.core.traverse import leaves, topological
 from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
@@ -197,27 +197,36 @@ def _several(x: Any) -> list[Any]:
 
 def parse_formula(
     text: str,
-    symbols: Mapping[str, Tensor] | Sequence[Tensor],
+    symbols: Mapping[str, Tensor | Size] | Sequence[Tensor],
     indices: Mapping[str, Any] | None = None,
     at: Sequence[str] = (),
 ) -> Tensor:
     """The tensor that a printed formula says: ``parse_formula("(2/n) Xᵀ (X w − y)", [X, w, y])``.
 
-    ``symbols`` are the tensors of its names (by name where they should go by another), in Unicode
-    or ASCII.  ``indices`` gives the range of a letter (``{"i": "n"}``) where it is not that of the
+    ``symbols`` are the tensors of its names (by name where they should go by another, and where a
+    name is a size that is no tensor's, ``{"S": S, "n": n}``), in Unicode or ASCII.  ``indices`` gives the range of a letter (``{"i": "n"}``) where it is not that of the
     axis it stands at, ``{"t": "1…T"}`` where it counts steps; ``at`` names the letters of the left
     side, which a line ``Z[i,j] = …`` has itself.  NotationError says what was expected, and at which column.
     """
     if not isinstance(symbols, Mapping):
         symbols = {name_of(t.expr()): t for t in symbols}
+    tensors = {word: t for word, t in symbols.items() if isinstance(t, Tensor)}
+    numbers = {word: size for word, size in symbols.items() if not isinstance(size, Tensor)}
+    for word, size in numbers.items():
+        if isinstance(size, bool) or not isinstance(size, (int, Monomial)):
+            raise TypeError(
+                f"parse_formula(): {word} must be a tensor, or a size such as X.shape[0], "
+                f"not {type(size).__name__}"
+            )
     named = {
         word: expr_symbol(word, tuple(t.shape), t.dtype, number=k)
-        for k, (word, t) in enumerate(symbols.items(), start=1)
+        for k, (word, t) in enumerate(tensors.items(), start=1)
     }
     texts = {word: str(size).replace("..", "…") for word, size in (indices or {}).items()}
     ranges = {word: parse_sizes(size.removeprefix("1…"))[0] for word, size in texts.items()}
-    found = read(text, named, ranges, at, [x for x, size in texts.items() if "…" in size])
-    nodes = {named[word]: t.node() for word, t in symbols.items()}
+    from_one = [x for x, size in texts.items() if "…" in size]
+    found = read(text, named, ranges, at, from_one, numbers)
+    nodes = {named[word]: t.node() for word, t in tensors.items()}
     return Tensor.from_node(record_of("formula", found, list(nodes), nodes))
 
 
