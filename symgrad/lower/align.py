@@ -35,6 +35,7 @@ RAISED = infix("**", POWER)
 NEGATIVE = prefix("-")
 TURNED = postfix(".T")
 COLUMN = postfix("[:, None]")
+OUTER = text("outer({0}, {1})")
 
 
 FRONT = postfix("[None, None]")

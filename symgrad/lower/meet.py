@@ -8,7 +8,7 @@ from math import prod
 from symgrad_codegen.program import POWER, Apply, Operand, Template, text
 
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
-from symgrad.lower.align import MATMUL, OVER, TIMES, aligned, permuted
+from symgrad.lower.align import MATMUL, OUTER, OVER, TIMES, aligned, permuted
 from symgrad.lower.orders import Factor, Name
 
 
@@ -63,7 +63,7 @@ def multiplied(a: Factor, b: Factor, needed: set[int]) -> tuple[Operand, tuple[i
             value: Operand = Apply(exponent("2"), (value_a,))
         elif len(la) == 1 and len(lb) == 1 and la != lb:
             first, second = (value_a, value_b) if la < lb else (value_b, value_a)
-            value = Apply(text("outer({0}, {1})"), (first, second))
+            value = Apply(OUTER, (first, second))
         else:
             value = Apply(TIMES, _placed(value_a, la, value_b, lb, every))
         return value, tuple(every), ops

@@ -28,6 +28,7 @@ from symgrad.lower.align import (
     MATMUL,
     MINUS,
     NEGATIVE,
+    OUTER,
     OVER,
     PLUS,
     TIMES,
@@ -51,8 +52,6 @@ from symgrad.lower.terms import common_content
 
 if TYPE_CHECKING:
     from symgrad.lower.state import Lowering
-
-OUTER = text("outer({0}, {1})")
 
 
 def raised(state: Lowering, e: Expr, p: Fraction | float) -> Operand:
