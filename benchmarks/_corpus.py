@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import symgrad as sg
+from symgrad.core.facts import FACTS
 from symgrad.derivation.formula import Formula
 
 F = sg.nn.functional
@@ -117,7 +118,8 @@ def derived(case: dict[str, Any]) -> tuple[Formula, dict[str, Any]]:
     scope = sizes_of(case)
     for word, spec in case["variables"].items():
         sizes = ",".join(str(s) for s in spec["shape"])
-        scope[word] = sg.symbol(word, sizes, sg.float64, spec["domain"])
+        facts = [spec["domain"]] if spec["domain"] in FACTS else []
+        scope[word] = sg.symbol(word, sizes, sg.float64, *facts)
     tree = ast.parse(case["function"], mode="eval").body
     x = scope[case["wrt"]]
 

@@ -257,3 +257,24 @@ def test_compiled_functions_take_tensors(f, expected):
 
 def test_equal_functions_share_one_executable(f):
     assert make().compile()._call is f.compile()._call
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: x.max(1).values.exp().sum(),
+        lambda x: x.min(0).values.exp().sum(),
+        lambda x: (sg.argmax(x, 1).float() * x.sum(1)).sum(),
+        lambda x: x.sort(1).values[:, 0].exp().sum(),
+        lambda x: x.topk(2, 1).values.exp().sum(),
+        lambda x: sg.nn.functional.max_pool1d(x[None], 2).exp().sum(),
+        lambda x: sg.cumsum(x, 1).exp().sum(),
+        lambda x: x.median().exp(),
+    ],
+)
+def test_positions_of_64_bits_within_a_users_jit_of_32(function):
+    f = sg.trace(function, x="4,6")
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    close(jax.jit(f.jax)(x), f(x))
+    close(jax.jit(jax.grad(f.jax))(x), jax.grad(f.jax)(x))
+    assert jnp.arange(3).dtype == jnp.int32

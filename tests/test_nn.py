@@ -567,3 +567,37 @@ def test_reading_a_result_leaves_its_graph():
     assert y.tolist() == [5.0, 3.0]
     (y * 2).sum().backward()
     assert w.grad.tolist() == [6.0, 6.0]
+
+
+def test_a_saved_state_keeps_its_type_and_values_when_the_model_changes_type():
+    layer = nn.Linear(2, 1)
+    saved = layer.state_dict()
+    before = saved["weight"].tolist()
+    with sg.no_grad():
+        layer.bias.fill_(2.0)
+    assert saved["bias"].tolist() == [2.0]  # the memory is shared
+    layer.double()
+    with sg.no_grad():
+        layer.weight.fill_(7.0)
+    assert layer.weight.tolist() == [[7.0, 7.0]]
+    assert layer.weight.dtype is sg.float64
+    assert saved["weight"].tolist() == before
+    assert saved["weight"].dtype is sg.float32
+
+
+def test_a_compiled_step_goes_on_in_another_type():
+    layer = nn.Linear(2, 1)
+    x = sg.ones(3, 2)
+
+    @sg.compile
+    def step(x):
+        layer.zero_grad()
+        loss = (layer(x) ** 2).sum()
+        loss.backward()
+        return loss
+
+    first = step(x).item()
+    layer.double()
+    second = step(x.double())
+    assert second.dtype is sg.float64
+    assert second.item() == pytest.approx(first, rel=1e-6)

@@ -204,7 +204,7 @@ def quadratic(number):
             value = rng.normal(size=[SIZES[a] for a in axes.split(",") if a])
             value = np.abs(value) + 0.5 if kind == "positive" else value
             value = value @ value.T + np.eye(len(value)) if kind == "spd" else value
-            scope[letter] = sg.symbol(f"{letter}{k}", axes, sg.float64, kind)
+            scope[letter] = sg.symbol(f"{letter}{k}", axes, sg.float64, *([kind] if kind else []))
             values[scope[letter].expr()] = value
         total = total + rng.choice([0.1, 1.0, 2.0]) * eval(text, scope)
     return drawn, total, at, values

@@ -14,6 +14,7 @@ import symgrad as sg
 import symgrad.nn.functional as F
 from symgrad.core.build import scale
 from symgrad.derivation.steps import Checker, steps_of
+from symgrad.errors import DerivativeError, UnboundError
 from tests.test_golden import PRINTED, attention, layer_norm
 from tests.test_read_back import PROGRAMS, SYMBOLIC, symbols_of
 
@@ -65,6 +66,22 @@ def test_the_derivation_stops_at_named_values() -> None:
         sg.derive(loss, stop_at=["u"])
 
 
+def test_what_lies_behind_a_stop_has_no_gradient() -> None:
+    X, w, v = sg.symbols("X:n,d  w:d  v:n")
+    z = sg.name(X @ w, "z")
+    for stop in ("z", z):
+        with pytest.raises(DerivativeError, match="w is behind the stop at z"):
+            sg.derive(z @ z, w, stop_at=[stop])
+    assert "∂L/∂w" not in sg.derive(z @ z + w @ w, stop_at=["z"]).unicode
+    for text in (sg.derive(z @ z, z), sg.derive(z @ z, [z], stop_at=[z])):
+        assert text.unicode.splitlines()[-1] == "∂L/∂z = 2 z"
+    u = X @ w
+    assert sg.derive(u @ u, u).unicode.splitlines()[-1] == "∂L/∂V₁ = 2 V₁"
+    for wrong in ({"wrt": 2 * v}, {"stop_at": [2 * v]}):
+        with pytest.raises(DerivativeError, match="not computed from 2 v"):
+            sg.derive(z @ z, **wrong)
+
+
 def texts() -> dict[str, Any]:
     derivation = attention()
     return {"lines": derivation, "steps": derivation.steps}
@@ -108,3 +125,17 @@ def test_a_function_of_one_half_of_a_symmetric_matrix_is_checked_within_them(dom
     steps = sg.derive(sg.name(sg.linalg.cholesky(A).sin().sum(), "L"), A).steps
     assert len(steps) > 0
     assert max(s.error for s in steps) < 1e-7
+
+
+def test_what_is_asked_of_a_derivation_and_is_not_there() -> None:
+    X, w = sg.symbols("X:n,d  w:d")
+    model = sg.nn.Sequential(sg.nn.Linear(3, 4))
+    with pytest.raises(TypeError, match="output must be a Tensor, not Sequential"):
+        sg.derive(model)
+    derivation = sg.derive((X @ w).sum(), w)
+    assert str(derivation.grad(w)) == str(derivation.grad("w"))
+    with pytest.raises(
+        UnboundError, match=r"at\(\): d has no value. Give every letter: at\(d=…, n=…\)"
+    ):
+        sg.cost(X @ w).value.at(n=3)
+    assert sg.cost(X @ w).value.at(n=3, d=2)[0] == 12

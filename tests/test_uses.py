@@ -303,3 +303,24 @@ def test_memory_is_shared(use):
 def test_no_write_is_lost():
     with pytest.raises(RuntimeError, match="single memory location"):
         windows(sg)
+
+
+def test_gradients_of_several_outputs_that_use_different_inputs():
+    a, b = (sg.ones(2, requires_grad=True) for _ in range(2))
+    found = sg.autograd.grad([(a * 2).sum(), (b * 3).sum()], [a, b])
+    assert [g.tolist() for g in found] == [[2.0, 2.0], [3.0, 3.0]]
+    seeds = [sg.ones(2), sg.tensor([1.0, 3.0])]
+    found = sg.autograd.grad([a * 2, a * b], [a, b], grad_outputs=seeds)
+    assert [g.tolist() for g in found] == [[3.0, 5.0], [1.0, 3.0]]
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        sg.autograd.grad([(a * 2).sum(), (a * 3).sum()], [a, b])
+    assert sg.autograd.grad([(a * 2).sum()], [a, b], allow_unused=True)[1] is None
+
+
+@pytest.mark.parametrize("p", [0.5, 1.0, 2.0, 3.0, float("inf")])
+def test_distances_of_points_with_one_coordinate(p: float):
+    x = sg.tensor([[1.0], [2.0], [2.0]], requires_grad=True)
+    found = sg.cdist(x, x, p)
+    assert found.tolist() == [[0, 1, 1], [1, 0, 0], [1, 0, 0]]
+    found.sum().backward()
+    assert x.grad.tolist() == [[-4.0], [2.0], [2.0]]

@@ -58,6 +58,8 @@ def _atom(part: Any) -> str:
 
 def called(e: Expr, parts: Sequence[Form]) -> Form:
     """``word(arguments; parameters)``: the last resort, which says all there is to say."""
+    if e.op.name == "reshape" and e.ndim == 1 and e.args[0].ndim > 1:
+        return call("vec", *parts)
     if len(parts) == len(e.args):
         parts = [of_shape(p, a.shape) for p, a in zip(parts, e.args, strict=True)]
     plain = DEFAULTS.get(e.op.name)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from itertools import groupby
+from typing import Any
 
 from symgrad.core.expr import Expr, facts_of, name_of
 from symgrad.core.sizes import Size, letters_of
@@ -121,11 +122,12 @@ class Derivation:
             stack.extend(form.items)
         return list(found)
 
-    def grad(self, of: str) -> Formula:
-        """The Formula of the gradient for the input called ``of``, ``W1`` or ``W₁``.
+    def grad(self, of: str | Any) -> Formula:
+        """The Formula of the gradient for the input called ``of``, ``W1`` or ``W₁``, or for it.
 
         Of an input that is several symbols here (``layout``) theirs, joined as it is stored.
         """
+        of = of if isinstance(of, str) else name_of(of.expr())
         rows = {x.definition.of: x for x in self.lines if x.definition.kind == GRADIENT}
         found = {identifier(name_of(e)): line for e, line in rows.items() if e is not None}
         line = found.get(identifier(of))

@@ -302,6 +302,9 @@ class Reader(Algebra):
             if parts[0].rank != 2 or parts[0].shape[0] != parts[0].shape[1]:
                 raise self.fail(f"tr of {parts[0]}")
             return self.contracted(parts, [[0, 0]], [])
+        if word == "vec" and len(parts) == 1 and not parts[0].letters and parts[0].rank > 1:
+            whole = parts[0].expr
+            return Value(reshape(whole, (size_product(whole.shape),)))
         if word in _LAST_AXIS and len(parts) == 1 and parts[0].rank:
             return Value(along(_LAST_AXIS[word].name, parts[0].expr), parts[0].letters)
         if word.rstrip("′") == "ψ" and len(parts) == 1:

@@ -186,7 +186,9 @@ def norm(
     if not axes:
         return magnitude(from_dtype)
     size = magnitude(from_dtype)
-    if p in (float("inf"), float("-inf")):
+    if p != 0 and all(a.shape[x] == 1 for x in axes):
+        result = reduce_sum(size, axes)
+    elif p in (float("inf"), float("-inf")):
         result = size
         for axis in sorted(axes, reverse=True):
             result = along("amax" if p > 0 else "amin", result, axis)

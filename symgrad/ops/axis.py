@@ -93,7 +93,8 @@ def _flip_cumsum_vjp(node: Expr, g: Expr) -> tuple[Expr]:
 def _axis_form(jax: str, numpy: str) -> Any:
     def template(node: Expr) -> Template:
         axis = node.params[0]
-        return form(jax.replace("AXIS", str(axis)), numpy.replace("AXIS", str(axis)))
+        jax_text = jax.replace("PLACE", str(axis + node.args[0].ndim))
+        return form(jax_text.replace("AXIS", str(axis)), numpy.replace("AXIS", str(axis)))
 
     return template
 
@@ -112,12 +113,12 @@ Op("amin", "axis", infer=_largest_infer, vjp=_extreme_vjp,
    template=_axis_form("jnp.min({0}, axis=AXIS)", "np.min({0}, axis=AXIS)"),
    text="min", latex=r"\min", python="min", traits=frozenset({"reduces"}))  # fmt: skip
 Op("argmax", "axis", infer=_index_infer,
-   template=_axis_form("jnp.argmax({0}, axis=AXIS).astype(jnp.int64)",
+   template=_axis_form("jax.lax.argmax({0}, PLACE, jnp.int32).astype(jnp.int64)",
                        "np.argmax({0}, axis=AXIS)"),
    text="argmax", python="argmax",
    traits=frozenset({"reduces"}))  # fmt: skip
 Op("argmin", "axis", infer=_index_infer,
-   template=_axis_form("jnp.argmin({0}, axis=AXIS).astype(jnp.int64)",
+   template=_axis_form("jax.lax.argmin({0}, PLACE, jnp.int32).astype(jnp.int64)",
                        "np.argmin({0}, axis=AXIS)"),
    text="argmin", python="argmin",
    traits=frozenset({"reduces"}))  # fmt: skip

@@ -218,10 +218,16 @@ def grad(
     keep = bool(create_graph if retain_graph is None else retain_graph)
     make = outs[0].base
     totals: list[Any] = [None] * len(ins)
-    for t, s in zip(outs, seeds, strict=True):
+    graphs = [tracked_nodes(needs_tracking(t)) for t in outs]
+    places = [[_places(i, nodes) for i in ins] for nodes in graphs]
+    if not allow_unused and not all(any(found) for found in zip(*places, strict=True)):
+        raise RuntimeError(
+            "One of the differentiated Tensors appears to not have been used in the graph. "
+            "Set allow_unused=True if this is the desired behavior."
+        )
+    for t, s, nodes, places_of in zip(outs, seeds, graphs, places, strict=True):
         node = needs_tracking(t)
         seed = seed_of(t, node, s)
-        nodes = tracked_nodes(node)
         check(nodes, keep)
         if modes.anomaly and modes.check_nan:
             inspect(node, seed)
@@ -229,15 +235,7 @@ def grad(
             phases.inspect(node, seed, vectors)
         hooked = [(n, owner) for n in nodes if (owner := _hooked(n)) is not None]
         functions = stepwise(nodes)
-        targets: list[tuple[int, Any]] = []
-        for k, i in enumerate(ins):
-            found = _places(i, nodes)
-            if not found and not allow_unused:
-                raise RuntimeError(
-                    "One of the differentiated Tensors appears to not have been used in the graph. "
-                    "Set allow_unused=True if this is the desired behavior."
-                )
-            targets += [(k, n) for n in found]
+        targets = [(k, n) for k, found in enumerate(places_of) for n in found]
         if hooked or functions:
             ends = [n for _, n in targets]
             found_at = _in_sweeps(node, seed, ends, hooked, functions, create_graph, make)

@@ -29,6 +29,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
+from symgrad.core.facts import SYMMETRIC
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
 from symgrad.ops.structure import reshape
@@ -70,7 +71,7 @@ class Symmetry:
 
     def _found(self, e: Expr) -> bool:
         if e.op is SYMBOL:
-            return bool({"symmetric", "spd"} & {*facts_of(e)})
+            return not SYMMETRIC.isdisjoint(facts_of(e))
         if e.op is DELTA:
             return True
         if e.op.family == "matrix" and e.op.name == "inv":
@@ -128,8 +129,10 @@ def _exchanged(labels: Labels) -> Labels:
 
 
 def _matrix(e: Expr) -> Expr:
-    """(A⁻¹)⁻¹ = A, det A⁻¹ = 1 / det A, and transposes out of both."""
+    """(A⁻¹)⁻¹ = A, det A⁻¹ = 1 / det A, transposes out of both; Q⁻¹ = Qᵀ, log |det Q| = 0."""
     name, a = e.op.name, e.args[0]
+    if name in ("inv", "logdet") and "orthogonal" in facts_of(a):
+        return permute(a, (1, 0)) if name == "inv" else constant(0, e.dtype)
     if name in ("inv", "det", "logdet") and relabelling(a) == (1, 0):
         made = e.func(a.args[0])
         return permute(made, (1, 0)) if name == "inv" else made

@@ -71,14 +71,15 @@ def _sign_of_absolute(net: Network) -> bool:
 
 
 def _inverse_meets(net: Network) -> bool:
-    """A⁻¹ A = I."""
+    """A⁻¹ A = I, Qᵀ Q = I of a matrix declared orthogonal."""
     for k, (e, p, ls) in enumerate(net.factors):
-        if e.op.name != "inv" or p != 1:
+        own = e.op is SYMBOL and "orthogonal" in facts_of(e)
+        if p != 1 or not (own or e.op.name == "inv"):
             continue
         for j, (other, q, row) in enumerate(net.factors):
-            if other is not e.args[0] or q != 1:
+            if j == k or q != 1 or other is not (e if own else e.args[0]):
                 continue
-            for mine, theirs in ((1, 0), (0, 1)):
+            for mine, theirs in ((0, 0), (1, 1)) if own else ((1, 0), (0, 1)):
                 bound = ls[mine]
                 uses = sum(f[2].count(bound) for f in net.factors)
                 if bound == row[theirs] and bound >= net.rank and uses == 2:

@@ -6,9 +6,11 @@ from collections.abc import Collection, Sequence
 
 from symgrad.autodiff import gradient, pull_back
 from symgrad.core.build import contract, delta, zeros
-from symgrad.core.expr import Expr, symbol
-from symgrad.core.traverse import topological
+from symgrad.core.expr import Expr, facts_of, symbol
+from symgrad.core.facts import SYMMETRIC
+from symgrad.core.traverse import leaves, topological
 from symgrad.simplify import simplify
+from symgrad.simplify.algebra import Normal
 from symgrad.structured.operator import LinearMap
 
 
@@ -51,4 +53,7 @@ def hessian(value: Expr, wanted: Sequence[Expr]) -> list[list[LinearMap]]:
     (value,) = simplify([value])
     values = set(topological([value]))
     found = gradient(value, wanted)
+    declared = [x for x in leaves(found) if {"orthogonal", *SYMMETRIC} & {*facts_of(x)}]
+    if declared and not {*declared} & {*wanted}:  # what is declared holds, and stays as it is
+        found = Normal().of(found)
     return [[jacobian(g, y, values) for y in wanted] for g in found]

@@ -10,14 +10,17 @@ from collections.abc import Callable, Sequence
 
 from symgrad.core.build import contract
 from symgrad.core.expr import Expr
+from symgrad.core.numbers import plus
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser, sum_form
-from symgrad.derivation.notation import Form, call, product, scaled, transposed
+from symgrad.derivation.notation import Form, call, name, product, scaled, transposed
 from symgrad.derivation.order import Written
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.terms import Factor, Term, is_selection
 
+ONES = name("1")
+"""The vector of ones."""
 Names = Callable[[Expr], Form | None]
 
 
@@ -32,11 +35,25 @@ def structure_form(
         if made is None:
             whole, at = form_of(m.dense(), written, named)
             return whole, at, False
-        rows.append((t.coefficient, made))
+        alike = next((k for k, (_, form) in enumerate(rows) if form == made), None)
+        if alike is None:
+            rows.append((t.coefficient, made))
+        else:
+            total = _together(rows[alike][0], t.coefficient)
+            if total is None:
+                rows.append((t.coefficient, made))
+            else:
+                rows[alike] = total, made
+    rows = [row for row in rows if not row[0].is_zero]
     if not rows:
         return Form("number", (), Monomial(ONE.number * 0)), (), False
     rows.sort(key=lambda row: (row[0].number < 0, _plain(row[1])))
     return sum_form(rows), (), max(m.outputs, m.rank - m.outputs) > 1
+
+
+def _together(a: Monomial, b: Monomial) -> Monomial | None:
+    """The sum of two coefficients of the same letters."""
+    return Monomial(plus(a.number, b.number), a.powers) if a.powers == b.powers else None
 
 
 def _plain(form: Form) -> int:
@@ -129,10 +146,8 @@ def _assembled(
         for k in range(outputs):
             if k in blocks:
                 parts.append(blocks[k])
-            elif k in left and k in right:
-                parts.append(product([left[k], transposed(right[k])]))
-            else:
-                return None
+            else:  # an axis that nothing carries is all ones
+                parts.append(product([left.get(k, ONES), transposed(right.get(k, ONES))]))
     elif blocks or len(left) != outputs or len(right) != inputs or max(outputs, inputs) > 1:
         return None
     else:

@@ -19,6 +19,7 @@ from symgrad.core.build import (
     contract,
     delta,
     elementwise,
+    is_zero,
     linear,
     permute,
     power,
@@ -27,7 +28,7 @@ from symgrad.core.build import (
 )
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, shape_text, size_product
-from symgrad.errors import ShapeError
+from symgrad.errors import LinAlgError, ShapeError
 from symgrad.ops.matrix import diagonal
 from symgrad.ops.structure import reshape
 from symgrad.structured.groups import Group, entries, system_of
@@ -52,6 +53,10 @@ class Plan:
             raise ShapeError(
                 f"solve: the right-hand side is {shape_text(b.shape)}, but the rows are "
                 f"{shape_text(m.out_shape)}"
+            )
+        if is_zero(m.expr):
+            raise LinAlgError(
+                "solve: the map is 0, which has no inverse.", "Add a multiple of I: shifted(lam)."
             )
         for group in self.groups:
             b = _along(group, b)

@@ -210,6 +210,8 @@ class Tensor(Viewing):
 
     @data.setter
     def data(self, new: Tensor) -> None:
+        if new.dtype is not self.dtype:  # what shares the memory keeps its type
+            self._storage = Storage(self._storage.node)
         self._storage.rebind(_plain(new.node()))
         self._leaf = None
 
@@ -451,9 +453,8 @@ class Parameter(Tensor):
                 "only Tensors of floating point and complex dtype can require gradients, not "
                 f"{data.dtype}"
             )
-        node = data._now()
-        if type(node) is not Leaf:
-            node = leaf_like(node, value(node))
+        now = data._now()
+        node = now if type(now) is Leaf else leaf_like(now, value(now))
         Tensor.__init__(self, Storage(node, data._storage.shared), requires_grad)
 
     def __repr__(self) -> str:

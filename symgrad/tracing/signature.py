@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from symgrad_codegen import arrays
 from symgrad_codegen.compile import PytreeFunction
 
-from symgrad.core.expr import Expr, symbol
+from symgrad.core.expr import Expr, facts_of, symbol
+from symgrad.core.facts import refuted
 from symgrad.core.sizes import letter_name, shape_text
 from symgrad.derivation.naming import display_names
-from symgrad.errors import ShapeError, SymgradError
+from symgrad.errors import RangeError, ShapeError, SymgradError
 from symgrad.tensors.tensor import Tensor
 
 
@@ -126,6 +128,17 @@ class Signature:
                     f"{self.name}: {path} has shape {tuple(shape)} but was declared "
                     f"{shape_text(leaf.shape)}"
                 )
+
+
+def check_facts(name: str, rows: Iterable[tuple[str, Expr, Any]]) -> None:
+    """RangeError where a value has not what was declared of the symbol that it is given for."""
+    for word, leaf, value in rows:
+        lacking = refuted(facts_of(leaf), np.asarray(array_of(value))) if facts_of(leaf) else ""
+        if lacking:
+            raise RangeError(
+                f"{name}: {word} was declared {lacking!r}, but the value given is not.",
+                f"Give one that is, or declare {word} without it.",
+            )
 
 
 def plain(tree: Any) -> Any:

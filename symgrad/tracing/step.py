@@ -483,13 +483,14 @@ def compile(target: Any = None, **options: Any) -> Any:
     """Compile a function or module (a decorator too), or symbolic tensors: one or a list.
 
     Options of PyTorch's ``compile`` (mode, fullgraph, …) are accepted and change nothing.
+    ``validate=True``, for symbolic tensors: each call checks that the values have what was declared
+    of their symbols (``"spd"``, ``"positive"``, …), and raises RangeError where one has not.
     """
     if target is None:
         return functools.partial(compile, **options)
-    if isinstance(target, Tensor):
-        return symbolic.compile_tensors([target])
-    if isinstance(target, (list, tuple)):
-        return symbolic.compile_tensors(target)
+    if isinstance(target, (Tensor, list, tuple)):
+        listed = [target] if isinstance(target, Tensor) else target
+        return symbolic.compile_tensors(listed, bool(options.get("validate")))
     return CompiledStep(target)
 
 

@@ -13,7 +13,7 @@ from symgrad_codegen.lazy import lazy
 from symgrad.core import dtypes
 from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
-from symgrad.core.expr import Expr, name_of
+from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.expr import symbol as expr_symbol
 from symgrad.core.sizes import Monomial, Size, shape_text
 from symgrad.core.traverse import leaves, topological
@@ -26,7 +26,7 @@ from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
 from symgrad.derivation.symmetric import Symmetries
 from symgrad.derivation.tidy import in_order, is_symmetric, replaced
-from symgrad.errors import ShapeError, TraceError
+from symgrad.errors import DerivativeError, ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
 from symgrad.recording.record import Leaf
@@ -36,6 +36,7 @@ from symgrad.structured.programs import program_of
 from symgrad.tensors.creation import eye
 from symgrad.tensors.leaf_symbols import CHOSEN, DECLARED_AS, expanded
 from symgrad.tensors.tensor import Tensor
+from symgrad.tracing.signature import check_facts
 from symgrad.tracing.trace import parse_sizes, spec
 
 _second = lazy("symgrad.structured.second")
@@ -46,6 +47,8 @@ _declared: WeakKeyDictionary[Expr, int] = WeakKeyDictionary()
 
 def symbol(name: str, sizes: Any = "", dtype: DType = dtypes.float32, *facts: str) -> Tensor:
     """A tensor called ``name`` that has no value; sizes are letters or numbers (``"n,d"``).
+
+    ``facts``: what holds of all its values, as for :func:`spec`; formulas use it.
 
     >>> symbol("X", "n,3").shape
     torch.Size([n, 3])
@@ -89,7 +92,8 @@ def name(t: Tensor, word: str) -> Tensor:
 def grad(output: Tensor, wrt: Any, create_graph: bool = True, independent: bool = False) -> Any:
     """The gradient of a scalar with respect to one tensor, or several, as tensors.
 
-    ``independent``: of a matrix declared symmetric the derivatives in its entries i ≤ j, each of
+    In a matrix declared symmetric it is that among all matrices (:func:`derive` writes the one among
+    the symmetric ones, and says so).  ``independent``: of a matrix declared symmetric the derivatives in its entries i ≤ j, each of
     which stands at two places, ``G + Gᵀ − G ⊙ I``.
     """
     several = isinstance(wrt, (list, tuple))
@@ -121,16 +125,23 @@ def derive(
 ) -> Derivation:
     """The derivation of the gradients of ``output``: names, forward lines, adjoints, gradients.
 
-    ``wrt``: the tensors to differentiate for; by default every floating leaf that is a parameter,
+    ``wrt``: the tensors to differentiate for (at one that is computed, the derivation stops, as at
+    those of ``stop_at``); by default every floating leaf that is a parameter,
     else every floating symbol that is not only data.  ``letters`` names whole-number sizes:
     ``{"n": 64}``.  ``hessian`` adds a line for every pair of them, ``newton`` a step of Newton's
     method for those named there.  ``stationary`` adds x⁺, where ∂L/∂x = 0, for each x named there,
     in closed form, the others as they stand (:func:`stationary` solves for all at once).  The
     derivation stops at the values ``stop_at``, tensors or names
-    given with :func:`name`: they are not opened, and their adjoints are its gradients.
+    given with :func:`name`: they are not opened, and their adjoints are its gradients; what lies
+    behind them has none (DerivativeError, where ``wrt`` asks for it).
     ``independent``: the gradient in a matrix declared symmetric is ``2 G − G ⊙ I``, the derivatives
     in its entries i ≤ j, in place of G, the gradient among the symmetric matrices.
     """
+    if not isinstance(output, Tensor):
+        raise TypeError(
+            f"derive(): output must be a Tensor, not {type(output).__name__}; give what a model "
+            "returns, such as loss(model(x), y)"
+        )
     written = Written()
     with listening(written.note):
         e, chosen, tracked, table = expanded(output.node(), letters)
@@ -145,10 +156,17 @@ def derive(
     chosen = {moved.get(k, k): word for k, word in old.items()}
     asked = {w for w in stop_at if isinstance(w, str)}
     ends = {k: word for k, word in chosen.items() if word in asked}
-    for number, t in enumerate(t for t in stop_at if isinstance(t, Tensor)):
-        at: Expr = table[id(t.node())]
+    asked_for = () if wrt is None else _several(wrt)
+    for number, t in enumerate(t for t in (*stop_at, *asked_for) if isinstance(t, Tensor)):
+        at = table.get(id(t.node())) or t.expr(letters)
         at = moved.get(at, at)
-        ends[at] = chosen.get(at) or f"V{subscript(number + 1)}"
+        if at.op is not SYMBOL:
+            if id(t.node()) not in table:
+                raise DerivativeError(
+                    f"derive(): the output is not computed from {t.formula().unicode}. "
+                    "Give tensors that it is computed from, the same objects."
+                )
+            ends[at] = chosen.get(at) or f"V{subscript(number + 1)}"
     unknown = asked - set(ends.values())
     if unknown:
         raise KeyError(f"stop_at: nothing is called {', '.join(sorted(unknown))}; sg.name(t, …)")
@@ -156,6 +174,7 @@ def derive(
         k: expr_symbol(word, k.shape, k.dtype, number=-1000 - n)
         for n, (k, word) in enumerate(ends.items())
     }
+    behind = {x: word for k, word in ends.items() for x in leaves([k])}
     e = replaced(e, stops, written)
     inputs = [x for x in written_order([e], written) if not x.args and x.op.name == "symbol"]
     inputs.sort(key=lambda s: (s in tracked, *_rank(s)))
@@ -163,9 +182,16 @@ def derive(
         own = tracked | set(stops.values())
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in own)]
         seen = set(topological([e], lambda x: x.op.name == "detach"))
-        wanted = [s for s in wanted if s in seen] or wanted
+        wanted = [s for s in wanted if s in seen and s not in behind] or wanted
     else:
-        wanted = [table.get(id(t.node())) or t.expr(letters) for t in _several(wrt)]
+        asked_of: list[Expr] = [table.get(id(t.node())) or t.expr(letters) for t in asked_for]
+        wanted = [stops.get(moved.get(x, x), x) for x in asked_of]
+        for x in wanted:
+            if x in behind:
+                raise DerivativeError(
+                    f"derive(): {name_of(x)} is behind the stop at {behind[x]}, which is not opened. "
+                    f"Ask for the gradient in {behind[x]}, or leave {behind[x]} out of stop_at."
+                )
         inputs += [s for s in wanted if s.op.name == "symbol" and s not in inputs]
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps, points = (
@@ -236,7 +262,13 @@ class Compiled:
     A tensor that has a value has it here too, if it is not given another.
     """
 
-    def __init__(self, outputs: Sequence[Tensor], inputs: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self,
+        outputs: Sequence[Tensor],
+        inputs: Sequence[Tensor] | None = None,
+        validate: bool = False,
+    ) -> None:
+        self.validate = validate
         written = Written()
         with listening(written.note):
             opened = [expanded(t.node(), rewritten=stabilised) for t in outputs]
@@ -285,15 +317,18 @@ class Compiled:
                     f"{name_of(leaf)} is {shape_text(leaf.shape)} but was given an array of shape "
                     f"{getattr(value, 'shape', ())}"
                 )
+        if self.validate:
+            names = map(name_of, self.inputs)
+            check_facts("compiled", zip(names, self.inputs, values, strict=True))
         return self.executable(*values)
 
 
-def compile_tensors(outputs: Sequence[Tensor]) -> Compiled:
-    """One executable for several symbolic tensors."""
+def compile_tensors(outputs: Sequence[Tensor], validate: bool = False) -> Compiled:
+    """One executable for several symbolic tensors; ``validate`` the properties declared of symbols."""
     listed = list(outputs)
     if not all(isinstance(t, Tensor) for t in listed):
         raise TraceError("compile takes a function, a module, or a list of tensors")
-    return Compiled(listed)
+    return Compiled(listed, validate=validate)
 
 
 __all__ = [

@@ -22,6 +22,7 @@ from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.equal import united
 from symgrad.core.expr import Expr, name_of
+from symgrad.core.facts import problem_of
 from symgrad.core.sizes import Shape, letter, letters_of, parse_size, shape_text
 from symgrad.derivation.chain import derivation_of
 from symgrad.derivation.derive import Derivation
@@ -29,13 +30,13 @@ from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.order import Written
 from symgrad.derivation.tidy import Lines
-from symgrad.errors import ShapeError, TraceError
+from symgrad.errors import RangeError, ShapeError, TraceError
 from symgrad.recording.record import modes
 from symgrad.simplify import GROUPS, rewrite
 from symgrad.structured.programs import gradient_symbols, program_of
 from symgrad.tensors.leaf_symbols import expanded
 from symgrad.tensors.tensor import Tensor
-from symgrad.tracing.signature import Signature, call
+from symgrad.tracing.signature import Signature, call, check_facts
 from symgrad.tracing.training import TrainingStep, training_step
 
 _operators = lazy("symgrad.transforms.operators")
@@ -72,7 +73,11 @@ def parse_sizes(text: str) -> Shape:
 def spec(sizes: str | int | Sequence[Any] = "", dtype: DType = dtypes.float32, *facts: str) -> Spec:
     """The shape and dtype of an argument of a traced function.
 
-    ``sizes`` is text like ``"n,d"`` (letters or numbers), or a sequence of numbers.
+    ``sizes`` is text like ``"n,d"`` (letters or numbers), or a sequence of numbers.  ``facts`` are
+    properties of all values that it will have: ``"real"``, ``"positive"``, ``"nonzero"``, ``"sign"``
+    (−1 or 1), ``"binary"`` (0 or 1), ``"onehot"`` and ``"prob"`` (rows), ``"symmetric"``, ``"spd"``,
+    ``"diagonal"``, ``"orthogonal"``, ``"invertible"``.  Formulas use them; a program checks them
+    where it was compiled with ``validate=True``.
 
     >>> spec("n", dtypes.int64)
     Spec(shape=(n,), dtype=torch.int64, facts=())
@@ -83,7 +88,11 @@ def spec(sizes: str | int | Sequence[Any] = "", dtype: DType = dtypes.float32, *
         shape = (sizes,)
     else:
         shape = tuple(letter(s) if isinstance(s, str) else s for s in sizes)
-    return Spec(united(shape), dtype, facts)
+    whole = united(shape)
+    problem = problem_of(whole, facts)
+    if problem:
+        raise RangeError(f"a tensor of shape {shape_text(whole)}: {problem}")
+    return Spec(whole, dtype, facts)
 
 
 class TracedFunction:
@@ -232,12 +241,15 @@ class TracedFunction:
         outputs = [(name_of(lines.output), lines.output)]
         return program_of(self.name, lines, self.symbols, outputs, summary=f"Value of {self.name}.")
 
-    def compile(self, gradients: bool = False) -> CompiledFunction:
-        """One XLA executable of the value, or of (value, gradients of the parameters)."""
-        key = ("compile", gradients)
+    def compile(self, gradients: bool = False, validate: bool = False) -> CompiledFunction:
+        """One XLA executable of the value, or of (value, gradients of the parameters).
+
+        ``validate``: each call checks that its arguments have the properties declared of them.
+        """
+        key = ("compile", gradients, validate)
         if key not in self._compiled:
             self._compiled[key] = CompiledFunction(
-                self, compiled(self.program(gradients)), gradients
+                self, compiled(self.program(gradients)), gradients, validate
             )
         return self._compiled[key]
 
@@ -315,8 +327,11 @@ class TracedValue:
 class CompiledFunction:
     """A traced function as an executable: call it like the function, on arrays."""
 
-    def __init__(self, traced: TracedFunction, executable: Executable, gradients: bool) -> None:
+    def __init__(
+        self, traced: TracedFunction, executable: Executable, gradients: bool, validate: bool
+    ) -> None:
         self.traced = traced
+        self.validate = validate
         self.executable = executable
         self.gradients = gradients
         signature = traced.signature
@@ -365,8 +380,14 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it: the value, or (value, gradients in the containers of the parameters).
 
-        ShapeError or TypeError if the arguments are not those that were traced.
+        ShapeError or TypeError if the arguments are not those that were traced; RangeError if one
+        has not the declared properties and the function was compiled with ``validate``.
         """
+        if self.validate:
+            signature = self.traced.signature
+            given = signature.flatten(args, kwargs)
+            rows = zip(signature.paths, signature.symbols, given, strict=True)
+            check_facts(self.traced.name, rows)
         return call(self._call, *args, **kwargs)
 
 

@@ -26,7 +26,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import Size, size_product
 from symgrad.core.traverse import topological
-from symgrad.errors import NotationError
+from symgrad.errors import NotationError, UnboundError
 from symgrad.foreign.chains import letter_symbol, number_of
 from symgrad.simplify import simplify
 from symgrad.simplify.cheaper import cheaper
@@ -82,7 +82,14 @@ class Count:
     def at(self, **sizes: int) -> tuple[float, float, float]:
         """The three numbers for sizes of the letters."""
         table = {letter_symbol(word): size for word, size in sizes.items()}
-        flops, traffic, peak = (float(e.subs(table)) for e in (self.flops, self.traffic, self.peak))
+        parts = (self.flops, self.traffic, self.peak)
+        missing = {str(x) for e in parts for x in e.free_symbols} - {*sizes}
+        if missing:
+            raise UnboundError(
+                f"at(): {', '.join(sorted(missing))} has no value. "
+                f"Give every letter: at({', '.join(f'{x}=…' for x in sorted({*missing, *sizes}))})"
+            )
+        flops, traffic, peak = (float(e.subs(table)) for e in parts)
         return flops, traffic, peak
 
     def __str__(self) -> str:
