@@ -10,7 +10,6 @@ from symgrad.core.build import (
     ONE,
     SUM,
     Term,
-    broadcast_to,
     constant,
     constant_value,
     contract,
@@ -277,7 +276,7 @@ def sides_of_order(e: Expr) -> Iterator[Expr]:
         return
     if e.args[0].shape != e.shape or e.params[0][0] != tuple(range(e.ndim)):
         return
-    gap = flat_sum([(1, e.args[0]), (-1, broadcast_to(e.args[1], e.args[0].shape))])
+    gap = flat_sum([(1, e.args[0]), (-1, _sides(e)[1])])
     terms = terms_of(gap) if gap.op is SUM else []
     above = linear([t for t in terms if t[0].number > 0], gap.shape, gap.dtype)
     below = linear([(-c, a, ls) for c, a, ls in terms if c.number < 0], gap.shape, gap.dtype)
@@ -289,6 +288,15 @@ def sides_of_order(e: Expr) -> Iterator[Expr]:
         yield elementwise(word, above, below if number is None else constant(number, gap.dtype))
     else:
         yield elementwise(MIRRORED[word], below, constant(number, gap.dtype))
+
+
+def _sides(test: Expr) -> tuple[Expr, ...]:
+    """The operands of a comparison over its axes."""
+    natural, sizes = tuple(range(test.ndim)), dict(enumerate(test.shape))
+    return tuple(
+        a if ls == natural else contract([a], [ls], natural, sizes, a.dtype)
+        for a, ls in zip(test.args, test.params[0], strict=True)
+    )
 
 
 def choice_by_sign(e: Expr) -> Iterator[Expr]:
@@ -308,7 +316,7 @@ def choice_by_sign(e: Expr) -> Iterator[Expr]:
         if any(a.shape != e.shape for a in test.args):
             return
         side = ORDERED.get(test.op.name, 0)
-        pair = test.args
+        pair = _sides(test)
         if pair[::-1] in sides:
             side, pair = -side, pair[::-1]
         left = [f for k, f in enumerate(net.factors) if k not in found]
