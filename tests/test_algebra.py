@@ -302,7 +302,7 @@ LENGTH = sg.norm(x)
 SEARCHED = [
     lambda: sg.grad(sg.sin(sg.maximum(A.T, B)).sum(), B),
     lambda: sg.grad(sg.sin(sg.minimum(A, B.T)).sum(), B),
-    lambda: sg.where(A - B > x[:, None], A, C) + sg.where(1 - A > B.T, A, C),
+    lambda: sg.where(sg.gt(A - B, x[:, None]), A, C) + sg.where(sg.gt(1 - A, B.T), A, C),
     lambda: sg.eye(n, dtype=f64) + (sg.outer(x, x) - sg.outer(x, x) / LENGTH) / LENGTH,
     lambda: (y - x / LENGTH**2 + x / LENGTH) / LENGTH + z / LENGTH**3,
     lambda: (s / (s + t) - s / (s + t) ** 2) / (s + t) + s * (s + t),
