@@ -44,7 +44,6 @@ DEARER, SAVED = 1.25, 0.5
 """The same where it takes much less at another: all ratios multiplied."""
 FURTHER = 6
 """How many operations more than the form it is made of a form may seem to have and be measured."""
-SOLVED = {"inv", "solve", "det", "logdet", "cholesky"}
 ALONE = 12
 """Products that are tried as the one to use again."""
 
@@ -134,7 +133,7 @@ def _roughly(e: Expr) -> int:
         if node.op in (CONTRACTION, SUM):
             count += max(len(node.args) - 1, bool(node.sums))
         else:
-            count += node.op.family == "map" or node.op.name in SOLVED
+            count += node.op.family in ("map", "matrix")
     return count
 
 

@@ -58,12 +58,14 @@ def turned_difference(part: Apply, reading: Reading) -> Operand | None:
     a, b = inner.operands
     if not is_there(reading, MINUS, b, a):
         return None
-    made = Apply(MINUS, (b, a))
+    return Apply(part.template, (_rebuilt(spine, Apply(MINUS, (b, a))),))
+
+
+def _rebuilt(spine: list[tuple[Apply, int]], made: Operand) -> Operand:
+    """Operations, from the outside in, with another operand at the place of the next."""
     for outer, k in reversed(spine):
-        sides = list(outer.operands)
-        sides[k] = made
-        made = Apply(outer.template, tuple(sides))
-    return Apply(part.template, (made,))
+        made = Apply(outer.template, (*outer.operands[:k], made, *outer.operands[k + 1 :]))
+    return made
 
 
 def _spine(part: Operand) -> tuple[Operand, list[Apply]]:
@@ -208,12 +210,7 @@ def turned_subtraction(part: Apply, _: Reading) -> Operand | None:
         inner = inner.operands[found[0]]
     if not spine or not isinstance(inner, Apply):
         return None
-    made = Apply(MINUS, inner.operands[::-1])
-    for outer, k in reversed(spine):
-        sides = list(outer.operands)
-        sides[k] = made
-        made = Apply(outer.template, tuple(sides))
-    return Apply(PLUS, (made, first))
+    return Apply(PLUS, (_rebuilt(spine, Apply(MINUS, inner.operands[::-1])), first))
 
 
 def _leads_to_a_difference(part: Operand) -> bool:

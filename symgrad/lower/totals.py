@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from symgrad_codegen.program import Apply, Letter, Operand, text
+from symgrad_codegen.program import Apply, Letter, Operand, Template, text
 
 from symgrad.lower.align import COLUMN, MATMUL, MINUS, OUTER, PLUS, TIMES, TURNED
 from symgrad.lower.peak import Reading
 from symgrad.lower.words import is_there, spelled_as, turned, untransposed, word_of
+
+
+def _inside(part: Apply, word: str, template: Template) -> Apply | None:
+    """The operation ``template`` that a function of this word is taken of."""
+    inner = part.operands[0] if part.operands and word_of(part) == word else None
+    return inner if isinstance(inner, Apply) and inner.template == template else None
 
 
 def total_of_a_product(part: Apply, reading: Reading) -> Operand | None:
@@ -24,8 +30,8 @@ def total_of_a_product(part: Apply, reading: Reading) -> Operand | None:
 
 def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
     """tr(A B) = Σ A ⊙ Bᵀ."""
-    inner = part.operands[0] if part.operands else None
-    if word_of(part) != "trace" or not isinstance(inner, Apply) or inner.template != MATMUL:
+    inner = _inside(part, "trace", MATMUL)
+    if inner is None:
         return None
     a, b = inner.operands
     if any(len(reading.shapes.get(id(x), ())) != 2 for x in (a, b)):
@@ -35,8 +41,8 @@ def trace_of_a_product(part: Apply, reading: Reading) -> Operand | None:
 
 def traces_apart(part: Apply, reading: Reading) -> Operand | None:
     """tr(A − B C) = tr A − Σ B ⊙ Cᵀ."""
-    inner = part.operands[0] if part.operands else None
-    if word_of(part) != "trace" or not isinstance(inner, Apply) or inner.template != MINUS:
+    inner = _inside(part, "trace", MINUS)
+    if inner is None:
         return None
     a, b = (Apply(part.template, (x,)) for x in inner.operands)
     first, second = trace_of_a_product(a, reading), trace_of_a_product(b, reading)
@@ -47,8 +53,8 @@ def traces_apart(part: Apply, reading: Reading) -> Operand | None:
 
 def product_that_is_there(part: Apply, reading: Reading) -> Operand | None:
     """Σ A ⊙ Bᵀ = tr(A B), where A B is there."""
-    inner = part.operands[0] if part.operands else None
-    if word_of(part) != "sum" or not isinstance(inner, Apply) or inner.template != TIMES:
+    inner = _inside(part, "sum", TIMES)
+    if inner is None:
         return None
     rank = len(reading.shapes.get(id(inner.operands[0]), ()))
     if rank != 2 or _broadcasts(inner, reading):
@@ -141,8 +147,8 @@ def _total(matrix: Operand, axis: int) -> Operand:
 
 def total_over_an_outer_product(part: Apply, reading: Reading) -> Operand | None:
     """Σ (u vᵀ) ⊙ R = uᵀ R v."""
-    inner = part.operands[0] if part.operands else None
-    if word_of(part) != "sum" or not isinstance(inner, Apply) or inner.template != TIMES:
+    inner = _inside(part, "sum", TIMES)
+    if inner is None:
         return None
     for outer, matrix in (inner.operands, inner.operands[::-1]):
         if spelled_as(outer) != OUTER.form("numpy") or not isinstance(outer, Apply):

@@ -7,10 +7,11 @@ over axes the whole map prints in index form.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from symgrad.core.build import contract
 from symgrad.core.expr import Expr
-from symgrad.core.numbers import plus
+from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser, sum_form
@@ -29,31 +30,19 @@ def structure_form(
 ) -> tuple[Form, tuple[Form, ...], bool]:
     """(form, indices of its left-hand side, is it a matrix with vec by rows?)."""
     recogniser = Recogniser(named, written)
-    rows: list[tuple[Monomial, Form]] = []
+    totals: dict[tuple[Form, Any], Number] = {}  # by form and letters of the coefficient
     for t in m.terms:
         made = _term(t, m, recogniser)
         if made is None:
             whole, at = form_of(m.dense(), written, named)
             return whole, at, False
-        alike = next((k for k, (_, form) in enumerate(rows) if form == made), None)
-        if alike is None:
-            rows.append((t.coefficient, made))
-        else:
-            total = _together(rows[alike][0], t.coefficient)
-            if total is None:
-                rows.append((t.coefficient, made))
-            else:
-                rows[alike] = total, made
-    rows = [row for row in rows if not row[0].is_zero]
+        c, key = t.coefficient, (made, t.coefficient.powers)
+        totals[key] = plus(totals[key], c.number) if key in totals else c.number
+    rows = [(Monomial(c, powers), form) for (form, powers), c in totals.items() if c]
     if not rows:
         return Form("number", (), Monomial(ONE.number * 0)), (), False
     rows.sort(key=lambda row: (row[0].number < 0, _plain(row[1])))
     return sum_form(rows), (), max(m.outputs, m.rank - m.outputs) > 1
-
-
-def _together(a: Monomial, b: Monomial) -> Monomial | None:
-    """The sum of two coefficients of the same letters."""
-    return Monomial(plus(a.number, b.number), a.powers) if a.powers == b.powers else None
 
 
 def _plain(form: Form) -> int:
