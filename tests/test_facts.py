@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -22,8 +24,8 @@ HAVE = {
 LACK = {
     "real": [1j * EYE], "positive": [EYE, -A**2], "nonzero": [EYE], "sign": [EYE], "binary": [2 * EYE],
     "onehot": [np.ones((2, 3)), np.zeros((2, 3))], "prob": [np.ones((2, 3)), A / A.sum(1)[:, None]],
-    "symmetric": [A], "spd": [-EYE, A @ A.T + EYE + np.triu(A)], "diagonal": [A],
-    "orthogonal": [A, 2 * EYE], "invertible": [np.ones((3, 3))],
+    "symmetric": [A, np.nan * A], "spd": [-EYE, A @ A.T + EYE + np.triu(A)], "diagonal": [A],
+    "orthogonal": [A, 2 * EYE], "invertible": [np.ones((3, 3)), np.nan * A],
 }  # fmt: skip
 
 
@@ -127,6 +129,22 @@ def test_a_hessian_in_the_declared_matrix_itself_is_that_of_all_matrices():
         sg.compile([H.matvec(D)])(P=value, D=direction),
         -inverse.T @ direction.T @ inverse.T, 1e-10,
     )  # fmt: skip
+
+
+def test_what_is_declared_of_a_variable_does_not_hold_while_it_moves():
+    p, b = sg.symbol("p", "n", f64, "prob"), sg.symbol("b", "n", f64, "sign")
+    beside = u @ Y @ u
+    for x in (p, b):
+        H = sg.hessian((x * x).sum() ** 2 * x.sum() * beside, x)
+        values = {"u": np.arange(1.0, 4), "Y": HAVE["symmetric"], "p": np.array([0.2, 0.3, 0.5])}
+        values["b"] = np.array([1.0, -1.0, 1.0])
+        program = sg.compile([H.dense()])
+        got = program(*[values[name_of(leaf)] for leaf in program.inputs])
+        with jax.enable_x64(True):
+            front = values["u"] @ values["Y"] @ values["u"]
+            at = jnp.asarray(values[name_of(x.expr())])
+            want = jax.hessian(lambda x: (x * x).sum() ** 2 * x.sum() * front)(at)  # noqa: B023
+        np.testing.assert_allclose(got, want, 1e-10)
 
 
 def test_a_map_that_is_zero_cannot_be_solved():

@@ -583,6 +583,9 @@ def test_a_saved_state_keeps_its_type_and_values_when_the_model_changes_type():
     assert layer.weight.dtype is sg.float64
     assert saved["weight"].tolist() == before
     assert saved["weight"].dtype is sg.float32
+    x = sg.ones(3, 2, requires_grad=True)
+    (x @ saved["weight"].T).sum().backward()
+    assert x.grad.tolist() == before * 3
 
 
 def test_a_compiled_step_goes_on_in_another_type():

@@ -72,6 +72,9 @@ def test_what_lies_behind_a_stop_has_no_gradient() -> None:
     for stop in ("z", z):
         with pytest.raises(DerivativeError, match="w is behind the stop at z"):
             sg.derive(z @ z, w, stop_at=[stop])
+    for further in ("newton", "stationary"):
+        with pytest.raises(DerivativeError, match="w is behind the stop at z"):
+            sg.derive(z @ z, stop_at=["z"], **{further: w})
     assert "∂L/∂w" not in sg.derive(z @ z + w @ w, stop_at=["z"]).unicode
     for text in (sg.derive(z @ z, z), sg.derive(z @ z, [z], stop_at=[z])):
         assert text.unicode.splitlines()[-1] == "∂L/∂z = 2 z"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from symgrad.core.expr import Expr, facts_of
 from symgrad.core.sizes import Shape
 
 Array = np.ndarray[Any, Any]
@@ -28,7 +29,7 @@ class Fact:
 
 
 def _close(a: Array, b: Array) -> bool:
-    """Equal up to rounding, of ``a`` and in products of as many terms as it has rows."""
+    """Equal up to rounding, in sums of as many terms as ``a`` has columns."""
     unit = float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else 0.0
     most = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
     return bool((np.abs(a - b) <= CLOSE * max(a.shape[-1], 1) * unit * most).all())
@@ -57,7 +58,8 @@ def _one_of(*values: int) -> Callable[[Array], bool]:
 
 
 def _regular(a: Array) -> bool:
-    return bool((np.linalg.matrix_rank(a) == a.shape[-1]).all())
+    finite = bool(np.isfinite(a).all())
+    return finite and bool((np.linalg.matrix_rank(a) == a.shape[-1]).all())
 
 
 FACTS: dict[str, Fact] = {
@@ -71,10 +73,10 @@ FACTS: dict[str, Fact] = {
     "symmetric": Fact(_symmetric, axes=2, square=True),
     "spd": Fact(_definite, axes=2, square=True),
     "diagonal": Fact(
-        lambda a: not (a * (1 - np.eye(a.shape[-1], dtype=a.dtype))).any(), axes=2, square=True
+        lambda a: not a[..., ~np.eye(a.shape[-1], dtype=bool)].any(), axes=2, square=True
     ),
     "orthogonal": Fact(
-        lambda a: _close(a.swapaxes(-1, -2) @ a, np.eye(a.shape[-1], dtype=a.dtype) + 0 * a),
+        lambda a: _close(a.swapaxes(-1, -2) @ a, np.eye(a.shape[-1], dtype=a.dtype)),
         axes=2, square=True,
     ),
     "invertible": Fact(_regular, axes=2, square=True),
@@ -83,6 +85,16 @@ FACTS: dict[str, Fact] = {
 
 SYMMETRIC = frozenset({"symmetric", "spd", "diagonal"})
 """Those of matrices that equal their transpose."""
+
+
+def is_symmetric(leaf: Expr) -> bool:
+    """Is a symbol declared to be its own transpose?"""
+    return not SYMMETRIC.isdisjoint(facts_of(leaf))
+
+
+def among_symmetric(leaf: Expr) -> bool:
+    """Is a derivation's gradient in a symbol that among the symmetric matrices?"""
+    return is_symmetric(leaf) and "diagonal" not in facts_of(leaf)
 
 
 def problem_of(shape: Shape, facts: Sequence[str]) -> str:
@@ -102,4 +114,4 @@ def refuted(facts: Sequence[str], value: Array) -> str:
     return next((f for f in facts if wide.size and not FACTS[f].holds(wide)), "")
 
 
-__all__ = ["FACTS", "SYMMETRIC", "Fact", "problem_of", "refuted"]
+__all__ = ["FACTS", "SYMMETRIC", "Fact", "among_symmetric", "is_symmetric", "problem_of", "refuted"]

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from symgrad.core.expr import Expr, facts_of, name_of
+from symgrad.core.facts import among_symmetric
 from symgrad.core.sizes import Size, letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
@@ -22,7 +23,7 @@ from symgrad.derivation.opaque import remark
 from symgrad.derivation.python_form import identifier
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.stream import fits_stdout
-from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines, is_symmetric
+from symgrad.derivation.tidy import GIVEN, GRADIENT, WITHIN, Definition, Lines
 from symgrad.derivation.times import Times, beside, limits, tail, tail_latex
 from symgrad.derivation.usual import usual_letters
 from symgrad.ops.join import concatenate
@@ -122,7 +123,7 @@ class Derivation:
             stack.extend(form.items)
         return list(found)
 
-    def grad(self, of: str | Any) -> Formula:
+    def grad(self, of: Any) -> Formula:
         """The Formula of the gradient for the input called ``of``, ``W1`` or ``W₁``, or for it.
 
         Of an input that is several symbols here (``layout``) theirs, joined as it is stored.
@@ -210,7 +211,7 @@ class Derivation:
         given = [
             FACTS[f].format(name_of(i)) for i in self.inputs for f in facts_of(i) if f in FACTS
         ]
-        if any(d.kind == GRADIENT and d.of is not None and is_symmetric(d.of)
+        if any(d.kind == GRADIENT and d.of is not None and among_symmetric(d.of)
                for d in self.source.definitions):  # fmt: skip
             given.append(INDEPENDENT if self.source.independent else WITHIN_SYMMETRIC)
         given += [

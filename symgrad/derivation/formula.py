@@ -7,8 +7,8 @@ from functools import cache
 from itertools import count
 
 from symgrad.core.build import single_term
-from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of
-from symgrad.core.facts import SYMMETRIC
+from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Size
 from symgrad.core.traverse import leaves, topological
 from symgrad.derivation import notation
@@ -114,9 +114,7 @@ def sizes_of(symbols: Iterable[Expr]) -> list[Size]:
 
 def symbol_name(e: Expr) -> Form | None:
     """Symbols print as their names."""
-    return (
-        notation.name(name_of(e), not SYMMETRIC.isdisjoint(facts_of(e))) if e.op is SYMBOL else None
-    )
+    return notation.name(name_of(e), is_symmetric(e)) if e.op is SYMBOL else None
 
 
 def form_of(

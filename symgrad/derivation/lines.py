@@ -25,6 +25,7 @@ from symgrad.core.build import (
     zeros,
 )
 from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
+from symgrad.core.facts import among_symmetric
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation.arrange import arranged, side_by_side
@@ -65,7 +66,6 @@ from symgrad.derivation.tidy import (
     Use,
     flat,
     inline,
-    is_symmetric,
     replaced,
 )
 from symgrad.errors import NotationError
@@ -490,7 +490,7 @@ class _Builder:
                 found = parts.get(leaf)
                 expr = self._total(found) if found else zeros(leaf.shape, leaf.dtype)
                 expr = self.symmetries.within_symmetric(leaf, expr)
-                if self.lines.independent and is_symmetric(leaf):
+                if self.lines.independent and among_symmetric(leaf):
                     expr = in_entries(self.note("G", expr, ADJOINT, entries=False))
                 word = self.names.fresh(f"∂{prefix}/∂{name_of(leaf)}")
                 gradient = symbol(word, leaf.shape, leaf.dtype, number=next(self.numbers))

@@ -18,14 +18,13 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import Expr, Labels, facts_of
+from symgrad.core.facts import SYMMETRIC, among_symmetric
 from symgrad.core.sizes import Monomial, monomial
 from symgrad.core.traverse import topological
 from symgrad.derivation.factors import factored, gathered, sandwiched
 from symgrad.derivation.order import Written
-from symgrad.derivation.tidy import is_symmetric, opened, replaced
+from symgrad.derivation.tidy import opened, replaced
 from symgrad.simplify.algebra import Normal
-
-SYMMETRIC = frozenset({"symmetric", "spd"})
 
 
 @dataclass(slots=True)
@@ -57,7 +56,7 @@ class Symmetries:
 
     def within_symmetric(self, leaf: Expr, e: Expr) -> Expr:
         """The gradient among symmetric matrices, ½ (G + Gᵀ), for what is declared symmetric."""
-        if leaf.ndim != 2 or not is_symmetric(leaf):
+        if leaf.ndim != 2 or not among_symmetric(leaf):
             return e
         terms = opened(e)
         turned = [(c, a, tuple([1 - x if x >= 0 else x for x in ls])) for c, a, ls in terms]

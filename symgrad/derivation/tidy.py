@@ -15,7 +15,8 @@ from symgrad.core.build import (
     single_term,
     terms_of,
 )
-from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of, name_of
+from symgrad.core.expr import SYMBOL, Expr, Labels, name_of
+from symgrad.core.facts import is_symmetric
 from symgrad.core.op import Op
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.core.traverse import topological
@@ -131,11 +132,6 @@ class Lines:
         if self._recogniser is None or self._recogniser[0] != state:
             self._recogniser = state, Recogniser(self.named, self.written)
         return self._recogniser[1]
-
-
-def is_symmetric(leaf: Expr) -> bool:
-    """Is a symbol declared (or known) to be its own transpose?"""
-    return bool({"symmetric", "spd"} & {*facts_of(leaf)})
 
 
 def flat(e: Expr) -> Expr:
@@ -294,7 +290,6 @@ __all__ = [
     "flat",
     "in_order",
     "inline",
-    "is_symmetric",
     "opened",
     "replaced",
 ]

@@ -29,7 +29,7 @@ from symgrad.core.build import (
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
-from symgrad.core.facts import SYMMETRIC
+from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import transform
 from symgrad.ops.structure import reshape
@@ -71,7 +71,7 @@ class Symmetry:
 
     def _found(self, e: Expr) -> bool:
         if e.op is SYMBOL:
-            return not SYMMETRIC.isdisjoint(facts_of(e))
+            return is_symmetric(e)
         if e.op is DELTA:
             return True
         if e.op.family == "matrix" and e.op.name == "inv":

@@ -53,7 +53,7 @@ def hessian(value: Expr, wanted: Sequence[Expr]) -> list[list[LinearMap]]:
     (value,) = simplify([value])
     values = set(topological([value]))
     found = gradient(value, wanted)
-    declared = [x for x in leaves(found) if {"orthogonal", *SYMMETRIC} & {*facts_of(x)}]
-    if declared and not {*declared} & {*wanted}:  # what is declared holds, and stays as it is
+    declared = any({"orthogonal", *SYMMETRIC} & {*facts_of(x)} for x in leaves(found))
+    if declared and not any(map(facts_of, wanted)):  # what is declared stays while x moves
         found = Normal().of(found)
     return [[jacobian(g, y, values) for y in wanted] for g in found]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of
-from symgrad.core.facts import SYMMETRIC
+from symgrad.core.expr import SYMBOL, Expr, name_of
+from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
@@ -55,8 +55,7 @@ class Printed(Formula):
 
     def _named(self, e: Expr) -> Form | None:
         word = name_of(e) if e.op is SYMBOL else self.names.get(e)
-        own = not e.shape or not SYMMETRIC.isdisjoint(facts_of(e))
-        return None if word is None else notation.name(word, own)
+        return None if word is None else notation.name(word, not e.shape or is_symmetric(e))
 
     def _definitions(self, form: Form) -> tuple[tuple[Form, Form], ...]:
         """Definitions of the names in a form, what they are made of first."""

@@ -38,7 +38,8 @@ from symgrad.core.build import (
     terms_of,
     zeros,
 )
-from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of, symbol
+from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
+from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Monomial
 from symgrad.core.traverse import leaves, substitute, topological, transform
 from symgrad.errors import NotationError
@@ -115,7 +116,7 @@ def _inverses_named(value: Expr, x: Expr) -> tuple[Expr, dict[Expr, Expr]]:
         if not (node.op.name == "inv" or reciprocal) or x in leaves([node]):
             return node
         inner = node.args[0]
-        facts = ("symmetric",) if _is_symmetric(inner) else ()
+        facts = ("symmetric",) if is_symmetric(inner) else ()
         number = NAMED - len(back)
         made = symbol(f"P{len(back)}", node.shape, node.dtype, number=number, facts=facts)
         back[made] = node
@@ -141,11 +142,7 @@ def _symmetric(e: Expr) -> Expr:
 
 
 def _ascending(a: Expr, labels: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(labels)) if _is_symmetric(a) else labels
-
-
-def _is_symmetric(a: Expr) -> bool:
-    return bool({"symmetric", "spd"} & {*facts_of(a)})
+    return tuple(sorted(labels)) if is_symmetric(a) else labels
 
 
 def _check_rank(m: LinearMap, x: Expr) -> None:
@@ -208,7 +205,7 @@ def _moved(
     if labels == (0, 1) and outputs == 1 and 0 in at:
         if at[0] == 0:
             return {0: at[1]}
-        return {0: at[0]} if _is_symmetric(p) else None
+        return {0: at[0]} if is_symmetric(p) else None
     return None
 
 

@@ -210,10 +210,10 @@ class Tensor(Viewing):
 
     @data.setter
     def data(self, new: Tensor) -> None:
-        if new.dtype is not self.dtype:  # what shares the memory keeps its type
-            self._storage = Storage(self._storage.node)
-        self._storage.rebind(_plain(new.node()))
-        self._leaf = None
+        node, self._leaf = _plain(new.node()), None
+        if new.dtype is not self.dtype:  # what shares the memory keeps it
+            self._storage = Storage(node)
+        self._storage.rebind(node)
 
     @property
     def _version(self) -> int:

@@ -15,6 +15,7 @@ from symgrad.core.build import listening
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.expr import symbol as expr_symbol
+from symgrad.core.facts import among_symmetric
 from symgrad.core.sizes import Monomial, Size, shape_text
 from symgrad.core.traverse import leaves, topological
 from symgrad.derivation.chain import derivation_of
@@ -25,7 +26,7 @@ from symgrad.derivation.notation import subscript
 from symgrad.derivation.order import Written
 from symgrad.derivation.parse import read
 from symgrad.derivation.symmetric import Symmetries
-from symgrad.derivation.tidy import in_order, is_symmetric, replaced
+from symgrad.derivation.tidy import in_order, replaced
 from symgrad.errors import DerivativeError, ShapeError, TraceError
 from symgrad.recording.closed import record_of
 from symgrad.recording.gradients import grad as recorded_grad
@@ -107,7 +108,7 @@ def grad(output: Tensor, wrt: Any, create_graph: bool = True, independent: bool 
 def _in_entries(g: Tensor, x: Tensor) -> Tensor:
     """The gradient in the independent entries of what is declared symmetric."""
     leaf, e = x.expr(), g.expr()
-    if not is_symmetric(leaf):
+    if not among_symmetric(leaf):
         return g
     both = 2 * g if Symmetries(Written()).within_symmetric(leaf, e) is e else g + g.mT
     return both - g * eye(g.shape[0], dtype=g.dtype)
@@ -157,9 +158,13 @@ def derive(
     asked = {w for w in stop_at if isinstance(w, str)}
     ends = {k: word for k, word in chosen.items() if word in asked}
     asked_for = () if wrt is None else _several(wrt)
+
+    def found(t: Tensor) -> Expr:
+        e = table.get(id(t.node())) or t.expr(letters)
+        return moved.get(e, e)
+
     for number, t in enumerate(t for t in (*stop_at, *asked_for) if isinstance(t, Tensor)):
-        at = table.get(id(t.node())) or t.expr(letters)
-        at = moved.get(at, at)
+        at = found(t)
         if at.op is not SYMBOL:
             if id(t.node()) not in table:
                 raise DerivativeError(
@@ -181,23 +186,22 @@ def derive(
     if wrt is None:
         own = tracked | set(stops.values())
         wanted = [s for s in inputs if s.dtype.differentiable and (not tracked or s in own)]
+        wanted = [s for s in wanted if s not in behind]
         seen = set(topological([e], lambda x: x.op.name == "detach"))
-        wanted = [s for s in wanted if s in seen and s not in behind] or wanted
+        wanted = [s for s in wanted if s in seen] or wanted
     else:
-        asked_of: list[Expr] = [table.get(id(t.node())) or t.expr(letters) for t in asked_for]
-        wanted = [stops.get(moved.get(x, x), x) for x in asked_of]
-        for x in wanted:
-            if x in behind:
-                raise DerivativeError(
-                    f"derive(): {name_of(x)} is behind the stop at {behind[x]}, which is not opened. "
-                    f"Ask for the gradient in {behind[x]}, or leave {behind[x]} out of stop_at."
-                )
+        wanted = [stops.get(x, x) for x in map(found, asked_for)]
         inputs += [s for s in wanted if s.op.name == "symbol" and s not in inputs]
     label = chosen.get(e, "L" if not e.shape else "Y")
     steps, points = (
-        [table.get(id(t.node())) or t.expr(letters) for t in _several(asked)]
-        for asked in (newton, stationary)
+        [stops.get(x, x) for x in map(found, _several(asked))] for asked in (newton, stationary)
     )
+    for x in (*wanted, *steps, *points):
+        if x in behind:
+            raise DerivativeError(
+                f"derive(): {name_of(x)} is behind the stop at {behind[x]}, which is not opened. "
+                f"Ask for the gradient in {behind[x]}, or leave {behind[x]} out of stop_at."
+            )
     if not (hessian or steps or points):
         made = derivation_of(
             label, e, wanted, inputs, written, chosen, wrt is not None, independent
@@ -230,9 +234,10 @@ def parse_formula(
     """The tensor that a printed formula says: ``parse_formula("(2/n) Xᵀ (X w − y)", [X, w, y])``.
 
     ``symbols`` are the tensors of its names (by name where they should go by another, and where a
-    name is a size that is no tensor's, ``{"S": S, "n": n}``), in Unicode or ASCII.  ``indices`` gives the range of a letter (``{"i": "n"}``) where it is not that of the
-    axis it stands at, ``{"t": "1…T"}`` where it counts steps; ``at`` names the letters of the left
-    side, which a line ``Z[i,j] = …`` has itself.  NotationError says what was expected, and at which column.
+    name is a size that is no tensor's, ``{"S": S, "n": n}``), in Unicode or ASCII.  ``indices``
+    gives the range of a letter (``{"i": "n"}``) where it is not that of the axis it stands at,
+    ``{"t": "1…T"}`` where it counts steps; ``at`` names the letters of the left side, which a line
+    ``Z[i,j] = …`` has itself.  NotationError says what was expected, and at which column.
     """
     if not isinstance(symbols, Mapping):
         symbols = {name_of(t.expr()): t for t in symbols}
