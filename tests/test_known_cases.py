@@ -50,7 +50,7 @@ DEARER = {
     "n-cubic-trace-rect", "n-capacitance-logdet", "n-sum-of-two-norms",
     "n-rbf-network-centres", "n-kalman-innovation-A", "n-gp-inducing-gram", "n-cca-subspace",
     "n-gauss-cholesky-factor", "n-tucker-core", "n-collective-mf", "n-linear-adapter-X",
-    "n-infonce-normalised", "n-gcn2-ce-W1", "n-hess-log-ratio", "n-hvp-rayleigh",
+    "n-gcn2-ce-W1", "n-hess-log-ratio", "n-hvp-rayleigh",
     "k-mc-119-A", "k-hosvd-V", "k-deep-linear-W3", "k-axb-residual-A", "k-self-expressive", "k-lle-Y",
 }  # fmt: skip
 """What takes more operations than the book's formula at a tall or wide setting."""
@@ -58,7 +58,7 @@ LARGER = {
     "trace-fourth-power", "bilinear-gram", "inverse-twice", "gp-amplitude", "gp-cholesky",
     "trace-ratio", "hvp-gram-squared", "tr-rect-gram", "hvp-factor",
     "hvp-residual-norm", "whitening-fit", "maxout",
-    "graph-attention-weights", "distmult", "gp-inducing", "hess-rational",
+    "distmult", "gp-inducing", "hess-rational",
     "jac-softmax-logits", "random-effects-scale", "observer-gain",
     "f-factor-analysis", "f-varpro", "f-deepset", "v-lowrank",
     "n-capacitance-logdet", "n-rbf-network-centres", "n-gp-inducing-gram",

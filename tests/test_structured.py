@@ -61,6 +61,23 @@ HESSIANS: dict[str, Case] = {
         "X:n,d w:d y:n", _logistic, (1, 1),
         "Xᵀ diag(p ⊙ (1 − p)) X + 0.7 I(d)   where z = X w, p = σ(z)",
     ),
+    "logarithm of squares": Case(
+        "X:n,d w:d y:n", lambda X, w, y: sg.log(1 + (X @ w - y) ** 2).sum(), (1, 1),
+        "2 Xᵀ diag((1 − a) ⊘ (r₂ ⊙ r₂)) X   where r₁ = X w − y, a = r₁ ⊙ r₁, r₂ = 1 + a", False,
+    ),
+    "log cosh": Case(
+        "X:n,d w:d y:n", lambda X, w, y: sg.log(sg.cosh(X @ w - y)).sum(), (1, 1),
+        "Xᵀ diag(1 − tanh(z) ⊙ tanh(z)) X   where z = X w − y", False,
+    ),
+    "bell": Case(
+        "X:n,d w:d y:n", lambda X, w, y: (1 - (-((X @ w - y) ** 2) / 2).exp()).sum(), (1, 1),
+        "Xᵀ diag(h ⊙ (1 − a)) X   where r = X w − y, a = r ⊙ r, h = exp(−½ a)", False,
+    ),
+    "entropy": Case("x:n", lambda x: (x.exp() * x).sum(), (0, 0), "diag(a ⊙ (x + 2))   where a = exp(x)"),
+    "logarithm of a form": Case(
+        "A:n,n x:n", lambda A, x: sg.log(1 + (x @ A @ x).exp()), (1, 1),
+        "p (1 − p) (A + Aᵀ) x xᵀ (A + Aᵀ) + p (A + Aᵀ)   where p = σ(xᵀ A x)",
+    ),
     "separable": Case("x:n", lambda x: (x**4 + x.exp()).sum(), (0, 0)),
     "quartic": Case("x:n", lambda x: (x**4).sum(), (0, 0), "12 diag(x ⊙ x)"),
     "log of sum": Case(

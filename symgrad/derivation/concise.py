@@ -51,10 +51,10 @@ ALONE = 12
 @lru_cache(maxsize=16)  # a formula is printed in more than one way
 def concise(e: Expr) -> Expr:
     """An expression equal to ``e`` that takes fewer operations to write."""
-    best, other = _concise(e), with_inverses(e)
+    best, other = _settled(e), with_inverses(e)
     if other is e or len(topological([best])) > NODES:
         return best
-    other = _concise(other)
+    other = _settled(other)
     settings = settings_of(_letters(e))
     new, old = _of_text(other, settings), _of_text(best, settings)
     if new == old:  # what is used again counts once: the graph with fewer nodes reads better
@@ -90,7 +90,14 @@ def _variables(e: Expr) -> dict[Expr, Operand]:
     }
 
 
-def _concise(e: Expr) -> Expr:
+def _settled(e: Expr) -> Expr:
+    """The search, begun again where the normal form has more to say of what it found."""
+    found = _searched(e)
+    again = Normal().of([found])[0]
+    return found if again is found else _searched(again)
+
+
+def _searched(e: Expr) -> Expr:
     normal = Normal()
     best = normal.of([e])[0]
     if len(topological([best])) > NODES:
@@ -115,7 +122,7 @@ def _concise(e: Expr) -> Expr:
             if x not in bests and _better(found, price, search=True)
         ]  # fmt: skip
         if better:
-            best = min(better, key=lambda x: (seen[x].length, sum(seen[x].flops)))
+            best = min(better, key=lambda x: (seen[x].length, sum(seen[x].flops), seen[x].written))
             bests.add(best)
             price, queue, detours = seen[best], [best], DETOURS
         elif detours:
@@ -142,7 +149,7 @@ def _letters(e: Expr) -> list[str]:
 
 
 def _better(new: Measure, old: Measure, search: bool = False) -> bool:
-    """Shorter and as cheap, or as short and cheaper.
+    """Shorter and as cheap, or as short and cheaper; or with less written twice.
 
     No order: of two forms each may be better, in operations and in memory.
     """
@@ -154,7 +161,9 @@ def _better(new: Measure, old: Measure, search: bool = False) -> bool:
         return much_cheaper(new, old)
     if new.flops != old.flops:
         return at_most(new.flops, old.flops)
-    return at_most(new.alive, old.alive) and new.alive != old.alive
+    if new.alive != old.alive:
+        return at_most(new.alive, old.alive)
+    return new.written < old.written
 
 
 def _as_cheap(new: Measure, old: Measure) -> bool:

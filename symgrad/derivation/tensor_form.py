@@ -7,9 +7,11 @@ None where only index form can say it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from symgrad.core.build import CONTRACTION, SUM, constant_value, contract
 from symgrad.core.expr import Expr, Labels
+from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial, Shape, monomial
 from symgrad.derivation.called import called
 from symgrad.derivation.entries import absolute, whole
@@ -179,12 +181,26 @@ def sum_form(rows: list[tuple[Monomial, Form]]) -> Form:
             flat += [_split(k, f) for k, f in zip(form.data, form.items, strict=True)]
         else:
             flat.append((c, form))
+    flat = _merged(flat)
     if len(flat) == 1:
         return scaled(*flat[0])
     common = content([c for c, _ in flat])
     if common.is_one:
         flat = _grouped(flat)
     return scaled(common, _sum([(c / common, f) for c, f in flat]))
+
+
+def _merged(terms: list[tuple[Monomial, Form]]) -> list[tuple[Monomial, Form]]:
+    """Terms of one form as one term: 1 − h − h = 1 − 2 h."""
+    totals: dict[tuple[Form, Any], Number] = {}
+    for c, form in terms:
+        key = form, c.powers
+        totals[key] = plus(totals[key], c.number) if key in totals else c.number
+    if len(totals) == len(terms):
+        return terms
+    return [(Monomial(c, powers), form) for (form, powers), c in totals.items() if c] or [
+        (Monomial(0), Form("number", (), ONE))
+    ]
 
 
 def _split(c: Monomial, form: Form) -> tuple[Monomial, Form]:

@@ -23,17 +23,23 @@ from symgrad.lower.tally import Part, Shape, effect, entries
 
 Sized = Mapping[int, tuple[Operand, Shape]]
 """The shapes of variables and of what only its node tells, by identity, at every setting."""
+LONGEST = 10**6
+"""Operations as they are written, counted up to here."""
 FREE = {"diag", "eye", "ones", "zeros", "vec", "tril", "reshape", "transpose", "diagonal"}
 """Functions that a reader does not count as an operation."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """Operations of a text to read; floating-point operations and numbers alive at every setting."""
+    """Operations of a text to read; floating-point operations and numbers alive at every setting.
+
+    ``written`` counts the operations as they are written, those of equal parts again.
+    """
 
     length: int
     flops: tuple[float, ...]
     alive: Counts
+    written: int = 0
 
 
 def at_most(new: Sequence[float], old: Sequence[float], times: float = 1) -> bool:
@@ -92,6 +98,7 @@ class _Run:
         self.tensors: list[bool] = []  # does it depend on an input?
         self.flops = [0.0] * settings
         self.length = 0
+        self.written: list[int] = []  # operations of each part and of all that it is made of
         numbers: dict[object, int] = {}
         self.operations = set[object]()
         known = self.known = dict[int, int]()  # of every operand, by identity
@@ -121,13 +128,14 @@ class _Run:
 
     def _add(self, part: Operand, below: list[int], sized: Sized) -> None:
         number = len(self.parts)
-        kind, made = "given", Part()
+        kind, made, shown = "given", Part(), 0
         reads = isinstance(part, Variable) or any(self.tensors[b] for b in below)
         if isinstance(part, Apply):
             found = effect(part.template, tuple([self.parts[b] for b in below]), self.settings)
             kind, made = found.kind, found.part
             self.flops = [a + b for a, b in zip(self.flops, found.flops, strict=True)]
-            self.length += operations_of(part.template) if reads else 0
+            shown = operations_of(part.template) if reads else 0
+            self.length += shown
         elif isinstance(part, Literal) and type(part.value) is int:
             made = Part((), (part.value,) * self.settings)
         elif isinstance(part, Letter):
@@ -144,6 +152,7 @@ class _Run:
             owner = owner.union(*(self.owners[b] for b in below))
         elif kind != "given" and size != self.nothing:
             owner = frozenset({number})
+        self.written.append(min(shown + sum(self.written[b] for b in below), LONGEST))
         self.parts.append(made)
         self.sizes.append(size)
         self.kinds.append(kind)
@@ -206,7 +215,7 @@ def measured(
 ) -> Reading:
     """The text evaluated once, at every setting of the letters."""
     run = _Run(root, sized, extents, settings)
-    measure = Measure(run.length, tuple(run.flops), run.peak())
+    measure = Measure(run.length, tuple(run.flops), run.peak(), run.written[run.last])
     shapes = {x: run.parts[k].shape for x, k in run.known.items() if not run.parts[k].guessed}
     return Reading(measure, shapes, run.known, run.operations, letters or {})
 

@@ -32,6 +32,7 @@ from symgrad.lower.align import (
     OVER,
     PLUS,
     TIMES,
+    TURNED,
     aligned,
     coefficient_operand,
     fraction_operands,
@@ -223,15 +224,31 @@ def _plain_number(c: Monomial) -> bool:
 
 
 def _in_front(scalar: Operand, value: Operand) -> Operand:
-    """``c * A @ B``: the leftmost matrix of a product scaled."""
+    """``c * A @ B``: the leftmost matrix of a product scaled, of ``diag(v) A`` a computed v."""
     spine: list[Apply] = []
     while isinstance(value, Apply) and value.template is MATMUL:
         spine.append(value)
         value = value.operands[0]
-    value = Apply(TIMES, (scalar, value))
+    turned = isinstance(value, Apply) and value.template == TURNED
+    inner = value.operands[0] if turned and isinstance(value, Apply) else value
+    rows = _computed_rows(inner)
+    if rows is None or not isinstance(inner, Apply):
+        value = Apply(TIMES, (scalar, value))
+    else:
+        column = Apply(COLUMN, (Apply(TIMES, (scalar, rows.operands[0])),))
+        value = Apply(TIMES, tuple(column if x is rows else x for x in inner.operands))
+        value = Apply(TURNED, (value,)) if turned else value
     for part in reversed(spine):
         value = Apply(MATMUL, (value, *part.operands[1:]))
     return value
+
+
+def _computed_rows(value: Operand) -> Apply | None:
+    """The ``v[:, None]`` of ``A * v[:, None]`` where v is computed: scaling it needs no memory."""
+    if not isinstance(value, Apply) or value.template != TIMES:
+        return None
+    columns = [x for x in value.operands if isinstance(x, Apply) and x.template == COLUMN]
+    return columns[0] if len(columns) == 1 and isinstance(columns[0].operands[0], Apply) else None
 
 
 def _absorbed(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from fractions import Fraction
 
 from symgrad.core.build import SUM, elementwise, linear, power, product, terms_of
 from symgrad.core.expr import Expr
 from symgrad.core.traverse import topological
+from symgrad.simplify.networks import Network
+from symgrad.simplify.opening import networks, summed
 
 
 def bracket_there(e: Expr) -> Iterator[Expr]:
@@ -42,4 +45,31 @@ def one_logarithm(e: Expr) -> Iterator[Expr]:
                 yield linear([(c, elementwise("log", ratio), ls), *rest], e.shape, e.dtype)
 
 
-__all__ = ["bracket_there", "one_logarithm"]
+SQUARES = {("sin", 1): ("cos", 2, 1, -1), ("cos", 1): ("sin", 2, 1, -1),
+           ("sinh", 1): ("cosh", 2, -1, 1), ("cosh", 1): ("sinh", 2, 1, 1),
+           ("tan", 1): ("cos", -2, -1, 1), ("tan", -1): ("sin", -2, -1, 1)}  # fmt: skip
+"""f² = a + b gᵖ, or f⁻² where −1 stands: g, p, a, b."""
+
+
+def square_of_the_other(e: Expr) -> Iterator[Expr]:
+    """1 − sin² x = cos² x, sin² x + cos² x = 1: in one term of a sum, so that terms cancel."""
+    if e.op is not SUM or len(e.args) < 2:
+        return
+    terms = networks(e)
+    for k, net in enumerate(terms):
+        for (f, ls), q in net.powers().items():
+            sign = 1 if q > 0 else -1
+            if (f.op.name, sign) not in SQUARES or abs(q) < 2:
+                continue
+            other, p, a, b = SQUARES[f.op.name, sign]
+            g = elementwise(other, f.args[0])
+            rest = [x for x in net.factors if x[0] is not f or x[2] != ls]
+            rest.append((f, q - 2 * sign, ls))
+            rest = [x for x in rest if x[1]]
+            first = Network(net.coefficient * a, rest, dict(net.sizes), net.rank)
+            second = Network(net.coefficient * b, [*rest, (g, Fraction(p), ls)], dict(net.sizes),
+                             net.rank)  # fmt: skip
+            yield summed([*terms[:k], first, second, *terms[k + 1 :]], e)
+
+
+__all__ = ["bracket_there", "one_logarithm", "square_of_the_other"]

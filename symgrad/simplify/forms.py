@@ -27,7 +27,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial
 from symgrad.core.traverse import substitute
-from symgrad.simplify.brackets import bracket_there, one_logarithm
+from symgrad.simplify.brackets import bracket_there, one_logarithm, square_of_the_other
 from symgrad.simplify.fractions import (
     by_denominator,
     choice_by_sign,
@@ -118,10 +118,7 @@ def _shared(terms: Terms) -> Iterator[tuple[Expr, Exponent, Labels, list[int]]]:
     rank = terms[0].rank
     seen: dict[tuple[Expr, bool, Labels], dict[int, Exponent]] = {}
     for k, net in enumerate(terms):
-        totals: dict[tuple[Expr, Labels], Exponent] = {}
-        for e, p, ls in net.factors:
-            totals[(e, ls)] = totals.get((e, ls), Fraction(0)) + p
-        for (e, ls), p in totals.items():
+        for (e, ls), p in net.powers().items():
             roles = tuple(x if x < rank else -2 for x in ls)
             row = seen.setdefault((e, p > 0, roles), {})
             if k not in row or abs(p) > abs(row[k]):
@@ -256,12 +253,7 @@ def all_shared(e: Expr) -> Iterator[Expr]:
 def _all_shared(terms: Terms, e: Expr) -> Iterator[Expr]:
     """Everything that all terms have at axes of the result, in front of them."""
     terms = [with_totals(net) for net in terms] if e.ndim else terms
-    rows: list[dict[tuple[Expr, Labels], Exponent]] = []
-    for net in terms:
-        row: dict[tuple[Expr, Labels], Exponent] = {}
-        for base, p, ls in net.factors:
-            row[base, ls] = row.get((base, ls), Fraction(0)) + p
-        rows.append(row)
+    rows = [net.powers() for net in terms]
     front: dict[tuple[Expr, Labels], Exponent] = {}
     for key, p in rows[0].items():
         powers = [row.get(key, Fraction(0)) for row in rows]
@@ -471,6 +463,7 @@ FORMS: tuple[FormRule, ...] = (
     FormRule("common number of a bracket", number_of_a_bracket),
     FormRule("a bracket that is there", bracket_there),
     FormRule("one logarithm", one_logarithm),
+    FormRule("square of the other function", square_of_the_other),
     FormRule("sign into a difference", sign_inside),
     FormRule("logistic function of the other sign", logistic),
     FormRule("logistic slope of the other sign", logistic_turned),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from symgrad.core import dtypes
 from symgrad.core.build import (
     CONTRACTION,
     DELTA,
@@ -19,12 +20,14 @@ from symgrad.core.build import (
     contract,
     elementwise,
     linear,
+    scale,
+    single_term,
     terms_of,
 )
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.sizes import Monomial
 from symgrad.lower.terms import common_content
-from symgrad.simplify.networks import Exponent, Network, network_of
+from symgrad.simplify.networks import Network, network_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,23 +173,19 @@ def _step_of_relu(net: Network) -> bool:
 
 
 def _powers_of_two_values(net: Network) -> bool:
-    """y² = 1 of what is −1 or 1 by declaration, y² = y of what is 0 or 1."""
-    powers: dict[tuple[Expr, Labels], Exponent] = {}
-    for e, p, ls in net.factors:
-        powers[e, ls] = powers.get((e, ls), Fraction(0)) + p
-    for (e, ls), p in powers.items():
+    """y² = 1 of what is −1 or 1 by declaration, y² = y of what is 0 or 1, as 1[x > 0] is."""
+    for (e, ls), p in net.powers().items():
         facts = {*facts_of(e)} if e.op is SYMBOL else set[str]()
+        if e.op.name == "cast" and e.args[0].dtype is dtypes.bool_:
+            facts = {"binary"}
         whole = isinstance(p, Fraction) and p.denominator == 1
-        if (
-            not whole
-            or not facts & {"sign", "binary", "onehot"}
-            or p in (0, 1)
-            or max(ls) >= net.rank
-        ):
+        if not whole or not facts & {"sign", "binary", "onehot"} or p in (0, 1):
             continue
         if "sign" not in facts and p < 0:
             continue
         left = p % 2 if "sign" in facts else Fraction(1)
+        if not left and any(x >= net.rank for x in ls):  # a sum over the axes of what goes
+            continue
         net.factors = [f for f in net.factors if f[0] is not e or f[2] != ls]
         net.factors += [(e, Fraction(1), ls)] if left else []
         return True
@@ -225,30 +224,60 @@ def flat_sum(rows: Sequence[tuple[Monomial | int | Fraction, Expr]]) -> Expr:
     return linear(terms, rows[0][1].shape, rows[0][1].dtype)
 
 
+def _in_place_of(
+    net: Network, first: Expr, second: Expr, ls: Labels, made: Expr, over: bool = True
+) -> bool:
+    """``made`` for ``first / second``, or for their product, as often as that stands in a product."""
+    powers = net.powers()
+    p, q = powers.get((first, ls), Fraction(0)), powers.get((second, ls), Fraction(0))
+    if not (isinstance(p, Fraction) and isinstance(q, Fraction)) or (p * q >= 0) is over:
+        return False
+    times = int(min(abs(p), abs(q))) * (1 if p > 0 else -1)
+    if not times:
+        return False
+    powers |= {(first, ls): p - times, (second, ls): q + (times if over else -times)}
+    if _turned(made.args[0]):
+        net.coefficient = net.coefficient * (-1) ** times
+        made = elementwise(made.op.name, scale(-1, made.args[0]))
+    net.factors = [(e, r, row) for (e, row), r in powers.items() if r]
+    net.factors.append((made, Fraction(times), ls))
+    return True
+
+
+def _turned(e: Expr) -> bool:
+    term = single_term(e)
+    return term is not None and term[0].number < 0
+
+
 def _hyperbolic(net: Network) -> bool:
     """(eᵘ − eᵛ) / (eᵘ + eᵛ) = tanh((u − v) / 2)."""
-    for k, (e, p, ls) in enumerate(net.factors):
+    for e, _, ls in net.factors:
         if e.op is not SUM or len(e.args) != 2 or any(a.op.name != "exp" for a in e.args):
             continue
         (c, a, at), (d, b, other) = terms_of(e)
         if c != -d or at != other or at != tuple(range(e.ndim)):
             continue
-        signs = {linear([(m, a, at), (m, b, at)], e.shape, e.dtype): s
-                 for s, m in ((1, c), (-1, d))}  # fmt: skip
-        for j, (f, q, row) in enumerate(net.factors):
-            sign = signs.get(f, 0)
-            if (
-                not sign
-                or row != ls
-                or q != -p
-                or not isinstance(p, Fraction)
-                or p.denominator != 1
-            ):
-                continue
+        for sign, m in ((1, c), (-1, d)):
+            total = linear([(m, a, at), (m, b, at)], e.shape, e.dtype)
             gap = flat_sum([(Fraction(sign, 2), a.args[0]), (Fraction(-sign, 2), b.args[0])])
-            net.factors[k] = (elementwise("tanh", gap), p, ls)
-            del net.factors[j]
-            return True
+            if _in_place_of(net, e, total, ls, elementwise("tanh", gap)):
+                return True
+    return False
+
+
+TANGENTS = (("sin", "cos", "tan"), ("sinh", "cosh", "tanh"))
+"""f / g = h of one argument."""
+
+
+def _tangent(net: Network) -> bool:
+    """sin x / cos x = tan x, cosh x / sinh x = 1 / tanh x, cos x tan x = sin x."""
+    for e, _, ls in net.factors:
+        for above, below, ratio in TANGENTS:
+            if e.op.name not in (above, ratio):
+                continue
+            f, g, h = (elementwise(word, e.args[0]) for word in (above, below, ratio))
+            if _in_place_of(net, f, g, ls, h) or _in_place_of(net, h, g, ls, f, over=False):
+                return True
     return False
 
 
@@ -342,6 +371,7 @@ LAWS: tuple[Law, ...] = (
     Law("one of many", _one_of_many, "holds for declared choices"),
     Law("opposite sums", _opposite_sums),
     Law("hyperbolic tangent", _hyperbolic, "finite where exp overflows"),
+    Law("tangents", _tangent, "finite where cosh overflows"),
     Law("total of what is centred", _total_of_centred),
     Law("power meets its base", _power_meets_base, "finite at 0"),
     Law("absolute value and sign", _sign_of_absolute),

@@ -30,6 +30,13 @@ class Network:
         """A label that is not in use."""
         return max([self.rank - 1, *self.sizes]) + 1
 
+    def powers(self) -> dict[tuple[Expr, Labels], Exponent]:
+        """The exponent of each base at its labels."""
+        found: dict[tuple[Expr, Labels], Exponent] = {}
+        for e, p, ls in self.factors:
+            found[e, ls] = found.get((e, ls), Fraction(0)) + p
+        return found
+
     def label(self, size: Size) -> int:
         """A new label of this size."""
         made = self.fresh()
@@ -83,17 +90,14 @@ def at_least_zero(e: Expr) -> bool:
         return "positive" in facts_of(e)
     if e.op.name == "power":
         return e.params[2][0] == Fraction(1, 2)
-    return e.op.name in ("exp", "abs", "sigmoid", "softmax", "softplus")
+    return e.op.name in ("exp", "abs", "sigmoid", "softmax", "softplus", "cosh")
 
 
 def product_of(net: Network, shape: Sequence[Size], dtype: Any) -> Expr:
     """The node of a network: equal bases merged into one power."""
-    merged: dict[tuple[Expr, Labels], Exponent] = {}
-    for e, p, labels in net.factors:
-        merged[(e, labels)] = merged.get((e, labels), Fraction(0)) + p
     factors: list[Expr] = []
     rows: list[Labels] = []
-    for (e, labels), p in merged.items():
+    for (e, labels), p in net.powers().items():
         if not p:
             continue
         whole = isinstance(p, Fraction) and p.denominator == 1 and 0 < p <= 8

@@ -13,10 +13,12 @@ from symgrad.core.build import contract
 from symgrad.core.expr import Expr
 from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial
+from symgrad.derivation.concise import concise
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser, sum_form
 from symgrad.derivation.notation import Form, call, name, product, scaled, transposed
 from symgrad.derivation.order import Written
+from symgrad.derivation.powers import powers
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.terms import Factor, Term, is_selection
 
@@ -43,6 +45,11 @@ def structure_form(
         return Form("number", (), Monomial(ONE.number * 0)), (), False
     rows.sort(key=lambda row: (row[0].number < 0, _plain(row[1])))
     return sum_form(rows), (), max(m.outputs, m.rank - m.outputs) > 1
+
+
+def shorter(m: LinearMap) -> LinearMap:
+    """The map whose entries are written in fewer operations."""
+    return LinearMap(concise(m.dense()), m.outputs, m.values)
 
 
 def _plain(form: Form) -> int:
@@ -115,7 +122,7 @@ def _term(t: Term, m: LinearMap, recogniser: Recogniser) -> Form | None:
             blocks[0] = call("diag", call("vec", made))
             if m.rank != 2 * m.outputs:
                 return None
-            return product([*scalars, blocks[0]])
+            return product([*powers(scalars), blocks[0]])
         else:
             return None
     return _assembled(m, scalars, blocks, left, right)
@@ -142,16 +149,16 @@ def _assembled(
     else:
         parts = [left[k] for k in sorted(left)] + [transposed(right[k]) for k in sorted(right)]
     if len(parts) == 1:
-        return product([*scalars, parts[0]])
+        return product([*powers(scalars), parts[0]])
     if not parts:
-        return product(scalars)
+        return product(powers(scalars))
     inner: list[Form] = []
     factor = ONE
     for p in parts:
         while p.kind == "scale":
             factor, p = factor * p.data, p.items[0]
         inner.append(p)
-    return scaled(factor, product([*scalars, Form("kron", tuple(inner))]))
+    return scaled(factor, product([*powers(scalars), Form("kron", tuple(inner))]))
 
 
 def _between(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.facts import is_symmetric
@@ -14,8 +15,24 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
 from symgrad.errors import NotationError
-from symgrad.structured.form import structure_form
+from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What a map reads as: a form, its indices, is vec by rows, and the names that it uses."""
+
+    form: Form
+    at: tuple[Form, ...]
+    by_rows: bool
+    where: tuple[tuple[Form, Form], ...]
+
+    @property
+    def length(self) -> tuple[bool, int, int]:
+        """What is compared: without indices before with, then the form, then the names."""
+        rows = [form for row in self.where for form in row]
+        return bool(self.at), notation.extent(self.form), sum(map(notation.extent, rows))
 
 
 class Printed(Formula):
@@ -34,18 +51,20 @@ class Printed(Formula):
         self.inputs = list(inputs)
         self.label = label
         self.written = written
-        self.names, table = _names(m, function, inputs, written, chosen)
-        form, at, self.by_rows, where = self._settled(m, table)
-        super().__init__(m.expr, lambda: (form, at), where=where)
+        found: list[Text] = []
+        for x in (m, shorter(m)):
+            self.names, table = _names(x, function, inputs, written, chosen)
+            found.append(self._settled(x, table))
+        text = min(found, key=lambda t: t.length)
+        self.by_rows = text.by_rows
+        super().__init__(m.expr, lambda: (text.form, text.at), where=text.where)
 
-    def _settled(
-        self, m: LinearMap, table: NameTable
-    ) -> tuple[Form, tuple[Form, ...], bool, tuple[tuple[Form, Form], ...]]:
+    def _settled(self, m: LinearMap, table: NameTable) -> Text:
         """The form and the definitions of its names; what has no form but by a name gets one."""
         while True:
             try:
                 form, at, by_rows = structure_form(m, self.written, self._named)
-                return form, at, by_rows, self._definitions(form)
+                return Text(form, at, by_rows, self._definitions(form))
             except NotationError as error:
                 parts = [e for e in error.parts if e not in self.names]
                 if not parts:

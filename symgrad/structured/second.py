@@ -17,13 +17,13 @@ from symgrad.derivation.derive import Derivation, Line, gradient_latex
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.latex import latex_of
 from symgrad.derivation.matrix_form import sum_form
-from symgrad.derivation.notation import Form, Slot, name, product, scaled, slots_of
+from symgrad.derivation.notation import Form, Slot, extent, name, product, scaled, slots_of
 from symgrad.derivation.notation import assign_letters as assigned
 from symgrad.derivation.steps import SMALL, Checker, DerivationStep, Steps
 from symgrad.derivation.tidy import FORWARD, GRADIENT, Definition, Lines
 from symgrad.simplify import simplify
 from symgrad.structured.derive import hessian
-from symgrad.structured.form import structure_form
+from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.solving import Plan, plan
 from symgrad.structured.stationary import no_closed_form, stationary
@@ -107,7 +107,8 @@ class Further(Derivation):
         self.lines.append(Line(Definition(leaf, e, kind), left, right))
 
     def _block(self, m: LinearMap, x: Expr, y: Expr) -> None:
-        right, at, by_rows = structure_form(m, self.source.written, self._named)
+        forms = [structure_form(x, self.source.written, self._named) for x in (m, shorter(m))]
+        right, at, by_rows = min(forms, key=lambda f: (bool(f[1]), extent(f[0])))
         self.by_rows = self.by_rows or by_rows
         self._add(second_label(name_of(x), name_of(y)), m.expr, HESSIAN, right, at)
 
