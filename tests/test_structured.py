@@ -73,7 +73,7 @@ HESSIANS: dict[str, Case] = {
         "X:n,d w:d y:n", lambda X, w, y: (1 - (-((X @ w - y) ** 2) / 2).exp()).sum(), (1, 1),
         "Xᵀ diag(h ⊙ (1 − a)) X   where r = X w − y, a = r ⊙ r, h = exp(−½ a)", False,
     ),
-    "entropy": Case("x:n", lambda x: (x.exp() * x).sum(), (0, 0), "diag(a ⊙ (x + 2))   where a = exp(x)"),
+    "entropy": Case("x:n", lambda x: (x.exp() * x).sum(), (0, 0), "diag(2 a + a ⊙ x)   where a = exp(x)"),
     "logarithm of a form": Case(
         "A:n,n x:n", lambda A, x: sg.log(1 + (x @ A @ x).exp()), (1, 1),
         "p (1 − p) (A + Aᵀ) x xᵀ (A + Aᵀ) + p (A + Aᵀ)   where p = σ(xᵀ A x)",

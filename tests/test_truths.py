@@ -29,12 +29,12 @@ CASES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "1 * M @ M": lambda A, B, a, M: number(M) @ number(M),
     "A @ M": lambda A, B, a, M: A @ number(M),
     "exp(1 * (A > 0))": lambda A, B, a, M: sg.exp(number(A > 0)),
-    "(1 * (A > 0)) ** 2": lambda A, B, a, M: number(A > 0) ** 2,
+    "sqrt(1 * (A > 0))": lambda A, B, a, M: number(A > 0) ** 0.5,
     "sum(A > 0, axis=0) - 1": lambda A, B, a, M: number(A > 0).sum(0) - 1,
     "mean(A > 0)": lambda A, B, a, M: number(A > 0).mean(),
     "trace(A > 0)": lambda A, B, a, M: sg.trace(number(A > 0)),
-    "1 * ((B > 0) * (A > 0)) + (A > 0)": lambda A, B, a, M: (
-        number(A > 0) * number(B > 0) + number(A > 0)
+    "1 * ((B > 0) * (A > 0)) + (B > 1)": lambda A, B, a, M: (
+        number(A > 0) * number(B > 0) + number(B > 1)
     ),
     "1 * where(A > 0, (A > 0), (B > 0)) + (B > 1)": lambda A, B, a, M: (
         sg.where(A > 0, number(A > 0), number(B > 0)) + number(B > 1)

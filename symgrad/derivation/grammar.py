@@ -435,3 +435,28 @@ def _is_plain(node: Node) -> bool:
 def parse(text: str) -> Node:
     """The tree of one formula."""
     return _Parser(text).whole()
+
+
+WORD = re.compile(r"[^\W\d]\w*[′']*")
+"""A name, or the letter of an index."""
+
+
+def defined(text: str) -> tuple[str, dict[str, tuple[list[str], str]]]:
+    """A formula without its remarks, and the names behind ``where``: their letters and texts.
+
+    A matrix of ones, ``1 1ᵀ``, is the number that is spread over a matrix.
+    """
+    text = re.sub(r"(?<![\w.])1 1(?:ᵀ|')", "(1)", text)
+    text, _, behind = re.sub(r"\s+\(vec by rows\)$", "", text).partition("   where ")
+    found: dict[str, tuple[list[str], str]] = {}
+    start = depth = 0
+    for k, c in enumerate(f"{behind}," if behind else ""):
+        depth += (c in "([") - (c in ")]")
+        if c == "," and not depth:
+            left, equals, right = behind[start:k].partition(" = ")
+            words = WORD.findall(left)
+            if not equals or not words:
+                raise NotationError(f"{behind[start:k]!r}: a name and what it stands for is needed")
+            found[words[0]] = words[1:], right
+            start = k + 1
+    return text, found

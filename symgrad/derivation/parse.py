@@ -43,12 +43,12 @@ from symgrad.core.sizes import (
 )
 from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.called import DEFAULTS, SIDE_BY_SIDE, side_by_side
-from symgrad.derivation.grammar import Node, parse
+from symgrad.derivation.grammar import WORD, Node, defined, parse
 from symgrad.derivation.layers import layer_norm
 from symgrad.derivation.letters import Algebra, Value
 from symgrad.derivation.ranges import bound_letters, compared_ranges, ranges_of, walked
 from symgrad.derivation.tensor_form import INFIX
-from symgrad.errors import SymgradError
+from symgrad.errors import NotationError, SymgradError
 from symgrad.ops.axis import along
 from symgrad.ops.convolution import Window
 from symgrad.ops.index import onehot
@@ -147,15 +147,22 @@ class Reader(Algebra):
     def _kron(self, node: Node) -> Value:
         pair = [self.value(x) for x in node.items]
         ranks = [x.rank for x in pair]
-        if not {*ranks} <= {1, 2} or 2 not in ranks or any(x.letters for x in pair):
+        if not {*ranks} <= {1, 2} or 2 not in ranks:
             raise self.fail("⊗ joins matrices, or a matrix and a vector")
-        a, b = (
-            Value(reshape(x.expr, (1, *x.shape) if x.row else (*x.shape, 1))) if x.rank == 1 else x
-            for x in pair
-        )
-        whole = self.contracted([a, b], [[0, 2], [1, 3]], [0, 1, 2, 3]).expr
-        m, n, k, l = whole.shape  # noqa: E741 - axes
-        return Value(reshape(whole, (normal_size(monomial(m) * n), normal_size(monomial(k) * l))))
+        a, b = (self.matrix(x) for x in pair)
+        made = self.contracted([a, b], [[0, 2], [1, 3]], [0, 1, 2, 3])
+        front = made.expr.shape[: len(made.letters)]
+        m, n, k, l = made.shape  # noqa: E741 - axes
+        shape = normal_size(monomial(m) * n), normal_size(monomial(k) * l)
+        return Value(reshape(made.expr, (*front, *shape)), made.letters)
+
+    def matrix(self, v: Value) -> Value:
+        """A vector as a matrix of one column, or of one row."""
+        if v.rank == 2:
+            return v
+        front = v.expr.shape[: len(v.letters)]
+        shape = (1, *v.shape) if v.row else (*v.shape, 1)
+        return Value(reshape(v.expr, (*front, *shape)), v.letters)
 
     def _quotient(self, node: Node) -> Value:
         top, bottom = (self.value(x) for x in node.items)
@@ -401,9 +408,18 @@ def read(
     ``symbols`` has its names, ``indices`` the ranges of its letters where they are not those of
     the axes they stand at, ``at`` the letters of the left side, ``numbers`` more sizes by their
     names.  Letters ``from_one`` count 1…T:
-    so are the T entries of an axis that they stand at; T + 1 entries count from 0.  NotationError
-    says what was expected, and where.
+    so are the T entries of an axis that they stand at; T + 1 entries count from 0.  What stands
+    behind ``where`` is read first.  NotationError says what was expected, and where.
     """
+    text, definitions = defined(text)
+    symbols = dict(symbols)
+    while definitions:
+        ready = [w for w, (_, right) in definitions.items()
+                 if not {*WORD.findall(right)} & {*definitions}]  # fmt: skip
+        if not ready:
+            raise NotationError(f"each of {', '.join(definitions)} is defined by the others")
+        axes, right = definitions.pop(ready[0])
+        symbols[ready[0]] = read(right, symbols, indices, axes, from_one, numbers)
     text = re.sub(r"\s+for \w+ = \S+$", "", text)
     left, equals, right = text.partition(" = ")
     balanced = all(left.count(a) == left.count(b) for a, b in ("[]", "()"))

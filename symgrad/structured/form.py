@@ -6,25 +6,28 @@ over axes the whole map prints in index form.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from symgrad.core.build import contract
-from symgrad.core.expr import Expr
+from symgrad.core.build import DELTA, contract
+from symgrad.core.expr import Expr, symbol
 from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.concise import concise
+from symgrad.derivation.entries import absolute
+from symgrad.derivation.form import Slot, indexed
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser, sum_form
 from symgrad.derivation.notation import Form, call, name, product, scaled, transposed
 from symgrad.derivation.order import Written
-from symgrad.derivation.powers import powers
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.terms import Factor, Term, is_selection
 
 ONES = name("1")
 """The vector of ones."""
 Names = Callable[[Expr], Form | None]
+Rows = list[tuple[Monomial, Form]]
 
 
 def structure_form(
@@ -34,7 +37,7 @@ def structure_form(
     recogniser = Recogniser(named, written)
     totals: dict[tuple[Form, Any], Number] = {}  # by form and letters of the coefficient
     for t in m.terms:
-        made = _term(t, m, recogniser)
+        made = _term(t, m, recogniser) or _summed(t, m, recogniser)
         if made is None:
             whole, at = form_of(m.dense(), written, named)
             return whole, at, False
@@ -43,8 +46,53 @@ def structure_form(
     rows = [(Monomial(c, powers), form) for (form, powers), c in totals.items() if c]
     if not rows:
         return Form("number", (), Monomial(ONE.number * 0)), (), False
+    rows = _one_diagonal(_one_side(rows))
     rows.sort(key=lambda row: (row[0].number < 0, _plain(row[1])))
     return sum_form(rows), (), max(m.outputs, m.rank - m.outputs) > 1
+
+
+def _one_diagonal(rows: Rows) -> Rows:
+    """diag(a) + diag(b) = diag(a + b)."""
+    inside = [(c, f.items[0]) for c, f in rows if f.kind == "call" and f.data == "diag"]
+    if len(inside) < 2:
+        return rows
+    rest = [row for row in rows if row[1].kind != "call" or row[1].data != "diag"]
+    c, total = _split(sum_form(inside))
+    return [*rest, (c, call("diag", total))]
+
+
+def _one_side(rows: Rows) -> Rows:
+    """A ⊗ B + s (C ⊗ B) = (A + s C) ⊗ B, and under one Σ."""
+    for k in (0, 1):
+        groups: dict[object, list[tuple[Monomial, Form, Form]]] = {}
+        for c, form in rows:
+            slots = form.data if form.kind == "total" else ()
+            body = form.items[0] if slots else form
+            *front, last = body.items if body.kind == "product" else (body,)
+            if last.kind == "kron" and len(last.items) == 2:
+                side = product([*front, last.items[k]])
+                groups.setdefault((slots, last.items[1 - k]), []).append((c, form, side))
+            else:
+                groups[form] = [(c, form, form)]
+        rows = []
+        for key, group in groups.items():
+            if len(group) == 1 or not isinstance(key, tuple):
+                rows += [(c, form) for c, form, _ in group]
+                continue
+            slots, shared = key
+            sides = sorted(((c, side) for c, _, side in group), key=lambda row: row[0].number < 0)
+            sizes = {absolute(c) for c, _ in sides}
+            front = sizes.pop() if len(sizes) == 1 else ONE
+            c, total = _split(sum_form([(c / front, side) for c, side in sides]))
+            c = c * front
+            whole = Form("kron", (total, shared)[:: 1 - 2 * k])
+            rows.append((c, Form("total", (whole,), slots) if slots else whole))
+    return rows
+
+
+def _split(form: Form) -> tuple[Monomial, Form]:
+    """The number in front of a form, and the rest."""
+    return (form.data, form.items[0]) if form.kind == "scale" else (ONE, form)
 
 
 def shorter(m: LinearMap) -> LinearMap:
@@ -88,77 +136,124 @@ def _groups(t: Term, m: LinearMap) -> list[tuple[set[int], list[Factor]]] | None
     return [(axes, factors) for axes, _, factors in groups]
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A factor of ⊗: a matrix over an axis of each side, or a vector over axes of one side."""
+
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    form: Form
+
+
 def _term(t: Term, m: LinearMap, recogniser: Recogniser) -> Form | None:
     """The matrix form of a term without its coefficient, or None."""
     groups = _groups(t, m)
     if groups is None:
         return None
     name = {high: low for low, high in t.pairs()}
-    scalars: list[Form] = []
-    blocks: dict[int, Form] = {}
-    left: dict[int, Form] = {}
-    right: dict[int, Form] = {}
+    scalars: list[Factor] = []
+    parts: list[Part] = []
     for axes, factors in groups:
+        if not axes:
+            scalars += factors
+            continue
         out = sorted({name.get(x, x) for x in axes})
         made = _value(factors, out, t, m, recogniser) or _between(factors, out, t, m, recogniser)
         if made is None:
             return None
-        rows = sorted(x for x in axes if x < m.outputs)
-        columns = sorted(x - m.outputs for x in axes if x >= m.outputs)
-        if not axes:
-            scalars.append(made)
-        elif len(rows) == 1 and rows == columns:
-            merged = len(out) == 1
-            size = t.sizes[out[0]]
-            blocks[rows[0]] = (
-                made if not merged else call("diag", made) if factors else
-                Form("identity", (), size)
-            )  # fmt: skip
-        elif len(rows) == 1 and not columns:
-            left[rows[0]] = made
-        elif len(columns) == 1 and not rows:
-            right[columns[0]] = made
-        elif rows == columns and len(out) == len(rows) and len(rows) == m.outputs and factors:
-            blocks[0] = call("diag", call("vec", made))
-            if m.rank != 2 * m.outputs:
+        rows = tuple(sorted(x for x in axes if x < m.outputs))
+        columns = tuple(sorted(x - m.outputs for x in axes if x >= m.outputs))
+        several = made if len(out) == 1 else call("vec", made)
+        if not rows or not columns:
+            parts.append(Part(rows, columns, several))
+        elif len(out) == len(rows) == len(columns):  # each row is joined with a column
+            if [name.get(x + m.outputs) for x in columns] != list(rows):
                 return None
-            return product([*powers(scalars), blocks[0]])
+            unit = Form("identity", (), t.sizes[out[0]])
+            parts.append(Part(rows, columns, call("diag", several) if factors else unit))
+        elif len(rows) == len(columns) == 1:
+            parts.append(Part(rows, columns, made))
         else:
             return None
-    return _assembled(m, scalars, blocks, left, right)
+    front = _value(scalars, [], t, m, recogniser)
+    return None if front is None else _assembled(m, front, parts)
 
 
-def _assembled(
-    m: LinearMap,
-    scalars: list[Form],
-    blocks: dict[int, Form],
-    left: dict[int, Form],
-    right: dict[int, Form],
-) -> Form | None:
-    """⊗ over the axes, an axis being a square block or a column times a row."""
-    outputs, inputs = m.outputs, m.rank - m.outputs
-    if outputs == inputs:
-        parts: list[Form] = []
-        for k in range(outputs):
-            if k in blocks:
-                parts.append(blocks[k])
-            else:  # an axis that nothing carries is all ones
-                parts.append(product([left.get(k, ONES), transposed(right.get(k, ONES))]))
-    elif blocks or len(left) != outputs or len(right) != inputs or max(outputs, inputs) > 1:
-        return None
-    else:
-        parts = [left[k] for k in sorted(left)] + [transposed(right[k]) for k in sorted(right)]
-    if len(parts) == 1:
-        return product([*powers(scalars), parts[0]])
-    if not parts:
-        return product(powers(scalars))
+def _summed(t: Term, m: LinearMap, recogniser: Recogniser) -> Form | None:
+    """Σᵢ diag(P[i,:]) ⊗ (X[i,:] X[i,:]ᵀ): the form of a term where one index that is summed stands."""
+    for label in [x for x in t.sizes if x >= m.rank]:
+        if all(label not in ls or len(ls) == 1 for _, ls in t.factors):
+            continue
+        here = Slot(t.sizes[label], 0)
+        names: dict[Expr, Form] = {}
+        factors: list[Factor] = []
+        for number, (e, ls) in enumerate(t.factors):
+            if label not in ls:
+                factors.append((e, ls))
+                continue
+            form = recogniser.form(e)
+            if form is None or form.kind == "number" or e.op is DELTA or is_selection(e):
+                break
+            axes = [k for k, x in enumerate(ls) if x != label]
+            row = symbol(f"row {number}", tuple(e.shape[k] for k in axes), e.dtype, number=-7)
+            at = [Form("all") if k in axes else Form("slot", (), here) for k in range(len(ls))]
+            names[row] = indexed(form, at)
+            factors.append((row, tuple(ls[k] for k in axes)))
+        else:
+            sizes = {x: s for x, s in t.sizes.items() if x != label}
+
+            def named(e: Expr, rows: Mapping[Expr, Form] = names) -> Form | None:
+                return rows.get(e) or recogniser.named(e)
+
+            inner = Recogniser(named, recogniser.written)
+            made = _term(Term(ONE, tuple(factors), sizes), m, inner)
+            if made is not None and made.kind == "call" and made.data == "diag":
+                return call("diag", Form("total", made.items, (here,)))
+            if made is not None:
+                return Form("total", (made,), (here,))
+    return None
+
+
+def _assembled(m: LinearMap, front: Form, parts: list[Part]) -> Form | None:
+    """⊗ over the axes in their order; a vector over rows meets the next one over columns."""
+    carried = {x for p in parts for x in p.rows}, {x for p in parts for x in p.columns}
+    left = [
+        *parts,  # an axis that nothing carries is all ones
+        *(Part((x,), (), ONES) for x in range(m.outputs) if x not in carried[0]),
+        *(Part((), (x,), ONES) for x in range(m.rank - m.outputs) if x not in carried[1]),
+    ]
+    made: list[Form] = []
+    row = column = 0
+    while left:
+        ready = [p for p in left if _follows(p.rows, row) and _follows(p.columns, column)]
+        over_rows = next((p for p in ready if not p.columns), None)
+        over_columns = next((p for p in ready if not p.rows), None)
+        if not ready:
+            return None
+        if over_rows and over_columns:
+            chosen = [over_rows, over_columns]
+            form = product([over_rows.form, transposed(over_columns.form)])
+        else:
+            chosen = ready[:1]
+            form = ready[0].form if ready[0].rows else transposed(ready[0].form)
+        made.append(form)
+        left = [p for p in left if p not in chosen]
+        row += sum(len(p.rows) for p in chosen)
+        column += sum(len(p.columns) for p in chosen)
+    scalars = [] if front.kind == "number" else [front]
+    if len(made) < 2:
+        return product([*scalars, *made])
     inner: list[Form] = []
     factor = ONE
-    for p in parts:
+    for p in made:
         while p.kind == "scale":
             factor, p = factor * p.data, p.items[0]
         inner.append(p)
-    return scaled(factor, product([*powers(scalars), Form("kron", tuple(inner))]))
+    return scaled(factor, product([*scalars, Form("kron", tuple(inner))]))
+
+
+def _follows(axes: Sequence[int], at: int) -> bool:
+    return list(axes) == list(range(at, at + len(axes)))
 
 
 def _between(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from symgrad.core.expr import SYMBOL, Expr, name_of
@@ -15,6 +15,7 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
 from symgrad.errors import NotationError
+from symgrad.simplify.algebra import Symmetry
 from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
 
@@ -28,11 +29,12 @@ class Text:
     by_rows: bool
     where: tuple[tuple[Form, Form], ...]
 
-    @property
-    def length(self) -> tuple[bool, int, int]:
-        """What is compared: without indices before with, then the form, then the names."""
-        rows = [form for row in self.where for form in row]
-        return bool(self.at), notation.extent(self.form), sum(map(notation.extent, rows))
+    def length(self, known: Collection[str]) -> tuple[bool, int, int]:
+        """What is compared: no indices, then the form and the names that are not known."""
+        rows = {left.data: notation.extent(left) + notation.extent(right)
+                for left, right in self.where}  # fmt: skip
+        new = sum(size for word, size in rows.items() if word not in known)
+        return bool(self.at), notation.extent(self.form) + new, sum(rows.values())
 
 
 class Printed(Formula):
@@ -52,10 +54,13 @@ class Printed(Formula):
         self.label = label
         self.written = written
         found: list[Text] = []
-        for x in (m, shorter(m)):
-            self.names, table = _names(x, function, inputs, written, chosen)
+        known: set[str] = set()
+        short = shorter(m)
+        for x, every in ((m, False), (short, False), (short, True)):
+            self.names, table = _names(x, function, inputs, written, chosen, every)
+            known.update(() if every else self.names.values())
             found.append(self._settled(x, table))
-        text = min(found, key=lambda t: t.length)
+        text = min(found, key=lambda t: t.length(known))
         self.by_rows = text.by_rows
         super().__init__(m.expr, lambda: (text.form, text.at), where=text.where)
 
@@ -74,7 +79,9 @@ class Printed(Formula):
 
     def _named(self, e: Expr) -> Form | None:
         word = name_of(e) if e.op is SYMBOL else self.names.get(e)
-        return None if word is None else notation.name(word, not e.shape or is_symmetric(e))
+        if word is None:
+            return None
+        return notation.name(word, not e.shape or is_symmetric(e) or Symmetry().holds(e))
 
     def _definitions(self, form: Form) -> tuple[tuple[Form, Form], ...]:
         """Definitions of the names in a form, what they are made of first."""
@@ -133,19 +140,18 @@ def _names(
     inputs: Sequence[Expr],
     written: Written,
     chosen: Mapping[Expr, str],
+    every: bool,
 ) -> tuple[dict[Expr, str], NameTable]:
-    """Names by the rule of derivations for the values that function and map are made of."""
+    """Names by the rule of derivations for the values that the function is made of, or the map too."""
     order = written_order([function, m.expr], written)
     table = NameTable({name_of(x) for x in inputs})
     for x in inputs:
         table.taken.update(letters_of(x.shape))
-    inside = set(topological([function]))
-    found = {e: kind for e, kind in kinds(order, [m.expr]).items() if e in inside}
-    made = {
-        e: kind
-        for e, kind in kinds(order, [m.expr]).items()
-        if e not in inside and e.op.name in ("softmax", "sigmoid")
-    }
+    named = kinds(order, [m.expr])
+    if not every:  # what is used twice in derivatives alone has no name
+        inside = set(topological([function]))
+        named = {e: word for e, word in named.items()
+                 if e in inside or e.op.name in ("softmax", "sigmoid")}  # fmt: skip
     if not function.shape:
-        found.pop(function, None)
-    return assign({**found, **made}, table, dict(chosen)), table
+        named.pop(function, None)
+    return assign(named, table, dict(chosen)), table
