@@ -58,5 +58,5 @@ def test_a_common_number_leaves_ones():
     x = sg.symbol("x", "n")
     f = (1e30 * x * x + 1e30).formula()
     assert str(f) == "1e+30 (x ⊙ x + 1)"
-    assert f.latex() == r"10^{30} \left(x \odot x + 1\right)"
-    assert (2.5e-8 * x).formula().latex() == r"2.5 \cdot 10^{-8} x"
+    assert f.latex() == r"10^{30} \left(\mathbf{x} \odot \mathbf{x} + 1\right)"
+    assert (2.5e-8 * x).formula().latex() == r"2.5 \cdot 10^{-8} \mathbf{x}"

@@ -68,7 +68,7 @@ def test_formulas_of_polygamma_say_which():
     assert str(first.formula()) == "ψ′(x)"
     second = sg.grad(first.sum(), x).formula()
     assert str(second) == "ψ′′(x)"
-    assert second.latex() == r"\psi''\left(\mathbf{x}\right)".replace(r"\mathbf{x}", "x")
+    assert second.latex() == r"\psi''\left(\mathbf{x}\right)"
     values = {"x": np.array([0.5, 2.0])}
     read = evaluate_formula(second.unicode, values, {"n": 2})
     np.testing.assert_allclose(

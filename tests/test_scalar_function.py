@@ -91,7 +91,7 @@ def test_names_in_formulas():
     slope = sg.grad(total, z)
     assert str(f(z).formula()) == "swish(z)"
     assert str(slope.formula()) == "swish′(z)"
-    assert slope.formula().latex() == r"\operatorname{swish}'\left(z\right)"
+    assert slope.formula().latex() == r"\operatorname{swish}'\left(\mathbf{z}\right)"
     assert slope.formula().ascii == "swish_prime(z)"
     assert str(sg.grad(slope.sum(), z).formula()) == "swish′′(z)"
     number = {"z": POINTS}

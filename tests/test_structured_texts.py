@@ -153,6 +153,16 @@ def test_it_reads_back_as_the_map(name: str) -> None:
         np.testing.assert_allclose(np.reshape(read, dense.shape), dense, rtol=1e-10, atol=1e-12)
 
 
+def test_latex_says_the_indices_and_the_layout() -> None:
+    across = _asked(CASES["factorisation, across"])[0].formula().latex()
+    assert across.startswith(r"\left[i,k,j,a\right] = 2 {\mathbf{U}}_{[i,a]}")
+    ridge = _asked(CASES["ridge of a matrix"])[0].formula().latex()
+    assert ridge.startswith(r"2 \mathbf{I}_{k} \otimes \left(c \, \mathbf{I}_{d} + \mathbf{X}")
+    assert ridge.endswith(r"\quad\text{(vec by rows)}")
+    names = _asked(CASES["layer"])[0].formula().latex()
+    assert r"\mathbf{h} = \tanh\left(\mathbf{z}\right)" in names
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_map_is_that_of_jax(name: str) -> None:
     made, symbols = _asked(CASES[name])

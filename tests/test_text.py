@@ -27,9 +27,9 @@ POWERS = [
     (s**-0.5, "1 / √s", r"\frac{1}{\sqrt{s}}", "1 / sqrt(s)"),
     ((s + 1) ** -2, "1 / (s + 1)²", r"\frac{1}{\left(s + 1\right)^{2}}", None),
     (t * s**-2, "t / s²", r"\frac{t}{s^{2}}", None),
-    (a**-1, "1 ⊘ a", r"1 \oslash a", "1 / a"),
-    (a**-2, "1 ⊘ (a ⊙ a)", r"1 \oslash \left(a \odot a\right)", "1 / a ** 2"),
-    (a / s**2, "a / s²", r"\frac{a}{s^{2}}", "a / s ** 2"),
+    (a**-1, "1 ⊘ a", r"1 \oslash \mathbf{a}", "1 / a"),
+    (a**-2, "1 ⊘ (a ⊙ a)", r"1 \oslash \left(\mathbf{a} \odot \mathbf{a}\right)", "1 / a ** 2"),
+    (a / s**2, "a / s²", r"\frac{\mathbf{a}}{s^{2}}", "a / s ** 2"),
     (a**-1.5, "1 ⊘ pow(a, (3/2))", None, "1 / a ** 1.5"),
 ]
 

@@ -65,6 +65,11 @@ class Formula:
         return notation.assign_letters(notation.slots_of([*self.indices, self.form]), sizes, taken)
 
     @property
+    def ranks(self) -> dict[str, int]:
+        """How many axes the names stand for: vectors and matrices are bold."""
+        return {name_of(e): e.ndim for e in leaves([self.expr])}
+
+    @property
     def unicode(self) -> str:
         """The formula in Unicode."""
         printer = Printer(self.letters)
@@ -79,11 +84,13 @@ class Formula:
 
     def latex(self) -> str:
         """The formula in LaTeX, without delimiters."""
-        letters = self.letters
-        parts = [
-            f"{latex_of(left, letters)} = {latex_of(right, letters)}" for left, right in self.where
-        ]
-        text = latex_of(self.form, letters)
+        letters, ranks = self.letters, self.ranks
+
+        def spelled(form: Form) -> str:
+            return latex_of(form, letters, ranks)
+
+        parts = [f"{spelled(left)} = {spelled(right)}" for left, right in self.where]
+        text = spelled(self.form)
         text = rf"{text} \quad\text{{where }} {', '.join(parts)}" if parts else text
         said = remark(self.expr)
         return rf"{text} \quad\text{{{said}}}" if said else text

@@ -244,7 +244,8 @@ def steps_of(
     for use in lines.uses:
         value, leaf, seed = name_of(use.of), name_of(use.leaf), _texts(use.seed, lines, letters)
         text = f"(∂{value}/∂{leaf})ᵀ {seed[0]}" if seed[0] != "1" else f"∂{value}/∂{leaf}"
-        of, to = (latex_of(notation.name(w), {}) for w in (value, leaf))
+        ranks = {value: use.of.ndim, leaf: use.leaf.ndim}
+        of, to = (latex_of(notation.name(w), {}, ranks) for w in (value, leaf))
         tex = rf"\left(\frac{{\partial {of}}}{{\partial {to}}}\right)^{{\top}} {seed[1]}"
         say(f"chain rule, {use.rule}", value, (text, tex), use.part, check.chain(use))
     for c in lines.changes:
@@ -268,7 +269,8 @@ def _texts(e: Expr, lines: Lines, letters: Mapping[Slot, str] | None) -> tuple[s
         slots = dict(letters)
     else:
         slots = notation.assign_letters(found, sizes, taken)
-    return Printer(slots).text(form), latex_of(form, slots)
+    ranks = {name_of(x): x.ndim for x in symbols}
+    return Printer(slots).text(form), latex_of(form, slots, ranks)
 
 
 __all__ = ["Checker", "DerivationStep", "Steps", "steps_of", "widened"]

@@ -55,12 +55,16 @@ class Printed(Formula):
         self.written = written
         found: list[Text] = []
         known: set[str] = set()
+        tables: list[dict[Expr, str]] = []
         short = shorter(m)
         for x, every in ((m, False), (short, False), (short, True)):
             self.names, table = _names(x, function, inputs, written, chosen, every)
             known.update(() if every else self.names.values())
             found.append(self._settled(x, table))
-        text = min(found, key=lambda t: t.length(known))
+            tables.append(self.names)
+        text, self.names = min(
+            zip(found, tables, strict=True), key=lambda pair: pair[0].length(known)
+        )
         self.by_rows = text.by_rows
         super().__init__(m.expr, lambda: (text.form, text.at), where=text.where)
 
@@ -110,6 +114,20 @@ class Printed(Formula):
             taken.update(letters_of(x.shape))
         forms = [*self.indices, self.form, *(f for row in self.where for f in row)]
         return notation.assign_letters(notation.slots_of(forms), list(sizes), taken)
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """How many axes the names stand for."""
+        named = {**{e: name_of(e) for e in self.inputs}, **self.names}
+        return {word: e.ndim for e, word in named.items()}
+
+    def latex(self) -> str:
+        """The formula in LaTeX, with its indices and the layout of vec."""
+        text = super().latex()
+        if self.indices:
+            at = ",".join(self.letters[a.data] for a in self.indices)
+            text = rf"\left[{at}\right] = {text}"
+        return text + (r" \quad\text{(vec by rows)}" if self.by_rows else "")
 
     @property
     def unicode(self) -> str:

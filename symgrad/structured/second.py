@@ -93,11 +93,11 @@ class Further(Derivation):
             there = abs(check.value(g, {x: check.value(point)})).max()
             here = abs(check.value(g)).max()
             word, of = name_of(x), name_of(self.source.output)
-            at = latex_of(name(f"{word}⁺"), {})
+            at = latex_of(name(f"{word}⁺"), {}, {f"{word}⁺": x.ndim})
             found.append(DerivationStep(
                 "stationary point", f"{word}⁺", f"∂{of}/∂{word} at {word}⁺", "0",
                 float(there / max(here, SMALL)),
-                forms=(rf"\left.{gradient_latex(of, word)}\right|_{{{at}}}", "0"),
+                forms=(rf"\left.{gradient_latex(of, word, {word: x.ndim})}\right|_{{{at}}}", "0"),
             ))  # fmt: skip
         return found
 
