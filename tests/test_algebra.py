@@ -154,6 +154,18 @@ WRITTEN = [
     (lambda: sg.clamp(A.T, min=0) * (A > 0), None),
     (lambda: sg.maximum(A, s) * (A > 0), None),
     (lambda: sg.where(sg.ge(A, s), A, sg.maximum(A, s)), "maximum(A, s)"),
+    (
+        lambda: sg.where(x > 0, x * sg.log(sg.where(x > 0, x, 1.0)), 0.0),
+        "where(x > 0, x * log(x), 0)",
+    ),
+    (
+        lambda: sg.where(A > 0, A * sg.where(A > 0, C, A) + sg.where(A.T > 0, B, C), A * (A > 0)),
+        "where(A > 0, C * A + where(A.T > 0, B, C), 0)",
+    ),
+    (lambda: sg.where(x > 0, y, A @ sg.where(x > 0, y, z)), None),
+    (lambda: sg.where(x > 0, (sg.where(x > 0, y, z) * A).sum(1), z), None),
+    (lambda: sg.where(x > 0, z, sg.flip(sg.where(x > 0, y, z), (0,))), None),
+    (lambda: sg.where(A > 0, sg.where(A > 0, x, A), sg.where(A > 0, C, x[:, None])), None),
     (lambda: sg.where(sg.ge(A.T, s), A.T, sg.maximum(A, s)), None),
     (lambda: sg.where(sg.ge(A, s), A, sg.maximum(A, t)), None),
     (lambda: sg.where(sg.ge(A.T, s), A, sg.maximum(A.T, s)), None),

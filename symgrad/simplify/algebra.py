@@ -31,7 +31,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import SYMBOL, Expr, Labels, facts_of
 from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Monomial, Size
-from symgrad.core.traverse import transform
+from symgrad.core.traverse import topological, transform
 from symgrad.ops.structure import reshape
 from symgrad.simplify.engine import complex_parts
 from symgrad.simplify.images import correlated, turned
@@ -180,8 +180,41 @@ def _map(e: Expr) -> Expr:
     return e
 
 
+def _within_a_side(e: Expr) -> Expr:
+    """where(c, a, f(where(c, b, d))) = where(c, a, f(d)) of elementwise functions f; 1[c] is 1 or 0."""
+    natural, test = tuple(range(e.ndim)), e.args[0]
+    if e.params[0][0] != natural:
+        return e
+    args = list(e.args)
+    for side in (1, 2):
+        if e.params[0][side] != natural:
+            continue
+        table: dict[Expr, Expr] = {}
+        for node in topological([args[side]]):
+            at = node.params[0] if node.op.family in ("map", "contraction") else ()
+            rows = [row for _, row in node.params[0]] if node.op is SUM else at
+            parts = [table.get(a, a) for a in node.args]
+            holds = node.args and node.args[0] is test and at[:1] == (natural,)
+            if holds and node.op.name == "where":
+                sizes = dict(enumerate(e.shape))
+                table[node] = contract([parts[side]], [at[side]], natural, sizes, node.dtype)
+            elif holds and node.op.name == "cast":
+                table[node] = constant(2 - side, node.dtype, e.shape)
+            elif any(a in table for a in node.args):
+                if node.shape != e.shape or not rows:
+                    break
+                placed = zip(node.args, rows, strict=True)
+                if any(a in table and row != natural for a, row in placed):
+                    break
+                table[node] = node.func(*parts)
+        else:
+            args[side] = table.get(args[side], args[side])
+    return e.func(*args) if any(a is not b for a, b in zip(args, e.args, strict=True)) else e
+
+
 def _choice(e: Expr) -> Expr:
     """where(x ≥ c, x, max(x, c)) = max(x, c); where(p = 0, 0, p y) = p y."""
+    e = _within_a_side(e)
     test, x, larger = e.args
     if test.op.name == "eq" and larger.shape == e.shape:
         return larger if _is_never_so(e) or _vanishes(e) else e
