@@ -156,7 +156,7 @@ WRITTEN = [
     (lambda: sg.where(sg.ge(A, s), A, sg.maximum(A, s)), "maximum(A, s)"),
     (
         lambda: sg.where(x > 0, x * sg.cos(sg.where(x > 0, x, 1.0)), 0.0),
-        "where(x > 0, cos(x) * x, 0)",
+        "where(x > 0, x * cos(x), 0)",
     ),
     (
         lambda: sg.where(A > 0, A * sg.where(A > 0, C, A) + sg.where(A.T > 0, B, C), A * (A > 0)),
