@@ -163,6 +163,8 @@ WRITTEN = [
         "where(A > 0, C * A + where(A.T > 0, B, C), 0)",
     ),
     (lambda: sg.where(x > 0, y, A @ sg.where(x > 0, y, z)), None),
+    (lambda: sg.grad((2.0**x).sum(), x), None),
+    (lambda: sg.where(sg.eq(x, 2.0) & (x > 0), 1.0, y), None),
     (lambda: sg.where(x > 0, (sg.where(x > 0, y, z) * A).sum(1), z), None),
     (lambda: sg.where(x > 0, z, sg.flip(sg.where(x > 0, y, z), (0,))), None),
     (lambda: sg.where(A > 0, sg.where(A > 0, x, A), sg.where(A > 0, C, x[:, None])), None),

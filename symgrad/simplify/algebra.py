@@ -180,6 +180,15 @@ def _map(e: Expr) -> Expr:
     return e
 
 
+def _is_false(test: Expr) -> bool:
+    """Does a comparison say of two numbers what is not so, alone or beside others?"""
+    for c in test.args if test.op.name == "logical_and" else (test,):
+        numbers = [constant_value(a) for a in c.args] if c.op.name == "eq" else []
+        if None not in numbers and len({*numbers}) > 1 and not any(x and x.powers for x in numbers):
+            return True
+    return False
+
+
 def _within_a_side(e: Expr) -> Expr:
     """where(c, a, f(where(c, b, d))) = where(c, a, f(d)) of elementwise functions f; 1[c] is 1 or 0."""
     natural, test = tuple(range(e.ndim)), e.args[0]
@@ -214,6 +223,9 @@ def _within_a_side(e: Expr) -> Expr:
 
 def _choice(e: Expr) -> Expr:
     """where(x ≥ c, x, max(x, c)) = max(x, c); where(p = 0, 0, p y) = p y."""
+    if _is_false(e.args[0]):
+        natural, sizes = tuple(range(e.ndim)), dict(enumerate(e.shape))
+        return contract([e.args[2]], [e.params[0][2]], natural, sizes, e.dtype)
     e = _within_a_side(e)
     test, x, larger = e.args
     if test.op.name == "eq" and larger.shape == e.shape:
