@@ -36,6 +36,11 @@ def _softmax_regression(X: Any, W: Any, Y: Any) -> Any:
     return (sg.logsumexp(Z, 1) - (Y * Z).sum(1)).sum()
 
 
+def _two_layers(X: Any, W: Any, V: Any, Y: Any) -> Any:
+    Z = sg.tanh(X @ W.T) @ V.T
+    return (sg.logsumexp(Z, 1) - (Y * Z).sum(1)).sum()
+
+
 def _normalised(x: Any, c: Any) -> Any:
     r = x - x.mean()
     return r / sg.sqrt((r * r).mean() + c)
@@ -73,6 +78,13 @@ CASES = {
     "autoencoder": Case("X:n,d W:k,d", lambda X, W: ((X @ W.T @ W - X) ** 2).sum(), (1, 1)),
     "first layer": Case(
         "X:n,d W:k,d v:k y:n", lambda X, W, v, y: ((sg.tanh(X @ W.T) @ v - y) ** 2).sum(), (1, 1),
+    ),
+    "two layers, first": Case("X:n,d W:m,d V:k,m Y:n,k", _two_layers, (1, 1)),
+    "two layers, across": Case("X:n,d W:m,d V:k,m Y:n,k", _two_layers, (1, 2)),
+    "two layers, last": Case(
+        "X:n,d W:m,d V:k,m Y:n,k", _two_layers, (2, 2),
+        "Σᵢ (diag(P[i,:]) − P[i,:] P[i,:]ᵀ) ⊗ (H[i,:] H[i,:]ᵀ)"
+        "   where Z₁ = X Wᵀ, H = tanh(Z₁), Z₂ = H Vᵀ, P = softmax(Z₂)   (vec by rows)",
     ),
     "Student's": Case("X:n,d w:d y:n c", _student, (1, 1)),
     "squared hinge": Case(
