@@ -244,7 +244,7 @@ def test_symbols_without_values_may_go_deep():
     for _ in range(3 * DEEP):
         deep = deep + 1
     assert deep._storage.node.depth == 3 * DEEP
-    assert str(deep.formula()).count("1") == 3 * DEEP
+    assert str(deep.formula()) == f"n + {3 * DEEP}"
 
 
 # ------------------------------------------------------------------ threads
