@@ -36,8 +36,8 @@ CASES: dict[str, Callable[[Any, Any, Any, Any], Any]] = {
     "1 * ((B > 0) * (A > 0)) + (B > 1)": lambda A, B, a, M: (
         number(A > 0) * number(B > 0) + number(B > 1)
     ),
-    "1 * where(A > 0, (A > 0), (B > 0)) + (B > 1)": lambda A, B, a, M: (
-        sg.where(A > 0, number(A > 0), number(B > 0)) + number(B > 1)
+    "1 * where(A > 1, (A > 0), (B > 0)) + (B > 1)": lambda A, B, a, M: (
+        sg.where(A > 1, number(A > 0), number(B > 0)) + number(B > 1)
     ),
     "1 * logical_and(A > 0, B > 0) + (A > 0)": lambda A, B, a, M: (
         number(sg.logical_and(A > 0, B > 0)) + number(A > 0)
