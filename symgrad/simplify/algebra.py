@@ -227,6 +227,8 @@ def _choice(e: Expr) -> Expr:
         natural, sizes = tuple(range(e.ndim)), dict(enumerate(e.shape))
         return contract([e.args[2]], [e.params[0][2]], natural, sizes, e.dtype)
     e = _within_a_side(e)
+    if e.op.name != "where":  # both sides are alike now
+        return e
     test, x, larger = e.args
     if test.op.name == "eq" and larger.shape == e.shape:
         return larger if _is_never_so(e) or _vanishes(e) else e
