@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -16,19 +14,10 @@ from symgrad.core.expr import name_of
 from symgrad.core.traverse import leaves
 from symgrad.errors import NotationError
 from symgrad.evaluate import evaluate
+from tests.test_structured import Case, _shape
 
 SIZES = {"n": 4, "d": 3, "k": 2, "m": 5, "r": 2}
 F = sg.nn.functional
-
-
-@dataclass(frozen=True)
-class Case:
-    """A function of symbols, the places of what it is differentiated for, and the text."""
-
-    symbols: str
-    function: Callable[..., sg.Tensor]
-    wrt: tuple[int, ...]
-    text: str | None = None
 
 
 def _softmax_regression(X: Any, W: Any, Y: Any) -> Any:
@@ -138,21 +127,20 @@ def _asked(case: Case) -> tuple[Any, dict[str, sg.Tensor]]:
     return made, {name_of(t.expr()): t for t in listed}
 
 
+def _values(name: str, symbols: dict[str, sg.Tensor]) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    values = {w: rng.random(_shape(t, SIZES)) + 0.3 for w, t in symbols.items()}
+    if name == "solved":
+        values["A"] += 3 * np.eye(4)
+    return values
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_it_reads_back_as_the_map(name: str) -> None:
     made, symbols = _asked(CASES[name])
     text = made.formula()
     assert CASES[name].text in (None, text.unicode)
-    rng = np.random.default_rng(0)
-    feeds = {
-        t.expr(): rng.random(
-            tuple(s if isinstance(s, int) else int(s.value(SIZES)) for s in t.shape)
-        )
-        + 0.3
-        for t in symbols.values()
-    }
-    if name == "solved":
-        feeds[symbols["A"].expr()] += 3 * np.eye(4)
+    feeds = {symbols[w].expr(): v for w, v in _values(name, symbols).items()}
 
     def value(e: Any) -> Any:
         return evaluate([e], {x: feeds[x] for x in leaves([e])}, SIZES)[0]
@@ -180,14 +168,8 @@ def test_the_map_is_that_of_jax(name: str) -> None:
     made, symbols = _asked(CASES[name])
     case = CASES[name]
     with jax.enable_x64(True):
-        rng = np.random.default_rng(1)
-        shapes = [
-            tuple(s if isinstance(s, int) else int(s.value(SIZES)) for s in t.shape)
-            for t in symbols.values()
-        ]
-        values = [rng.random(s) + 0.3 for s in shapes]
-        if name == "solved":
-            values[0] += 3 * np.eye(4)
+        table = _values(name, symbols)
+        values = list(table.values())
         value = case.function(*symbols.values())
         forward = sg.compile([value])
         order = [x.params[0] for x in forward.inputs]
@@ -204,7 +186,7 @@ def test_the_map_is_that_of_jax(name: str) -> None:
         else:
             want = jax.hessian(function, range(len(at)))(*at)[0][-1]
         dense = made.dense().expr()
-        feeds = {t.expr(): v for t, v in zip(symbols.values(), values, strict=True)}
+        feeds = {symbols[w].expr(): v for w, v in table.items()}
         found = evaluate([dense], {x: feeds[x] for x in leaves([dense])}, SIZES)[0]
         np.testing.assert_allclose(found, np.asarray(want), 1e-8, 1e-9)
 
@@ -221,3 +203,9 @@ def test_the_map_is_that_of_jax(name: str) -> None:
 def test_definitions_that_say_nothing_are_refused(text: str, says: str) -> None:
     with pytest.raises(NotationError, match=re.escape(says)):
         sg.parse_formula(text, [sg.symbol("x", "n")])
+
+
+def test_definitions_may_stand_in_any_order() -> None:
+    x, A = sg.symbol("x", "n"), sg.symbol("A", "n,n")
+    read = sg.parse_formula("a x   where a = bᵀ y, y = x, b = A x", [x, A])
+    assert read.formula().unicode == sg.parse_formula("(A x)ᵀ x x", [x, A]).formula().unicode

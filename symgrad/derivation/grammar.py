@@ -437,7 +437,7 @@ def parse(text: str) -> Node:
     return _Parser(text).whole()
 
 
-WORD = re.compile(r"[^\W\d]\w*[′']*")
+WORD = re.compile(_NAME)
 """A name, or the letter of an index."""
 
 

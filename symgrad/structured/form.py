@@ -240,11 +240,10 @@ def _assembled(m: LinearMap, front: Form, parts: list[Part]) -> Form | None:
         left = [p for p in left if p not in chosen]
         row += sum(len(p.rows) for p in chosen)
         column += sum(len(p.columns) for p in chosen)
-    scalars = [] if front.kind == "number" else [front]
+    factor, scalars = (front.data, []) if front.kind == "number" else (ONE, [front])
     if len(made) < 2:
-        return product([*scalars, *made])
+        return scaled(factor, product([*scalars, *made]))
     inner: list[Form] = []
-    factor = ONE
     for p in made:
         while p.kind == "scale":
             factor, p = factor * p.data, p.items[0]
