@@ -13,13 +13,17 @@ from tests.notation import evaluate_block, read_block
 
 SIZES = {"n": 7, "d": 3, "k": 2, "m": 6}
 AXES = {"X": "nd", "w": "d", "y": "n", "b": "", "λ": "", "U": "nk", "V": "mk", "M": "nm",
-        "μ": "d", "s": "d", "r": "", "x": "n", "c": "", "W": "dk", "Y": "nk"}  # fmt: skip
+        "μ": "d", "s": "d", "r": "", "x": "n", "c": "", "W": "dk", "Y": "nk", "p": "n", "P": "nd", "e": "",
+        "h": "d"}  # fmt: skip
 RNG = np.random.default_rng(2)
 VALUES = {w: RNG.uniform(0.5, 2.0, tuple(SIZES[s] for s in axes)) for w, axes in AXES.items()}
 VALUES["S"] = np.eye(3)
+VALUES["Q"] = np.diag([1.0, 2.0, 3.0]) + 0.5
+VALUES.update({w: VALUES[w] / 2.5 for w in "pPeh"})  # between 0 and 1
 T = {w: sg.symbol(w, ",".join(axes), sg.float64) for w, axes in AXES.items()}
 T["S"] = sg.symbol("S", "d,d", sg.float64, "symmetric")
-X, w, y, b, lam, U, V, M, mu, s, r, x, c, W, Y, S = T.values()
+X, w, y, b, lam, U, V, M, mu, s, r, x, c, W, Y, p, P, e, h, S = T.values()
+Q = sg.symbol("Q", "d,d", sg.float64, "spd")
 D = X - mu
 GAUSS = -0.5 * (sg.linalg.inv(S) @ (D.T @ D)).trace() - 0.5 * (sg.logdet(S) + 0 * x).sum()
 FACTORS = ((U @ V.T - M) ** 2).sum()
@@ -56,6 +60,31 @@ CASES = {
         "S⁺ = Xᵀ diag(x) X / c"),
     "a rate (Poisson)": ((x * sg.log(r) - r).sum(), [r], "r⁺ = (1/n) Σᵢ x[i]"),
     "a rate (exponential)": ((sg.log(3 * r) - r * x).sum(), [r], "r⁺ = n / (Σᵢ x[i])"),
+    "a standard score": ((sg.log(r) + ((x - c) / r) ** 2 / 2).sum(), [c, r],
+                         "c⁺ = (1/n) Σᵢ x[i]\nr⁺ = √((1/n) (x − c⁺)ᵀ (x − c⁺))"),
+    "standard scores": ((sg.log(s) + (D / s) ** 2 / 2).sum(), [mu, s],
+                        "μ⁺ = (1/n) Σᵢ X[i,:]\ns⁺ = √((1/n) Σⱼ (X[j,i] − μ⁺[i])²)"),
+    "precisions": ((s * D**2 - sg.log(s)).sum(), [s], "s⁺ = n / (Σᵢ (X[i,j] − μ[j])²)"),
+    "a logarithm of a variance": ((r + (x - c) ** 2 * sg.exp(-r)).sum(), [c, r],
+                                  "c⁺ = (1/n) Σᵢ x[i]\nr⁺ = log((1/n) (x − c⁺)ᵀ (x − c⁺))"),
+    "logarithms of deviations": ((s + (D / sg.exp(s)) ** 2 / 2).sum(), [mu, s],
+                                 "μ⁺ = (1/n) Σᵢ X[i,:]\ns⁺ = ½ log((1/n) Σⱼ (X[j,i] − μ⁺[i])²)"),
+    "a probability": ((p * sg.log(e) + (1 - p) * sg.log(1 - e)).sum(), [e], "e⁺ = (1/n) Σᵢ p[i]"),
+    "probabilities": ((P * sg.log(h) + (1 - P) * sg.log(1 - h)).sum(), [h],
+                      "h⁺ = (1/n) Σᵢ P[i,:]"),
+    "a geometric probability": ((sg.log(e) + p * sg.log(1 - e)).sum(), [e],
+                                "e⁺ = n / (Σᵢ p[i] + n)"),
+    "a logit": ((sg.log(1 + sg.exp(r)) - p * r).sum(), [r],
+                "r⁺ = log((Σᵢ p[i]) / (n − Σᵢ p[i]))"),
+    "logits": (F.softplus(s).sum() - (s * P).mean(0).sum(), [s],
+               "s⁺ = log((Σᵢ P[i,:]) ⊘ (n − Σᵢ P[i,:]))"),
+    "a logarithm of a rate": ((sg.exp(r + x) - p * r).sum(), [r],
+                              "r⁺ = log((Σᵢ p[i]) / (Σᵢ exp(x[i])))"),
+    "a mean by rows, with its weights": (((D @ sg.linalg.inv(Q)) * D).sum(), [mu],
+                                         "μ⁺ = (1/n) Σᵢ X[i,:]"),
+    "a mean behind a solve": ((D * sg.linalg.solve(Q, D.T).T).sum(), [mu], "μ⁺ = (1/n) Σᵢ X[i,:]"),
+    "a line": (((x - r * y - c) ** 2).sum(), [c, r], "c⁺ = (1/n) Σᵢ (x[i] − y[i] r⁺)\nr⁺ = (Σᵢ"),
+    "a balance": (b * r + lam / r, [r], "r⁺ = √(λ / b)"),
 }  # fmt: skip
 
 
@@ -255,6 +284,8 @@ def test_many_stationary_points_are_refused(value, wrt, rank):
     ((X @ w).sum(), [w], "of ∂/∂w = 0"),
     (y.sum() + 0 * w.sum(), [w], "of ∂/∂w = 0"),
     (sg.log(r) + r * r + r, [r], "of ∂/∂r = 0"),
+    (sg.exp(r) - r * r, [r], "of ∂/∂r = 0"),
+    ((sg.log(s + x.sum()) - s * s).sum(), [s], "of ∂/∂s = 0"),
 ])  # fmt: skip
 def test_no_closed_form(value, wrt, says):
     with pytest.raises(NotationError, match=says):

@@ -302,10 +302,19 @@ class Recogniser:
         return scaled(coefficient, body)
 
 
+def _reciprocal(form: Form) -> bool:
+    """``1 ⊘ u``."""
+    return form.kind == "quotient" and bool(form.data) and form.items[0] == Form("number", (), ONE)
+
+
 def hadamard(forms: list[Form], typed: bool) -> Form:
-    """⊙ of forms: as typed, or products, names, calls, sums in this order."""
+    """⊙ of forms: as typed, or products, names, calls, sums in this order; reciprocals divide."""
     if not forms:
         return Form("number", (), ONE)
+    below = [f.items[1] for f in forms if _reciprocal(f)]
+    if 0 < len(below) < len(forms):
+        top = hadamard([f for f in forms if not _reciprocal(f)], typed)
+        return Form("quotient", (top, hadamard(below, typed)), True)
     if len(forms) == 1:
         return forms[0]
     flat: list[Form] = []

@@ -1,20 +1,19 @@
 """Where a gradient vanishes, in closed form.
 
-Two shapes of equation are solved.  A gradient that is linear in its variable: x⁺ = −H⁻¹ g(0), which
-is the normal equations, and one half-step of alternating least squares.  A function that is linear
-in the inverse of its variable beside a multiple of its logarithm: a logdet(P) + ⟨B, P⟩ with P = S⁻¹
-is stationary at S = −Bᵀ / a (covariances, variances, and rates where P = x).
+Three shapes of equation are solved.  A gradient that is linear in its variable: x⁺ = −H⁻¹ g(0),
+which is the normal equations, and one half-step of alternating least squares.  A function that is
+linear in the inverse of a matrix beside a multiple of its log-determinant: a logdet(P) + ⟨B, P⟩ with
+P = S⁻¹ is stationary at S = −Bᵀ / a (covariances).  Two powers of x or of exp(x), entry by entry
+(:mod:`symgrad.structured.roots`).
 
 Source: Petersen and Pedersen, *The Matrix Cookbook* (2012), 2.8 and 8.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import reduce
+from itertools import count
 
 from symgrad.autodiff import gradient
 from symgrad.core.build import (
@@ -22,25 +21,19 @@ from symgrad.core.build import (
     ONE,
     SUM,
     Term,
-    broadcast_to,
-    constant,
-    constant_value,
     contract,
-    elementwise,
+    factors_at,
     is_zero,
     linear,
     matmul,
     one,
-    power,
-    product,
     scale,
     single_term,
     terms_of,
     zeros,
 )
-from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
+from symgrad.core.expr import SYMBOL, Expr, facts_of, name_of, symbol
 from symgrad.core.facts import is_symmetric
-from symgrad.core.sizes import Monomial
 from symgrad.core.traverse import leaves, substitute, topological, transform
 from symgrad.errors import NotationError
 from symgrad.ops.matrix import inv, logdet, transposed
@@ -48,6 +41,7 @@ from symgrad.simplify import simplify
 from symgrad.structured import terms
 from symgrad.structured.derive import jacobian
 from symgrad.structured.operator import LinearMap
+from symgrad.structured.roots import content, negative_ratio, root
 from symgrad.structured.solving import plan
 
 NAMED = -100
@@ -65,7 +59,8 @@ class Solution:
 def stationary(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
     """Where ∂value/∂x is 0, with ``solved`` for other variables; None without a closed form."""
     (value,) = simplify([value])
-    found = _linear(value, x, solved) or _by_logarithm(value, x, solved)
+    ways = (_linear, _by_inverse, _by_entries)
+    found = next((s for s in (way(value, x, solved) for way in ways) if s is not None), None)
     return found and replace(found, shown=_turned(found.shown))
 
 
@@ -108,19 +103,28 @@ def _linear(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | Non
 
 
 def _inverses_named(value: Expr, x: Expr) -> tuple[Expr, dict[Expr, Expr]]:
-    """Inverses and reciprocals that do not depend on ``x`` as symbols, and what these are."""
+    """Factors without ``x`` that are never 0 (inverses, reciprocals) as symbols, and what these are."""
     back: dict[Expr, Expr] = {}
 
-    def named(node: Expr) -> Expr:
-        reciprocal = node.op.name == "power" and node.params[2][0] < 0
-        if not (node.op.name == "inv" or reciprocal) or x in leaves([node]):
-            return node
-        inner = node.args[0]
-        facts = ("symmetric",) if is_symmetric(inner) else ()
+    def name(node: Expr, *facts: str) -> Expr:
         number = NAMED - len(back)
         made = symbol(f"P{len(back)}", node.shape, node.dtype, number=number, facts=facts)
         back[made] = node
         return made
+
+    def named(node: Expr) -> Expr:
+        if node.op.name == "solve":
+            a, b = node.args
+            free = a.ndim > 2 or x in leaves([a]) or x not in leaves([b])
+            return node if free else matmul(named(inv(a)), b)
+        if x in leaves([node]):
+            return node
+        if node.op.name == "inv":
+            symmetric = ("symmetric",) if is_symmetric(node.args[0]) else ()
+            return name(node, "invertible", *symmetric)
+        if node.op.name == "exp" or (node.op.name == "power" and node.params[2][0] < 0):
+            return name(node, "nonzero")
+        return node
 
     return transform([value], named)[value], back
 
@@ -174,7 +178,7 @@ def _cancelled(m: LinearMap, g: Expr) -> Solution | None:
     (t,) = m.terms
     rows_of = {high: low for low, high in t.pairs()}
     named = [(p, tuple(rows_of.get(x, x) for x in ls)) for p, ls in t.others()]
-    if not named or any(p.op is not SYMBOL or p.params[3] > NAMED for p, _ in named):
+    if not named:
         return None
     rows: list[Term] = []
     for c, term, placed in terms_of(g) if g.op is SUM else [(ONE, g, tuple(range(g.ndim)))]:
@@ -185,9 +189,9 @@ def _cancelled(m: LinearMap, g: Expr) -> Solution | None:
         for p, labels in named:
             at = next((ls for e, ls in factors if e is p), None)
             moved = None if at is None else _moved(p, labels, at, m.outputs)
-            if moved is None:
+            if at is None or moved is None:
                 return None
-            factors = [f for f in factors if f[0] is not p]
+            factors.remove((p, at))
             out = [moved.get(x, x) for x in out]
         shape = dict(zip(out, g.shape, strict=True))
         made = contract([e for e, _ in factors], [ls for _, ls in factors], out, shape, g.dtype)
@@ -199,10 +203,14 @@ def _cancelled(m: LinearMap, g: Expr) -> Solution | None:
 def _moved(
     p: Expr, labels: tuple[int, ...], at: tuple[int, ...], outputs: int
 ) -> dict[int, int] | None:
-    """Which axis of what P multiplies stands at an axis of the result; None: P is not in front."""
+    """Which axis of what P multiplies stands at an axis of the result.
+
+    None where P may be 0, or cannot be inverted, or is not in front.
+    """
+    facts = set(facts_of(p)) if p.op is SYMBOL else set[str]()
     if all(x < outputs for x in labels):
-        return {} if at == labels else None
-    if labels == (0, 1) and outputs == 1 and 0 in at:
+        return {} if at == labels and facts & {"nonzero", "positive"} else None
+    if labels == (0, 1) and outputs == 1 and 0 in at and facts & {"invertible", "spd"}:
         if at[0] == 0:
             return {0: at[1]}
         return {0: at[0]} if is_symmetric(p) else None
@@ -210,25 +218,27 @@ def _moved(
 
 
 def _factors(term: Expr) -> list[tuple[Expr, tuple[int, ...]]]:
-    """The factors of a product, those of a product that is only summed opened."""
+    """The factors of a product, products among them opened."""
     if term.op is not CONTRACTION:
         return []
-    rows: tuple[tuple[int, ...], ...] = term.params[0]
-    (first, *more) = term.args
-    if more or first.op is not CONTRACTION:
-        return list(zip(term.args, rows, strict=True))
-    outer = rows[0]
-    fresh = 1 + max(outer, default=-1)
-    return [
-        (e, tuple(x if x < 0 else outer[x] if x < first.ndim else fresh + x for x in ls))
-        for e, ls in zip(first.args, first.params[0], strict=True)
-    ]
+    labels = count(term.ndim)
+    found: list[tuple[Expr, tuple[int, ...]]] = []
+    stack: list[tuple[Expr, tuple[int, ...]]] = [(term, tuple(range(term.ndim)))]
+    while stack:
+        e, ls = stack.pop()
+        if e.op is CONTRACTION:
+            stack += factors_at(e, ls, lambda _: next(labels))[::-1]
+        else:
+            found.append((e, ls))
+    return found
 
 
 def _shown(m: LinearMap, g: Expr) -> Expr | None:
     """−H⁻¹ g with the inverses of H's factors, as a person writes it."""
+    if m.outputs == 0:
+        return negative_ratio(g, m.dense())
     if m.outputs == 1:
-        c, h = _content(m.dense())
+        c, h = content(m.dense())
         return scale(-1 / c, matmul(inv(h), g))
     way = plan(m)
     found = way.factors()
@@ -236,104 +246,46 @@ def _shown(m: LinearMap, g: Expr) -> Expr | None:
         return None
     result = g
     for axis, e in found:
-        c, h = _content(e)
+        c, h = content(e)
         made = matmul(inv(h), result) if axis == 0 else matmul(result, inv(h))
         result = scale(c**-1, made)
-    return scale(-1, result) if way.front is None else _ratio(result, way.front)
+    return scale(-1, result) if way.front is None else negative_ratio(result, way.front)
 
 
-def _content(h: Expr) -> tuple[Monomial, Expr]:
-    """The number that the first term of a sum has in front, and the sum without it."""
-    if h.op is not SUM or not h.args:
-        return ONE, h
-    c = terms_of(h)[0][0]
-    rows = [(k / c, e, ls) for k, e, ls in terms_of(h)]
-    return c, linear(rows, h.shape, h.dtype)
+# ------------------------------------------------------------------ inverses, and entry by entry
 
 
-# ------------------------------------------------------------------ a logarithm and a linear part
-
-
-@dataclass(frozen=True)
-class _Way:
-    """A new variable q for x: the value in it, q⁻¹, and x by A and B of ∂value/∂q = A q⁻¹ + B."""
-
-    value: Expr
-    inverse: Expr
-    x: Callable[[Expr, Expr], Expr]
-
-
-def _by_logarithm(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
+def _by_inverse(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
+    """With Q = S⁻¹, where log det S = −log det Q: a Q⁻ᵀ + B = 0 at S = −Bᵀ / a."""
+    if x.ndim != 2 or x.shape[0] != x.shape[1]:
+        return None
     q = symbol("q", x.shape, x.dtype, number=-40)
-    ways = [_by_power(value, x, q, p) for p in (1, 2, -1)]
-    if x.ndim == 2 and x.shape[0] == x.shape[1]:
-        ways.insert(0, _matrix_inverse(value, x, q))
-    for way in ways:
-        if x in leaves([way.value]):
-            continue
-        (g,) = gradient(way.value, [q])
-        parts = _parted(_at(g, solved), q, way.inverse)
-        if parts is not None:
-            (made,) = simplify([way.x(*parts)])
-            return Solution(made, made)
-    return None
-
-
-def _matrix_inverse(value: Expr, x: Expr, q: Expr) -> _Way:
-    """S = Q⁻¹, log det S = −log det Q: a Q⁻ᵀ + B = 0."""
 
     def changed(node: Expr) -> Expr:
         if node.op.name not in ("inv", "logdet") or node.args[0] is not x:
             return node
         return q if node.op.name == "inv" else scale(-1, logdet(q))
 
-    made = transform([value], changed)[value]
-    return _Way(made, inv(q), lambda a, b: transposed(_ratio(b, a)))
+    value = transform([value], changed)[value]
+    if x in leaves([value]):
+        return None
+    (g,) = gradient(value, [q])
+    parts = _parted(_at(g, solved), q, inv(q))
+    if parts is None:
+        return None
+    a, b = parts
+    (made,) = simplify([transposed(negative_ratio(b, a))])
+    return Solution(made, made)
 
 
-def _by_power(value: Expr, x: Expr, q: Expr, p: int) -> _Way:
-    """q = x⁻ᵖ, log x = −log(q)/p: a/q + b = 0."""
-    known: dict[Expr, Expr] = {}
-    for node, (c, k) in _powers_of(x, value).items():
-        known[node] = scale(c, power(q, -k / p))
-    for node in topological([value]):
-        if node.op.name == "log" and node.args[0] in known:
-            c, k = _powers_of(x, value)[node.args[0]]
-            front = elementwise("log", constant(c, x.dtype))
-            known[node] = broadcast_to(front, x.shape) + scale(-k / p, elementwise("log", q))
-    made = transform([value], lambda e: e, known)[value]
-    if p < 0:
-        return _Way(made, power(q, -1), _ratio)
-    return _Way(made, power(q, -1), lambda a, b: power(_ratio(b, a), Fraction(1, p)))
-
-
-def _powers_of(x: Expr, value: Expr) -> dict[Expr, tuple[Monomial, Fraction]]:
-    """The nodes c xᵏ, entry by entry, with c and k."""
-    found: dict[Expr, tuple[Monomial, Fraction]] = {x: (ONE, Fraction(1))}
-    for node in topological([value]):
-        inside = [found.get(a) for a in node.args]
-        if node is x or node.shape != x.shape or not inside or None in inside:
-            continue
-        parts = [part for part in inside if part is not None]
-        whole = tuple(-1 if s == 1 else k for k, s in enumerate(node.shape))
-        if node.op is SUM and len(parts) == 1 and node.params[0][0][1] == whole:
-            found[node] = (node.params[0][0][0] * parts[0][0], parts[0][1])
-        elif node.op is CONTRACTION and all(ls == whole for ls in node.params[0]):
-            c = reduce(operator.mul, [c for c, _ in parts])
-            found[node] = (c, sum((k for _, k in parts), Fraction(0)))
-        elif node.op.name == "power" and isinstance(node.params[2][0], Fraction):
-            r = node.params[2][0]
-            found[node] = (parts[0][0] ** r, parts[0][1] * r)
-    return found
-
-
-def _ratio(top: Expr, bottom: Expr) -> Expr:
-    """−top / bottom, entry by entry."""
-    c = constant_value(bottom)
-    if c is not None:
-        return scale(-1 / c, top)
-    c, bottom = _content(bottom)
-    return scale(-1 / c, product(top, power(bottom, -1)))
+def _by_entries(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
+    """A gradient of two powers of x, or of exp(x), entry by entry."""
+    (g,) = gradient(value, [x])
+    found = root(_at(g, solved), x, lambda e: simplify([e])[0])
+    if found is None:
+        return None
+    (made,) = simplify([found])
+    return Solution(made, made)
 
 
 def _parted(g: Expr, q: Expr, inverse: Expr) -> tuple[Expr, Expr] | None:
@@ -348,31 +300,27 @@ def _parted(g: Expr, q: Expr, inverse: Expr) -> tuple[Expr, Expr] | None:
         factor = _without(e, q, inverse)
         if factor is None:
             return None
-        first.append((c, factor, ls if factor.ndim else ()))
+        first.append((c, factor, ()))
     if not first or not rest:
         return None
-    shape = g.shape if any(e.ndim for _, e, _ in first) else ()
-    return linear(first, shape, g.dtype), linear(rest, g.shape, g.dtype)
+    return linear(first, (), g.dtype), linear(rest, g.shape, g.dtype)
 
 
 def _without(e: Expr, q: Expr, inverse: Expr) -> Expr | None:
-    """What multiplies ``inverse`` in a term, free of q."""
+    """The number in front of a term that is a multiple of ``inverse``, free of q."""
     if e is inverse:
         return one(e.dtype)
     if e.op is not CONTRACTION or e.args.count(inverse) != 1:
         return None
     k = e.args.index(inverse)
     others = [i for i in range(len(e.args)) if i != k]
-    here = tuple(x for x in e.params[0][k] if x >= 0)
-    whole = [x for x, s in enumerate(e.shape) if s != 1]
-    if q in leaves([e.args[i] for i in others]) or sorted(here) != whole:
+    here = {x for x in e.params[0][k] if x >= 0}
+    whole = {x for x, s in enumerate(e.shape) if s != 1}
+    if q in leaves([e.args[i] for i in others]) or here != whole:
         return None
-    if inverse.op.name == "inv":  # a matrix has a number in front, not a number for each entry
-        if any(set(e.params[0][i]) & set(here) for i in others):
-            return None
-        return contract([e.args[i] for i in others], [e.params[0][i] for i in others], [])
-    return contract([e.args[i] for i in others], [e.params[0][i] for i in others],
-                    range(e.ndim), dict(enumerate(e.shape)), e.dtype)  # fmt: skip
+    if any(set(e.params[0][i]) & here for i in others):
+        return None
+    return contract([e.args[i] for i in others], [e.params[0][i] for i in others], [])
 
 
 def no_closed_form(x: Expr, others: Sequence[Expr] = ()) -> NotationError:

@@ -69,9 +69,11 @@ def stationary(value: Tensor, variables: Any) -> Stationary:
 
     A gradient that is linear in x gives ``x⁺ = −H⁻¹ g(0)`` (normal equations, ridge regression, a
     half-step of alternating least squares), computed by the structure of H, as ``hessian(…).solve``.
-    A function ``a logdet(S) + ⟨B, S⁻¹⟩`` gives ``S⁺ = −B/a`` (Gaussian covariances; variances and
-    standard deviations entry by entry), one ``a log x + b x`` gives ``x⁺ = −a/b`` (rates).  Several
-    variables are solved one after the other, each with the earlier ones at their values.
+    A function ``a logdet(S) + ⟨B, S⁻¹⟩`` gives ``S⁺ = −B/a`` (Gaussian covariances).  A gradient
+    that is, entry by entry, a fraction whose numerator has two powers of x, ``A xᵖ + B xᑫ``, gives
+    ``x⁺ = (−B/A)^(1/(p − q))``, the positive root where p − q is even (variances, rates,
+    probabilities); the same of exp(x) gives a logarithm (logits, logarithms of variances).
+    Several variables are solved one after the other, each with the earlier ones at their values.
 
     **Arguments:** ``value``: a scalar; ``variables``: a tensor, or a list.  Whether the point is a
     minimum is for the Hessian to say.
