@@ -271,6 +271,22 @@ PARTS: dict[str, tuple[Callable[[sg.Tensor, sg.Tensor], sg.Tensor], str]] = {
     "a square": (lambda x, A: sg.grad((x[:-1] ** 2).sum(), x), "2 x[i] 1[i < n − 1]"),
     "neighbours": (
         lambda x, A: ((x[1:] - x[:-1]) ** 2).sum(), "Σ_{i < n − 1} (x[i + 1] − x[i])²"),
+    "gradient of neighbours": (
+        lambda x, A: sg.grad(((x[1:] - x[:-1]) ** 2).sum(), x),
+        "2 (x[i] − x[i − 1]) 1[i ≥ 1] − 2 (x[i + 1] − x[i]) 1[i < n − 1]"),
+    "gradient of rows": (
+        lambda x, A: sg.grad((sg.sin(A[1:]) * A[:-1]).sum(), A),
+        "cos(A[i,j]) A[i − 1,j] 1[i ≥ 1] + sin(A[i + 1,j]) 1[i < n − 1]"),
+    "where it would divide by nothing": (
+        lambda x, A: sg.grad((x[:-1] / x[1:]).sum(), x),
+        "(1 / x[i + 1]) 1[i < n − 1] − (x[i − 1] / x[i]²) 1[i ≥ 1]"),
+    "where its logarithm would be none": (
+        lambda x, A: sg.grad((x[:-1] * sg.log(x[1:])).sum(), x),
+        "log(x[i + 1]) 1[i < n − 1] + (x[i − 1] / x[i]) 1[i ≥ 1]"),
+    "between both ends": (
+        lambda x, A: sg.grad((sg.exp(x[1:-1]) * x[2:]).sum(), x), ""),
+    "one entry": (lambda x, A: sg.grad(x[-1] ** 3, x), "3 x[n − 1]² 1[i = n − 1]"),
+    "the least entry": (lambda x, A: sg.grad(A.min(), A), ""),
     "one row": (lambda x, A: A[:1].T.sum(1).mean(), "(1/d) Σᵢ A[0,i]"),
     "a letter that a function's axis gives": (
         lambda x, A: sg.func.jacrev(lambda z: sg.softmax(z, -1)[1:] * sg.softmax(z, -1)[:-1])(x), ""),

@@ -109,6 +109,44 @@ CASES = {
     "gate": Case(
         "x:n", lambda x: x * sg.sigmoid(x), (0,), "diag(p + p ⊙ x ⊙ (1 − p))   where p = σ(x)"
     ),
+    "chain": Case(
+        "x:n", lambda x: ((x[1:] - x[:-1]) ** 2).sum(), (0, 0),
+        "[i,j] = 2 1[i = j] 1[i ≥ 1] + 2 1[i = j] 1[i < n − 1] − 2 1[i = j + 1] − 2 1[j = i + 1]",
+    ),
+    "chain with weights": Case(
+        "x:n w:n", lambda x, w: (w[1:] * (x[1:] - x[:-1]) ** 2).sum(), (0, 0),
+        "[i,j] = 2 w[i] 1[i = j] 1[i ≥ 1] + 2 w[i + 1] 1[i = j] 1[i < n − 1]"
+        " − 2 w[i + 1] 1[j = i + 1] − 2 w[j + 1] 1[i = j + 1]",
+    ),
+    "Rosenbrock": Case(
+        "x:n", lambda x: (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum(), (0, 0),
+        "[i,j] = 200 1[i = j] 1[i ≥ 1] + (1200 x[i]² + 2 − 400 x[i + 1]) 1[i = j] 1[i < n − 1]"
+        " − 400 x[i] 1[j = i + 1] − 400 x[j] 1[i = j + 1]",
+    ),
+    "second differences": Case(
+        "x:n", lambda x: ((x[2:] - 2 * x[1:-1] + x[:-2]) ** 2).sum(), (0, 0),
+    ),
+    "total variation": Case(
+        "x:n c", lambda x, c: sg.sqrt((x[1:] - x[:-1]) ** 2 + c).sum(), (0, 0),
+    ),
+    "neighbours": Case(
+        "x:n", lambda x: (x[1:] * x[:-1]).sum(), (0, 0), "[i,j] = 1[i = j + 1] + 1[j = i + 1]",
+    ),
+    "neighbours in exponents": Case("x:n", lambda x: sg.exp(x[1:] * x[:-1]).sum(), (0, 0)),
+    "the first three": Case(
+        "x:n", lambda x: (x[:3] ** 4).sum(), (0, 0), "[i,j] = 12 x[i]² 1[i = j] 1[i < 3]",
+    ),
+    "two entries": Case("x:n", lambda x: x[0] ** 2 * x[1], (0, 0)),
+    "rows of a matrix": Case("X:n,d", lambda X: ((X[1:] - X[:-1]) ** 2).sum(), (0, 0)),
+    "autoregression": Case(
+        "x:n c", lambda x, c: ((x[1:] - c * x[:-1]) ** 2).sum(), (0, 0),
+    ),
+    "autoregression, its weights": Case(
+        "X:n,d w:d y:n", lambda X, w, y: ((y[1:] - X[1:] @ w) ** 2).sum(), (1, 1),
+        "2 Aᵀ A   where A[j,i] = X[j + 1,i] for j < n − 1",
+    ),
+    "differences": Case("x:n", lambda x: sg.tanh(x[1:] - x[:-1]), (0,)),
+    "logarithms of ratios": Case("x:n", lambda x: sg.log(x[1:] / x[:-1]), (0,)),
     "both sides": Case("A:n,n X:n,d", lambda A, X: A @ X @ X.T, (1,)),
 }  # fmt: skip
 

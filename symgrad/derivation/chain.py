@@ -14,12 +14,12 @@ from symgrad.core.sizes import ONE, shape_text
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
 from symgrad.derivation.derive import Derivation, Line
-from symgrad.derivation.entries import whole
 from symgrad.derivation.lines import derive_lines
 from symgrad.derivation.notation import Form
 from symgrad.derivation.one_step import prefixed
 from symgrad.derivation.order import Written
 from symgrad.derivation.repeated import Repeated, repetition
+from symgrad.derivation.shifts import whole
 from symgrad.derivation.steps import Steps, steps_of
 from symgrad.derivation.taught import taught
 from symgrad.derivation.tidy import FORWARD, GIVEN, GRADIENT, Lines, in_order, replaced

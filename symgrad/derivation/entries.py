@@ -8,23 +8,20 @@ row is a call with its parameters, :func:`generic`: there always is a form.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from typing import Any, Protocol
 
 from symgrad.core.build import is_zero
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import (
     ONE,
-    Monomial,
     Size,
-    monomial,
     size_product,
     size_total,
-    terms_of_letter,
 )
 from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.notation import Form, Slot, Step, call, product, run, scaled, slots_of
 from symgrad.derivation.ranges import summed
+from symgrad.derivation.shifts import affine, equal, indicator, whole, within
 from symgrad.ops.convolution import Window, spread, turned_around
 from symgrad.ops.structure import blocks
 
@@ -48,58 +45,6 @@ class Walk(Protocol):
 
 
 # ------------------------------------------------------------------ arithmetic of indices
-
-
-def whole(number: Size) -> Form:
-    """A whole number or a size as a form."""
-    return Form("number", (), monomial(number))
-
-
-def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
-    """``2 i + r − 1``: whole multiples of indices, and a constant last; sums of sums are opened."""
-    table: dict[Form, Monomial] = {}
-    rest: list[Monomial] = []
-    for factor, form in terms:
-        many = monomial(factor)
-        parts = (
-            list(zip(form.data, form.items, strict=True)) if form.kind == "sum" else [(ONE, form)]
-        )
-        for c, item in parts:
-            if item.kind == "scale":
-                c, item = c * item.data, item.items[0]
-            if item.kind == "number":
-                rest.append(many * c * item.data)
-            else:
-                old = table.get(item)
-                step = many * c
-                table[item] = step if old is None else Monomial(old.number + step.number)
-    rest = _in_terms([*rest, monomial(constant)])
-    rows = [(c, f) for f, c in table.items() if not c.is_zero]
-    rows.sort(key=lambda row: (row[0].number < 0, not row[0].powers, -abs(row[0].number)))
-    plain = sum((c.number for c in rest if not c.powers), Fraction(0))
-    rows += [(monomial(-1 if c.number < 0 else 1), Form("number", (), absolute(c)))
-             for c in [*(c for c in rest if c.powers), Monomial(plain)] if not c.is_zero]  # fmt: skip
-    if not rows:
-        return whole(0)
-    if len(rows) == 1:
-        return scaled(*rows[0])
-    return Form("sum", tuple(f for _, f in rows), tuple(c for c, _ in rows))
-
-
-def _in_terms(rest: Sequence[Monomial]) -> list[Monomial]:
-    """Constants added; a size ``T − 1`` is two terms."""
-    total = monomial(size_total(*rest))
-    return [t for word, _ in total.powers for t in terms_of_letter(word)] or [total]
-
-
-def absolute(c: Monomial) -> Monomial:
-    """The coefficient without its sign."""
-    return -c if c.number < 0 else c
-
-
-def indicator(left: Form, sign: str, right: Form) -> Form:
-    """``1[left = right]``."""
-    return Form("indicator", (Form("compare", (left, right), sign),))
 
 
 def total(slots: Sequence[Slot], factors: Sequence[Form]) -> Form:
@@ -127,8 +72,9 @@ def slots(found: Sequence[Slot]) -> list[Form]:
 
 def _flip(walk: Walk, e: Expr, at: At) -> Step:
     k = e.ndim + e.params[0]
-    place = affine([(-1, at[k])], e.shape[k] - 1) if isinstance(e.shape[k], int) else (
-        Form("sum", (whole(e.shape[k]), whole(1), at[k]), (ONE, -ONE, -ONE)))  # fmt: skip
+    place = affine([(-1, at[k])], size_total(e.shape[k], -1)) if (
+        isinstance(e.shape[k], int) or at[k].kind == "number"
+    ) else Form("sum", (whole(e.shape[k]), whole(1), at[k]), (ONE, -ONE, -ONE))  # fmt: skip
     return (yield walk.entry(e.args[0], (*at[:k], place, *at[k + 1 :])))
 
 
@@ -201,7 +147,7 @@ def _place(walk: Walk, e: Expr, at: At) -> Step:
             continue
         place.append(letters.get(k, whole(0)))
         source = [(part[2], letters[k])] if k in letters else []
-        marks.append(indicator(at[k], "=", affine(source, part[0])))
+        marks.append(equal(at[k], affine(source, part[0])))
     entry = yield walk.entry(inner, tuple(place))
     for k in moving:  # Σₗ A[l] 1[i = l + c] = A[i − c], with A = 0 outside its range
         start, _, step = parts[k] or (0, 0, 1)
@@ -218,7 +164,7 @@ def _place(walk: Walk, e: Expr, at: At) -> Step:
 
 
 def _within(walk: Walk, e: Expr, at: At, parts: list[Any], moving: list[int]) -> Step:
-    """``A[i − start]`` where it is written, if it can be read everywhere else; None if it cannot."""
+    """``A[i − start]`` where it is written; None where entries lie apart."""
     (inner,), place, marks = e.args, list(at), list[Form]()
     for k, part in enumerate(parts):
         if part is None:
@@ -226,29 +172,14 @@ def _within(walk: Walk, e: Expr, at: At, parts: list[Any], moving: list[int]) ->
         start, _, step = part
         if k not in moving:
             place[k] = whole(0)
-            marks.append(indicator(at[k], "=", whole(start)))
+            marks.append(equal(at[k], whole(start)))
             continue
-        if step != 1 or at[k].kind != "slot":
+        if step != 1:
             return None
         place[k] = affine([(1, at[k])], -start)
-        end = size_total(start, inner.shape[k])
-        marks += [indicator(at[k], "≥", whole(start))] if start != 0 else []
-        marks += [indicator(at[k], "<", affine([], end))] if end != e.shape[k] else []
+        marks += within(at[k], start, inner.shape[k])
     entry = yield walk.entry(inner, tuple(place))
-    fine = all(_stays(entry, at[k].data) for k in moving)
-    return product([entry, *marks]) if fine else None
-
-
-def _stays(form: Form, slot: Slot) -> bool:
-    """Does a letter read whole axes only?"""
-    stack = [form]
-    while stack:
-        part = stack.pop()
-        stack += part.items
-        for k, x in enumerate(part.items[1:] if part.kind == "index" else ()):
-            if slot in slots_of([x]) and (x.kind != "slot" or k in (part.data or ())):
-                return False
-    return True
+    return product([entry, *marks])
 
 
 def _read_at(form: Form, letter: Form, at: Form) -> Step:

@@ -2,67 +2,92 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import count
+from typing import NamedTuple
 
 from symgrad.core.build import single_term
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.facts import is_symmetric
-from symgrad.core.sizes import Size
+from symgrad.core.sizes import Size, letters_of
 from symgrad.core.traverse import leaves, topological
 from symgrad.derivation import notation
 from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.concise import concise
 from symgrad.derivation.index_form import Indexer
-from symgrad.derivation.latex import latex_of
+from symgrad.derivation.latex import latex_of, limit_latex
 from symgrad.derivation.matrix_form import Recogniser
-from symgrad.derivation.notation import Form, Printer, Slot
+from symgrad.derivation.naming import NameTable
+from symgrad.derivation.notation import Form, Printer, Slot, limit_text
 from symgrad.derivation.opaque import check_numpy, remark
 from symgrad.derivation.order import Written
 from symgrad.derivation.python_form import python_of
+from symgrad.derivation.ranges import unsaid_of
 from symgrad.derivation.stream import fits_stdout
 from symgrad.errors import NotationError
+
+Indices = tuple[Form, ...]
+Named = Callable[[Expr], Form | None]
+Where = tuple[tuple[Form, Form], ...]
+"""Names and what they stand for."""
+
+
+class Reading(NamedTuple):
+    """What is printed: a form, the indices of its left-hand side, and the names it uses."""
+
+    form: Form
+    indices: Indices = ()
+    where: Where = ()
+
+
+def _as_reading(made: tuple[Form, Indices] | Reading) -> Reading:
+    return made if isinstance(made, Reading) else Reading(made[0], made[1])
 
 
 class Formula:
     """What ``t.formula()`` returns.
 
     ``str(f)`` is Unicode text, or ASCII where standard output cannot encode it; ``f.unicode``,
-    ``f.ascii``, ``f.latex()`` and ``f.python()`` are the four spellings.  ``where``: names in the
-    form and what they stand for, printed behind it.
+    ``f.ascii``, ``f.latex()`` and ``f.python()`` are the four spellings.  What has no form but in
+    parts has names for these, which are defined behind it.
     """
 
     def __init__(
         self,
         expr: Expr,
-        forms: Callable[[], tuple[Form, tuple[Form, ...]]],
+        forms: Callable[[], tuple[Form, Indices] | Reading],
         names: dict[Expr, str] | None = None,
-        where: tuple[tuple[Form, Form], ...] = (),
     ) -> None:
-        """``forms`` makes the form and its indices when one of the texts is asked for."""
+        """``forms`` makes the form, its indices and names when one of the texts is asked for."""
         self.expr = expr
-        self.where = where
-        self._forms = cache(forms)
+        self._reading = cache(lambda: _as_reading(forms()))
         self._names = names or {}
 
     @property
     def form(self) -> Form:
         """What is printed.  Raises NotationError where no notation has a form for it."""
-        return self._forms()[0]
+        return self._reading().form
 
     @property
-    def indices(self) -> tuple[Form, ...]:
+    def indices(self) -> Indices:
         """The indices of the left-hand side; none in matrix form."""
-        return self._forms()[1]
+        return self._reading().indices
+
+    @property
+    def where(self) -> Where:
+        """Names in the form and what they stand for, printed behind it."""
+        return self._reading().where
 
     @property
     def letters(self) -> dict[Slot, str]:
         """Letters of the index slots."""
         symbols = leaves([self.expr])
         sizes = sizes_of(symbols)
+        forms = [*self.indices, self.form, *(f for row in self.where for f in row)]
         taken = {str(s) for s in sizes} | {name_of(s) for s in symbols}
-        return notation.assign_letters(notation.slots_of([*self.indices, self.form]), sizes, taken)
+        taken.update(name_in(left) for left, _ in self.where)
+        return notation.assign_letters(notation.slots_of(forms), sizes, taken)
 
     @property
     def ranks(self) -> dict[str, int]:
@@ -73,7 +98,11 @@ class Formula:
     def unicode(self) -> str:
         """The formula in Unicode."""
         printer = Printer(self.letters)
-        parts = [f"{printer.text(left)} = {printer.text(right)}" for left, right in self.where]
+        parts = [
+            f"{printer.text(left)} = {printer.text(right)}"
+            + self._said(left, right, lambda s, letter: f"{letter} < {limit_text(s)}")
+            for left, right in self.where
+        ]
         tail = [f"where {', '.join(parts)}"] if parts else []
         return "   ".join(filter(None, [printer.text(self.form), *tail, remark(self.expr)]))
 
@@ -89,11 +118,24 @@ class Formula:
         def spelled(form: Form) -> str:
             return latex_of(form, letters, ranks)
 
-        parts = [f"{spelled(left)} = {spelled(right)}" for left, right in self.where]
+        parts = [
+            f"{spelled(left)} = {spelled(right)}"
+            + self._said(
+                left, right, lambda s, letter: f"{letter} < {limit_latex(s)}", r"\text{%s}"
+            )
+            for left, right in self.where
+        ]
         text = spelled(self.form)
         text = rf"{text} \quad\text{{where }} {', '.join(parts)}" if parts else text
         said = remark(self.expr)
         return rf"{text} \quad\text{{{said}}}" if said else text
+
+    def _said(
+        self, left: Form, right: Form, spelled: Callable[[Size, str], str], word: str = "%s"
+    ) -> str:
+        """`` for k < n − 1``: how far the letters of a definition run where no axis says it."""
+        found = [spelled(s.size, self.letters[s]) for s in unsaid_of(left, right)]
+        return f"{word % ' for '}{(word % ' and ').join(found)}" if found else ""
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -127,7 +169,7 @@ def symbol_name(e: Expr) -> Form | None:
 def form_of(
     e: Expr,
     written: Written | None = None,
-    named: Callable[[Expr], Form | None] = symbol_name,
+    named: Named = symbol_name,
     entries: bool = False,
     known: Recogniser | None = None,
 ) -> tuple[Form, tuple[Form, ...]]:
@@ -166,19 +208,72 @@ def _form_of(
 
 def formula(e: Expr, written: Written | None = None) -> Formula:
     """The formula of an expression over its symbols."""
-    return Formula(e, lambda: shortest_form(e, written))
+    return Formula(e, lambda: _reading(e, Written() if written is None else written))
 
 
-def shortest_form(e: Expr, written: Written | None = None) -> tuple[Form, tuple[Form, ...]]:
+def _reading(e: Expr, written: Written) -> Reading:
+    """The form; what has none but by a name gets one, and is defined behind it."""
+    table = NameTable({name_of(x) for x in leaves([e])})
+    for x in leaves([e]):
+        table.taken.update(letters_of(x.shape))
+    names: dict[Expr, str] = {}
+
+    def named(x: Expr) -> Form | None:
+        return notation.name(names[x]) if x in names else symbol_name(x)
+
+    while True:
+        try:
+            form, at = shortest_form(e, written, named)
+            return Reading(form, at, definitions(form, names, named, written))
+        except NotationError as error:
+            parts = [x for x in error.parts if x not in names and x is not e]
+            if not parts:
+                raise
+            names = {**{x: table.free(x.ndim) for x in parts}, **names}
+
+
+def definitions(form: Form, names: Mapping[Expr, str], named: Named, written: Written) -> Where:
+    """Definitions of the names in a form, what they are made of first."""
+    nodes = {word: e for e, word in names.items()}
+    found: dict[str, tuple[Form, Form]] = {}
+    work = [form]
+    while work:
+        for word in _words(work.pop()):
+            if word in nodes and word not in found:
+                e = nodes[word]
+                right, at = form_of(e, written, lambda x, e=e: None if x is e else named(x))
+                left = notation.name(word)
+                found[word] = Form("index", (left, *at)) if at else left, right
+                work.append(right)
+    return tuple(found[word] for word in nodes if word in found)
+
+
+def _words(form: Form) -> list[str]:
+    found: dict[str, None] = {}
+    stack = [form]
+    while stack:
+        part = stack.pop()
+        if part.kind == "name":
+            found.setdefault(part.data)
+        stack.extend(reversed(part.items))
+    return list(found)
+
+
+def name_in(left: Form) -> str:
+    """The name that a definition is of: ``a`` of ``a[i] = …``."""
+    return (left.items[0] if left.kind == "index" else left).data
+
+
+def shortest_form(e: Expr, written: Written, named: Named = symbol_name) -> tuple[Form, Indices]:
     """The form of an expression as it was made, or of the concise one where that is shorter.
 
     A form without indices is shorter than any with.  Raises NotationError where neither has a form.
     """
-    found: list[tuple[Form, tuple[Form, ...]]] = []
+    found: list[tuple[Form, Indices]] = []
     problem: NotationError | None = None
     for x in dict.fromkeys((e, concise(e))):
         try:
-            found.append(form_of(x, written))
+            found.append(form_of(x, written, named))
         except NotationError as error:
             problem = problem or error
     if problem is not None and not found:
@@ -210,7 +305,7 @@ def function_formula(e: Expr, written: Written) -> Formula:
         return form_of(root, written, named)[0]
 
     where = tuple((table[node], form(node)) for node in repeated)
-    return Formula(e, lambda: (form(e), ()), where=where)
+    return Formula(e, lambda: Reading(form(e), (), where))
 
 
 def _worth_a_name(e: Expr) -> bool:
@@ -221,6 +316,8 @@ def _worth_a_name(e: Expr) -> bool:
 
 __all__ = [
     "Formula",
+    "Reading",
+    "definitions",
     "form_of",
     "formula",
     "function_formula",

@@ -441,14 +441,23 @@ WORD = re.compile(_NAME)
 """A name, or the letter of an index."""
 
 
-def defined(text: str) -> tuple[str, dict[str, tuple[list[str], str]]]:
-    """A formula without its remarks, and the names behind ``where``: their letters and texts.
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """``a[k] = x[k + 1] for k < n − 1``: the letters of a name, its text, and stated ranges."""
+
+    letters: list[str]
+    text: str
+    ranges: dict[str, str]
+
+
+def defined(text: str) -> tuple[str, dict[str, Defined]]:
+    """A formula without its remarks, and the names behind ``where``.
 
     A matrix of ones, ``1 1ᵀ``, is the number that is spread over a matrix.
     """
     text = re.sub(r"(?<![\w.])1 1(?:ᵀ|')", "(1)", text)
     text, _, behind = re.sub(r"\s+\(vec by rows\)$", "", text).partition("   where ")
-    found: dict[str, tuple[list[str], str]] = {}
+    found: dict[str, Defined] = {}
     start = depth = 0
     for k, c in enumerate(f"{behind}," if behind else ""):
         depth += (c in "([") - (c in ")]")
@@ -457,6 +466,8 @@ def defined(text: str) -> tuple[str, dict[str, tuple[list[str], str]]]:
             words = WORD.findall(left)
             if not equals or not words:
                 raise NotationError(f"{behind[start:k]!r}: a name and what it stands for is needed")
-            found[words[0]] = words[1:], right
+            right, _, said = right.partition(" for ")
+            ranges = dict(part.split(" < ", 1) for part in said.split(" and ") if " < " in part)
+            found[words[0]] = Defined(words[1:], right, ranges)
             start = k + 1
     return text, found

@@ -9,7 +9,7 @@ from symgrad.core.build import CONTRACTION, DELTA, SUM, constant_value, contract
 from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial
 from symgrad.derivation.called import called, of_shape
-from symgrad.derivation.entries import ENTRIES, whole
+from symgrad.derivation.entries import ENTRIES
 from symgrad.derivation.factored import SOLVES, flatten
 from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.matrix_form import Recogniser, map_form, sum_form
@@ -17,6 +17,7 @@ from symgrad.derivation.notation import Form, Slot, Step, call, product, run, sc
 from symgrad.derivation.order import Written, ordered_terms
 from symgrad.derivation.powers import powered, powers, under_fraction
 from symgrad.derivation.ranges import entry, summed
+from symgrad.derivation.shifts import Shifts, equal, gathered, needed, whole
 from symgrad.errors import NotationError
 
 ALL = Form("all")
@@ -47,7 +48,7 @@ class Indexer:
             rows: list[tuple[Monomial, Form]] = []
             for c, a, ls in ordered_terms(e, self.written):
                 rows.append((c, (yield self._best(a, tuple(_at(at, x) for x in ls)))))
-            return sum_form(rows)
+            return sum_form(gathered(rows, sum_form))
         if e.op.name in SOLVES and e.ndim == 2 and e.shape[1] == 1:
             e, at = contract([e], [[0, -1]], [0], {0: e.shape[0]}, e.dtype), at[:1]
         if e.op is CONTRACTION:
@@ -58,7 +59,7 @@ class Indexer:
                     return entry(made, at, e.shape)
             return (yield self._contraction(e, at))
         if e.op is DELTA:
-            return Form("indicator", (Form("compare", at, "="),))
+            return equal(*at)
         if e.op.family == "map":
             parts: list[Form] = []
             for a, ls in zip(e.args, e.params[0], strict=True):
@@ -131,10 +132,10 @@ class Indexer:
             inner = Form("number", (), number)
         if inner is None and e.op.name in OF_EXPONENTIALS:
             return (yield self._of_exponentials(e, axis, at))
-        if inner is None:
-            raise unnamed(e.op.name, argument)
         if e.op.name in ENTRIES:
             return (yield ENTRIES[e.op.name](self, e, at))
+        if inner is None:
+            raise unnamed(e.op.name, argument)
         inner = of_shape(inner, argument.shape)
         if "reduces" in e.op.traits:
             row = (*at[:axis], ALL, *at[axis:])
@@ -178,13 +179,13 @@ class Indexer:
         live = [*_live(at), *(s for s in self.scope if s not in _live(at))]
         bound: list[Slot] = []
         columns = {factors[k][1][-1] for k in picked}
-        for x in sorted(sizes):
-            if x in place or x in columns:
-                continue
-            size = sizes[x]
-            slot = Slot(size, sum(1 for s in [*live, *bound] if s.size == size))
+        shifts = Shifts(factors, place, sizes)
+        while rest := [x for x in sorted(sizes) if x not in place and x not in columns]:
+            x = shifts.first(rest)
+            slot = Slot(sizes[x], sum(1 for s in [*live, *bound] if s.size == sizes[x]))
             bound.append(slot)
             place[x] = Form("slot", (), slot)
+            shifts.follow()
         for k in picked:
             a, ls = factors[k]
             index = yield self._form(a.args[0], tuple(place[x] for x in ls[:-1]))
@@ -194,7 +195,7 @@ class Indexer:
         depth = len(self.scope)
         self.scope += [*live, *bound]
         for k, (a, ls) in enumerate(factors):
-            if k in picked:
+            if k in picked or k in shifts.gone:
                 continue
             inverse = under_fraction(a)
             source = a.args[0] if inverse else a
@@ -208,9 +209,15 @@ class Indexer:
         del self.scope[depth:]
         over, under = powers(over), powers(under)
         over.sort(key=precedence)
+        marks = needed(shifts.marks, over)
+        if marks:  # beside a fraction, which may not be read outside of its range
+            marks = [*filter(_is_delta, over), *marks]
+            over = [f for f in over if f not in marks]
         body = product(over) if over else Form("number", (), ONE)
         if under:
             body = fraction(over, under, set(_live(at)))
+        if marks:
+            body = product([*([body] if over or under else []), *marks])
         if bound:
             if body.kind == "scale":
                 coefficient = coefficient * body.data

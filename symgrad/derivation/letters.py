@@ -6,7 +6,7 @@ letter i.  Products, sums and functions align letters.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -21,8 +21,9 @@ from symgrad.core.build import (
     power,
 )
 from symgrad.core.dtypes import DType
-from symgrad.core.expr import Expr
+from symgrad.core.expr import SYMBOL, Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial, size_total, terms_of_letter
+from symgrad.core.traverse import topological
 from symgrad.errors import NotationError
 from symgrad.ops.gather import take
 from symgrad.ops.join import arange
@@ -179,7 +180,7 @@ class Algebra:
         """Entries at computed positions, and the marks that make them 0 outside the range."""
         if at.rank:
             raise self.fail(f"{at} where an index is needed")
-        data = any(e.op.name == "symbol" for e in _below(at.expr))
+        data = depends_on_data(at.expr)
         marks: list[Value] = []
         index = at.expr
         number = constant_value(index)
@@ -225,14 +226,9 @@ class Algebra:
         return Value(elementwise(name, *exprs), letters)
 
 
-def _below(e: Expr) -> Iterable[Expr]:
-    stack, seen = [e], set[Expr]()
-    while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            yield node
-            stack.extend(node.args)
+def depends_on_data(e: Expr) -> bool:
+    """Is an index, or a mark, computed from the values of tensors?"""
+    return any(node.op is SYMBOL for node in topological([e]))
 
 
-__all__ = ["Algebra", "Value"]
+__all__ = ["Algebra", "Value", "depends_on_data"]

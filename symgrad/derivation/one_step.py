@@ -20,7 +20,6 @@ from symgrad.core.expr import SYMBOL, Expr, name_of, symbol
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import substitute, topological
 from symgrad.derivation import notation
-from symgrad.derivation.entries import affine, indicator, whole
 from symgrad.derivation.form import OUTSIDE
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.index_form import ALL, unnamed
@@ -28,6 +27,7 @@ from symgrad.derivation.matrix_form import sum_form
 from symgrad.derivation.notation import Form, Step, run
 from symgrad.derivation.opaque import is_result, of_every_step
 from symgrad.derivation.order import Written
+from symgrad.derivation.shifts import affine, indicator, whole
 from symgrad.derivation.tidy import (
     GIVEN,
     WITHIN,

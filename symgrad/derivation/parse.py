@@ -18,6 +18,7 @@ from symgrad.autodiff import pull_back
 from symgrad.core import dtypes
 from symgrad.core.build import (
     cast,
+    constant,
     constant_value,
     delta,
     elementwise,
@@ -34,8 +35,6 @@ from symgrad.core.op import OPS
 from symgrad.core.sizes import (
     ONE,
     Size,
-    letter,
-    letters_of,
     monomial,
     normal_size,
     size_product,
@@ -45,8 +44,8 @@ from symgrad.derivation.ascii import GREEK, to_ascii
 from symgrad.derivation.called import DEFAULTS, SIDE_BY_SIDE, side_by_side
 from symgrad.derivation.grammar import WORD, Node, defined, parse
 from symgrad.derivation.layers import layer_norm
-from symgrad.derivation.letters import Algebra, Value
-from symgrad.derivation.ranges import bound_letters, compared_ranges, ranges_of, walked
+from symgrad.derivation.letters import Algebra, Value, depends_on_data
+from symgrad.derivation.ranges import bound_letters, compared_ranges, named_sizes, ranges_of, walked
 from symgrad.derivation.tensor_form import INFIX
 from symgrad.errors import NotationError, SymgradError
 from symgrad.ops.axis import along
@@ -73,6 +72,8 @@ class Reader(Algebra):
 
     symbols: Mapping[str, Expr] = field(default_factory=dict[str, Expr])
     sizes: Mapping[str, Size] = field(default_factory=dict[str, Size])
+    leaving: int = 0
+    """How many indices so far may leave the range of their axis."""
 
     def value(self, root: Node) -> Value:
         """The value of a tree, children first; its depth is that of the parentheses."""
@@ -124,9 +125,21 @@ class Reader(Algebra):
         return Value(linear(rows, full, dtype), letters, widest.row)
 
     def _product(self, node: Node) -> Value:
+        before = self.leaving
         total = self.value(node.items[0])
         for item in node.items[1:]:
             total = self.multiplied(total, self.value(item))
+        return self.guarded(node.items, total, before)
+
+    def guarded(self, factors: Sequence[Node], total: Value, before: int) -> Value:
+        """0 where ``1[i < n − 1]`` is, whatever a factor that leaves its range there is."""
+        marks = [x.items[0] for x in factors if x.kind == "indicator"]
+        if self.leaving == before or not marks:
+            return total
+        zero = Value(constant(0, self.dtype))
+        for mark in map(self.value, marks):
+            if not depends_on_data(mark.expr):
+                total = self.applied("where", [mark, total, zero])
         return total
 
     def _hadamard(self, node: Node) -> Value:
@@ -165,13 +178,16 @@ class Reader(Algebra):
         return Value(reshape(v.expr, (*front, *shape)), v.letters)
 
     def _quotient(self, node: Node) -> Value:
+        before = self.leaving
         top, bottom = (self.value(x) for x in node.items)
         if bottom.rank:
             raise self.fail(f"'/' by {bottom}: write ⊘")
         number = constant_value(bottom.expr)
         if number is not None and not number.is_zero:
             return Value(scale(number**-1, top.expr), top.letters, top.row)
-        return self.multiplied(top, Value(power(bottom.expr, -1), bottom.letters))
+        found = self.multiplied(top, Value(power(bottom.expr, -1), bottom.letters))
+        first = node.items[0]
+        return self.guarded(first.items if first.kind == "product" else [first], found, before)
 
     def _total(self, node: Node) -> Value:
         word = node.data
@@ -220,6 +236,7 @@ class Reader(Algebra):
             elif item.kind == "name" and item.data in self.ranges and (
                 steps or item.data not in self.from_one
             ) and not self.may_leave(item.data, extent):  # fmt: skip
+                self.leaving += self.ranges[item.data] != extent
                 found = self.moved(found, axis, item.data)
             else:
                 self.numbers.append(dtypes.float64)
@@ -227,6 +244,7 @@ class Reader(Algebra):
                 self.numbers.pop()
                 at = Value(at.expr - 1, at.letters, at.row) if steps else at
                 found, mark = self.taken(found, axis, extent, at)
+                self.leaving += len(mark)
                 marks += mark
         for mark in marks:
             found = self.multiplied(found, mark)
@@ -413,13 +431,16 @@ def read(
     """
     text, definitions = defined(text)
     symbols = dict(symbols)
+    sizes = named_sizes(symbols.values(), indices or {}, numbers or {})
     while definitions:
-        ready = [w for w, (_, right) in definitions.items()
-                 if not {*WORD.findall(right)} & {*definitions}]  # fmt: skip
+        ready = [w for w, d in definitions.items()
+                 if not {*WORD.findall(d.text)} & {*definitions}]  # fmt: skip
         if not ready:
             raise NotationError(f"each of {', '.join(definitions)} is defined by the others")
-        axes, right = definitions.pop(ready[0])
-        symbols[ready[0]] = read(right, symbols, indices, axes, from_one, numbers)
+        d = definitions.pop(ready[0])
+        reader = Reader(text, {}, dtypes.float32, sizes=sizes)
+        here = {**(indices or {}), **{x: reader.size(parse(y)) for x, y in d.ranges.items()}}
+        symbols[ready[0]] = read(d.text, symbols, here, d.letters, from_one, numbers)
     text = re.sub(r"\s+for \w+ = \S+$", "", text)
     left, equals, right = text.partition(" = ")
     balanced = all(left.count(a) == left.count(b) for a, b in ("[]", "()"))
@@ -435,9 +456,7 @@ def read(
     listed = list(symbols.values())
     floating = [x.dtype for x in listed if x.dtype.differentiable]
     dtype = floating[0] if floating else dtypes.float32
-    shapes = [leaf.shape for leaf in listed] + [(size,) for size in (indices or {}).values()]
-    sizes: dict[str, Size] = {x: letter(x) for shape in shapes for x in letters_of(shape)}
-    reader = Reader(text, {}, dtype, symbols=names, sizes={**sizes, **(numbers or {})})
+    reader = Reader(text, {}, dtype, symbols=names, sizes=sizes)
     stated = {
         x.data: reader.size(x.items[1]) for x in walked(tree) if x.items[1:] and x.kind == "total"
     }

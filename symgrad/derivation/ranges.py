@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, letters_of, size_total
+from symgrad.core.sizes import Size, letter, letters_of, size_total
 from symgrad.derivation.form import OUTSIDE, Form, Slot, indexed, slots_of
 from symgrad.derivation.grammar import Node
 
@@ -37,6 +37,13 @@ def unsaid(total: Form) -> frozenset[Slot]:
             found.add(slot)
         open_.discard(slot)
     return frozenset(found)
+
+
+def unsaid_of(left: Form, right: Form) -> list[Slot]:
+    """The letters of a definition ``a[k] = x[k + 1]`` whose range has to be written."""
+    slots = [x.data for x in left.items[1:] if x.kind == "slot"] if left.kind == "index" else []
+    missing = unsaid(Form("total", (right,), tuple(slots)))
+    return [s for s in slots if s in missing]
 
 
 def _compared(body: Form, slot: Slot) -> set[Slot] | None:
@@ -112,6 +119,14 @@ def ranges_of(
     return found
 
 
+def named_sizes(
+    symbols: Iterable[Expr], indices: Mapping[str, Size], numbers: Mapping[str, Size]
+) -> dict[str, Size]:
+    """The letters of the sizes of symbols and indices, and other sizes by their names."""
+    shapes = [leaf.shape for leaf in symbols] + [(size,) for size in indices.values()]
+    return {**{x: letter(x) for shape in shapes for x in letters_of(shape)}, **numbers}
+
+
 def walked(root: Node) -> list[Node]:
     """The nodes of a tree."""
     found = [root]
@@ -151,8 +166,10 @@ __all__ = [
     "bound_letters",
     "compared_ranges",
     "entry",
+    "named_sizes",
     "ranges_of",
     "summed",
     "unsaid",
+    "unsaid_of",
     "walked",
 ]

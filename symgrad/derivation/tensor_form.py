@@ -14,11 +14,11 @@ from symgrad.core.expr import Expr, Labels
 from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial, Shape, monomial
 from symgrad.derivation.called import called
-from symgrad.derivation.entries import absolute, whole
 from symgrad.derivation.factored import SOLVES, inverted
 from symgrad.derivation.notation import Form, Step, call, name, product, scaled
 from symgrad.derivation.order import Written, content, ordered_terms
 from symgrad.derivation.powers import powered
+from symgrad.derivation.shifts import absolute, whole
 from symgrad.ops.convolution import window
 
 FormOf = Callable[[Expr], Step]

@@ -15,8 +15,8 @@ from symgrad.core.build import is_zero
 from symgrad.core.expr import Expr, name_of
 from symgrad.core.sizes import Shape, Size, shape_text
 from symgrad.derivation import notation
-from symgrad.derivation.entries import affine
 from symgrad.derivation.notation import Form, Slot, Step, run
+from symgrad.derivation.shifts import affine
 from symgrad.derivation.tidy import FORWARD, Definition, Lines
 
 BEFORE = "before"

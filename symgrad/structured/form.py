@@ -15,12 +15,12 @@ from symgrad.core.expr import Expr, symbol
 from symgrad.core.numbers import Number, plus
 from symgrad.core.sizes import ONE, Monomial
 from symgrad.derivation.concise import concise
-from symgrad.derivation.entries import absolute
 from symgrad.derivation.form import Slot, indexed
 from symgrad.derivation.formula import form_of
 from symgrad.derivation.matrix_form import Recogniser, sum_form
 from symgrad.derivation.notation import Form, call, name, product, scaled, transposed
 from symgrad.derivation.order import Written
+from symgrad.derivation.shifts import absolute
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.terms import Factor, Term, is_selection
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from symgrad.core.build import DELTA
 from symgrad.core.expr import SYMBOL, Expr, name_of
 from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import letters_of
 from symgrad.core.traverse import topological
 from symgrad.derivation import notation
-from symgrad.derivation.formula import Formula, form_of
+from symgrad.derivation.formula import Formula, Reading, definitions
 from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
@@ -18,6 +19,7 @@ from symgrad.errors import NotationError
 from symgrad.simplify.algebra import Symmetry
 from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
+from symgrad.structured.terms import is_selection
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +68,15 @@ class Printed(Formula):
             zip(found, tables, strict=True), key=lambda pair: pair[0].length(known)
         )
         self.by_rows = text.by_rows
-        super().__init__(m.expr, lambda: (text.form, text.at), where=text.where)
+        super().__init__(m.expr, lambda: Reading(text.form, text.at, text.where))
 
     def _settled(self, m: LinearMap, table: NameTable) -> Text:
         """The form and the definitions of its names; what has no form but by a name gets one."""
         while True:
             try:
                 form, at, by_rows = structure_form(m, self.written, self._named)
-                return Text(form, at, by_rows, self._definitions(form))
+                where = definitions(form, self.names, self._named, self.written)
+                return Text(form, at, by_rows, where)
             except NotationError as error:
                 parts = [e for e in error.parts if e not in self.names]
                 if not parts:
@@ -86,23 +89,6 @@ class Printed(Formula):
         if word is None:
             return None
         return notation.name(word, not e.shape or is_symmetric(e) or Symmetry().holds(e))
-
-    def _definitions(self, form: Form) -> tuple[tuple[Form, Form], ...]:
-        """Definitions of the names in a form, what they are made of first."""
-        nodes = {word: e for e, word in self.names.items()}
-        found: dict[str, tuple[Form, Form]] = {}
-        work = [form]
-        while work:
-            for word in _words(work.pop()):
-                if word in nodes and word not in found:
-                    e = nodes[word]
-                    right, at = form_of(
-                        e, self.written, lambda x, e=e: None if x is e else self._named(x)
-                    )
-                    left = notation.name(word)
-                    found[word] = Form("index", (left, *at)) if at else left, right
-                    work.append(right)
-        return tuple(found[word] for word in nodes if word in found)
 
     @property
     def letters(self) -> dict[notation.Slot, str]:
@@ -141,17 +127,6 @@ class Printed(Formula):
     __repr__ = Formula.__str__
 
 
-def _words(form: Form) -> list[str]:
-    found: dict[str, None] = {}
-    stack = [form]
-    while stack:
-        part = stack.pop()
-        if part.kind == "name":
-            found.setdefault(part.data)
-        stack.extend(reversed(part.items))
-    return list(found)
-
-
 def _names(
     m: LinearMap,
     function: Expr,
@@ -170,6 +145,9 @@ def _names(
         inside = set(topological([function]))
         named = {e: word for e, word in named.items()
                  if e in inside or e.op.name in ("softmax", "sigmoid")}  # fmt: skip
+    if any(map(is_selection, topological([m.expr]))):  # read in index form, as x[i + 1]
+        named = {e: word for e, word in named.items()
+                 if not (e.op.name == "slice" and e.args[0].op in (DELTA, SYMBOL))}  # fmt: skip
     if not function.shape:
         named.pop(function, None)
     return assign(named, table, dict(chosen)), table

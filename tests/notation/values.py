@@ -246,6 +246,8 @@ class Evaluator:
         return Value(a.array + b.array, a.row)
 
     def _product(self, node: Node) -> Value:
+        if not self._said(node.items):
+            return Value(np.zeros(()))
         total = self.value(node.items[0])
         for item in node.items[1:]:
             total = self.multiplied(total, self.value(item))
@@ -291,7 +293,21 @@ class Evaluator:
             raise self.fail("⊗ joins matrices")
         return Value(np.kron(a, b))
 
+    def _said(self, factors: Sequence[Node]) -> bool:
+        """Are the marks that compare indices alone true?  A product is 0 where one is not."""
+        for mark in [x.items[0] for x in factors if x.kind == "indicator"]:
+            parts = [mark]
+            for part in parts:
+                parts += part.items
+            words = {x.data for x in parts if x.kind == "name"}
+            if words <= {*self.indices, *self.sizes} and not self.array(mark):
+                return False
+        return True
+
     def _quotient(self, node: Node) -> Value:
+        first = node.items[0]
+        if not self._said(first.items if first.kind == "product" else [first]):
+            return Value(np.zeros(()))
         top, bottom = (self.value(x) for x in node.items)
         if bottom.rank:
             raise self.fail(f"'/' by {bottom}: write ⊘")
