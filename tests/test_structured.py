@@ -401,6 +401,44 @@ def test_chains_are_banded(name: str) -> None:
         assert _largest(Compiled(asked, [long]), {"x": np.ones(300)}) <= 300
 
 
+@pytest.mark.parametrize(
+    "name", [name for name in CHAINS if name != "pairs"]
+)  # a step needs a number
+def test_chains_of_any_length_are_banded(name: str) -> None:
+    function, offsets = CHAINS[name]
+    x = sg.symbol("x", "n", sg.float64)
+    h = sg.hessian(function(x), x)
+    assert sorted(h.bands()) == offsets
+    asked = [h.dense(), *(v for _, v in sorted(h.bands().items())), h.solve(x)]
+    program = sg.compile(asked)
+    assert ("tridiagonal_solve" in program.source) == (offsets == [-1, 0, 1])
+    for n in (5, 9):
+        value = np.random.default_rng(n).normal(size=n)
+        dense, *bands, solution = map(np.asarray, program(x=value))
+        rebuilt = sum(np.diag(v[max(0, -k) : n - max(0, k)], k)
+                      for k, v in zip(offsets, bands, strict=True))  # fmt: skip
+        _close(rebuilt, dense)
+        _close(dense @ solution, value)
+
+
+@pytest.mark.parametrize("size", ["n", "6"])
+def test_the_slope_of_a_solve_with_three_diagonals(size: str) -> None:
+    x = sg.symbol("x", size, sg.float64)
+    h = sg.hessian(_chain(x), x)
+    slope = sg.compile([sg.grad((h.solve(x) ** 2).sum(), x)])
+    assert "tridiagonal_solve" in slope.source
+    value = np.random.default_rng(3).normal(size=6)
+
+    def at(z: np.ndarray) -> float:
+        here = sg.symbol("x", "6", sg.float64)
+        dense = sg.compile([sg.hessian(_chain(here), here).dense()])(x=z)
+        return float((np.linalg.solve(np.asarray(dense), z) ** 2).sum())
+
+    step = 1e-6 * np.eye(6)
+    numeric = [(at(value + e) - at(value - e)) / 2e-6 for e in step]
+    np.testing.assert_allclose(np.asarray(slope(x=value)).ravel(), numeric, 1e-5, 1e-7)
+
+
 # ------------------------------------------------------------------------ handed out, and compiled
 
 

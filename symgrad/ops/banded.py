@@ -9,7 +9,7 @@ from symgrad.core.build import squeeze as squeezed
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
-from symgrad.core.sizes import Shape, shape_text
+from symgrad.core.sizes import Shape, shape_text, size_total
 from symgrad.errors import ShapeError
 from symgrad.ops.row import form
 from symgrad.ops.structure import place, slice_axis
@@ -22,13 +22,8 @@ def _infer(args: tuple[Expr, ...], params: tuple[Any, ...]) -> tuple[Shape, DTyp
 def _shifted(e: Expr, by: int) -> Expr:
     """Row i is row i + by of ``e``, 0 outside."""
     n, columns = e.shape[-2:]
-    if not isinstance(n, int):
-        raise ShapeError(
-            f"the derivative of tridiagonal_solve needs a number of rows, not {n}",
-            "Give the axis a number as its size.",
-        )
-    start, stop = max(by, 0), n + min(by, 0)
-    there = (start - by, stop - by, 1)
+    start, stop = max(by, 0), size_total(n, min(by, 0))
+    there = (start - by, size_total(stop, -by), 1)
     return place(slice_axis(e, -2, start, stop), (there, None), (n, columns))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from symgrad.core.build import add
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
+from symgrad.core.sizes import Size, size_total
 from symgrad.ops.structure import place
 from symgrad.structured.products import product_of
 from symgrad.structured.terms import Factor, Term, is_selection
@@ -15,13 +16,11 @@ Place = tuple[int, int]
 """Start and step: entry s of a shorter axis is entry start + step s."""
 
 
-def bands_of(terms: Sequence[Term], size: object, dtype: DType) -> dict[int, Expr] | None:
+def bands_of(terms: Sequence[Term], size: Size, dtype: DType) -> dict[int, Expr] | None:
     """offset → vector ``v`` of that length with ``A[i, i + offset] = v[i]`` (0 outside).
 
-    None for what is not banded, or for a size that is no number.
+    None for what is not banded.
     """
-    if not isinstance(size, int):
-        return None
     found: dict[int, list[Expr]] = {}
     for t in terms:
         one = _band(t, size, dtype)
@@ -31,7 +30,7 @@ def bands_of(terms: Sequence[Term], size: object, dtype: DType) -> dict[int, Exp
     return {offset: add(parts) for offset, parts in sorted(found.items())}
 
 
-def _band(t: Term, size: int, dtype: DType) -> tuple[int, Expr] | None:
+def _band(t: Term, size: Size, dtype: DType) -> tuple[int, Expr] | None:
     """(offset, entries at their rows) of a term, or None."""
     chains = [f for f in t.factors if is_selection(f[0])]
     if any(len({x for x in ls if x >= 0}) > 1 for e, ls in t.others() if not is_selection(e)):
@@ -50,10 +49,13 @@ def _band(t: Term, size: int, dtype: DType) -> tuple[int, Expr] | None:
         return None
     values = product_of(t.coefficient, t.factors, t.sizes, [base], dtype)
     length = t.sizes[base]
-    if not isinstance(length, int):
+    if isinstance(length, int):
+        stop = start + step * (length - 1) + 1 if length else start
+    elif step == 1:
+        stop = size_total(start, length)
+    else:
         return None
-    spec = ((start, start + step * (length - 1) + 1 if length else start, step),)
-    return first - start, place(values, spec, (size,))
+    return first - start, place(values, ((start, stop, step),), (size,))
 
 
 def _along(t: Term, factors: Sequence[Factor], row: int, dtype: DType) -> Expr:
