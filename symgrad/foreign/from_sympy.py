@@ -22,6 +22,7 @@ from symgrad.core.build import (
     linear,
     power,
     product,
+    scale,
 )
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
@@ -66,6 +67,16 @@ def _sinc(x: Expr) -> Expr:
     return where(at_zero, one, elementwise("sin", safe) / safe)
 
 
+def _gamma(x: Expr) -> Expr:
+    """Γ(x): below 0 its sign changes at every whole number."""
+    floor = elementwise("floor", x)
+    two = constant(2, x.dtype)
+    below = constant(1, x.dtype) - scale(2, elementwise("remainder", floor, two))
+    positive = elementwise("gt", x, constant(0, x.dtype))
+    sign = where(positive, constant(1, x.dtype), below)
+    return product(sign, elementwise("exp", elementwise("lgamma", x)))
+
+
 _SAME = (
     "exp log sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh erf erfc erfinv floor sign"
 )
@@ -77,6 +88,8 @@ ROWS: dict[str, Row] = {
     "ceiling": _of("ceil"),
     "atan2": _of("atan2"),
     "loggamma": _of("lgamma"),
+    "gamma": _gamma,
+    "factorial": lambda x: _gamma(x + constant(1, x.dtype)),
     "Mod": _of("remainder"),
     "Max": _fold("maximum"),
     "Min": _fold("minimum"),

@@ -30,12 +30,12 @@ from symgrad.core.build import (
 )
 from symgrad.core.build import power as powered
 from symgrad.core.expr import Expr
-from symgrad.core.sizes import Size, monomial, normal_size
+from symgrad.core.sizes import Monomial, Size, monomial, normal_size, size_total
 from symgrad.derivation.letters import Algebra, Value
 from symgrad.foreign.from_sympy import branch_class, check_known, converted
 from symgrad.ops.join import concatenate
 from symgrad.ops.matrix import det, inv
-from symgrad.ops.structure import reshape, select
+from symgrad.ops.structure import reshape, select, slice_axis
 
 sympy = lazy("sympy")
 matrices = lazy("sympy.matrices.expressions")
@@ -74,17 +74,23 @@ class MatrixReader(Algebra):
         return found.expr
 
     def size(self, given: Any) -> Size:
-        """A size: a number, a letter, or a product of them."""
+        """A size: a number, a letter, or sums of products of them."""
+        terms = sympy.Add.make_args(sympy.expand(sympy.Integer(0) + given))
+        return normal_size(size_total(*(self._size_term(x, given) for x in terms)))
+
+    def _size_term(self, term: Any, given: Any) -> Monomial:
         total = monomial(1)
-        for factor in sympy.Mul.make_args(sympy.Integer(0) + given):
+        for factor in sympy.Mul.make_args(term):
             base, power = factor.as_base_exp()
             if base.is_Integer and power.is_Integer:
                 total = total * monomial(int(base)) ** int(power)
             elif base in self.sizes and power.is_Integer:
                 total = total * monomial(self.sizes[base]) ** int(power)
             else:
-                raise self.fail(f"the size {given}: sizes are numbers, letters and their products")
-        return normal_size(total)
+                raise self.fail(
+                    f"the size {given}: sizes are numbers, letters, and what + − · make of them"
+                )
+        return total
 
     # -------------------------------------------------------------- which nodes come first
 
@@ -289,6 +295,33 @@ class MatrixReader(Algebra):
         made = reshape(flat, (*flat.shape[:-1], *shape))
         return Value(made, letters, rows == 1 and columns != 1)
 
+    def _blocks(self, node: Any) -> Value:
+        """Blocks side by side, and below one another."""
+        rows: list[Expr] = []
+        for k in range(node.blockshape[0]):
+            row: list[Expr] = []
+            for block in (node.blocks[k, j] for j in range(node.blockshape[1])):
+                v = self.values[block]
+                if v.letters:
+                    raise self.fail("a block with an index")
+                row.append(reshape(v.expr, tuple(map(self.size, block.shape))))
+            rows.append(concatenate(row, 1))
+        return self._of_matrix(concatenate(rows, 0))
+
+    def _sliced(self, node: Any) -> Value:
+        """Rows and columns from a start to a stop."""
+        whole = reshape(self.values[node.parent].expr, tuple(map(self.size, node.parent.shape)))
+        for axis, (start, stop, step) in enumerate((node.rowslice, node.colslice)):
+            if step != 1:
+                raise self.fail(f"a step of {step} in {node}")
+            whole = slice_axis(whole, axis, self.size(start), self.size(stop))
+        return self._of_matrix(whole)
+
+    def _of_matrix(self, e: Expr) -> Value:
+        """A matrix; of one row or column a vector, of one entry a scalar."""
+        shape = tuple(s for s in e.shape if s != 1)
+        return Value(reshape(e, shape), (), e.shape[0] == 1 and e.shape[1] != 1)
+
     def _indexed(self, node: Any) -> Value:
         if isinstance(node, _element()):
             v, idx = self.values[node.parent], list(node.indices)
@@ -346,6 +379,8 @@ _OPEN: dict[str, Callable[..., Sequence[Any]]] = {
     "Indexed": MatrixReader._open_indexed,
     "KroneckerDelta": lambda reader, node: node.args[:2],
     "ImmutableDenseMatrix": lambda reader, node: node.flat(),
+    "BlockMatrix": lambda reader, node: node.blocks.flat(),
+    "MatrixSlice": lambda reader, node: (node.parent,),
     "MatPow": lambda reader, node: (node.base,),
     "Identity": lambda reader, node: (),
     "ZeroMatrix": lambda reader, node: (),
@@ -360,6 +395,8 @@ _MATRIX: dict[str, Callable[..., Value]] = {
     "MatrixElement": MatrixReader._indexed,
     "Indexed": MatrixReader._indexed,
     "ImmutableDenseMatrix": MatrixReader._explicit,
+    "BlockMatrix": MatrixReader._blocks,
+    "MatrixSlice": MatrixReader._sliced,
     "MatPow": MatrixReader._matrix_power,
     "HadamardPower": MatrixReader._hadamard_power,
     "Inverse": lambda reader, node: reader._inverse(reader.values[node.arg]),
@@ -372,6 +409,7 @@ _MATRIX: dict[str, Callable[..., Value]] = {
     "KroneckerProduct": MatrixReader._kron,
     "KroneckerDelta": MatrixReader._kronecker_delta,
     "Transpose": MatrixReader._transposed,
+    "Adjoint": MatrixReader._transposed,
     "Trace": MatrixReader._trace,
     "Determinant": MatrixReader._determinant,
     "DiagMatrix": MatrixReader._diagonal_matrix,
