@@ -72,10 +72,14 @@ def slots(found: Sequence[Slot]) -> list[Form]:
 
 def _flip(walk: Walk, e: Expr, at: At) -> Step:
     k = e.ndim + e.params[0]
-    place = affine([(-1, at[k])], size_total(e.shape[k], -1)) if (
-        isinstance(e.shape[k], int) or at[k].kind == "number"
-    ) else Form("sum", (whole(e.shape[k]), whole(1), at[k]), (ONE, -ONE, -ONE))  # fmt: skip
-    return (yield walk.entry(e.args[0], (*at[:k], place, *at[k + 1 :])))
+    inner, last = e.args[0], size_total(e.shape[k], -1)
+    if inner.op.name == "cumsum" and inner.params == e.params:  # sums from the end
+        found = walk.bound([e.shape[k]], at)
+        (index,) = slots(found)
+        place = (*at[:k], affine([(-1, index)], last), *at[k + 1 :])
+        value = yield walk.entry(inner.args[0], place)
+        return total(found, [value, indicator(index, "≥", at[k])])
+    return (yield walk.entry(inner, (*at[:k], affine([(-1, at[k])], last), *at[k + 1 :])))
 
 
 def _cumsum(walk: Walk, e: Expr, at: At) -> Step:

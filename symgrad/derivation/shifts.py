@@ -45,6 +45,8 @@ def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
     plain = sum((c.number for c in rest if not c.powers), Fraction(0))
     rows += [(monomial(-1 if c.number < 0 else 1), Form("number", (), absolute(c)))
              for c in [*(c for c in rest if c.powers), Monomial(plain)] if not c.is_zero]  # fmt: skip
+    if rows and rows[0][0].number < 0:  # n − 1 − i
+        rows.sort(key=lambda row: row[1].kind != "number")
     if not rows:
         return whole(0)
     if len(rows) == 1:
