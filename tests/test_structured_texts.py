@@ -109,6 +109,21 @@ CASES = {
     "gate": Case(
         "x:n", lambda x: x * sg.sigmoid(x), (0,), "diag(p + p ⊙ x ⊙ (1 − p))   where p = σ(x)"
     ),
+    "mean under a softmax": Case(
+        "x:n b:n", lambda x, b: sg.softmax(x, 0) @ b, (0, 0),
+        "diag(p ⊙ (b − pᵀ b)) + 2 pᵀ b p pᵀ − (p ⊙ b) pᵀ − p (p ⊙ b)ᵀ   where p = softmax(x)",
+    ),
+    "quartic": Case(
+        "x:n b:n", lambda x, b: (x @ x) ** 2 * (b @ x), (0, 0),
+        "4 a b xᵀ + 4 a x bᵀ + 8 c x xᵀ + 4 xᵀ b xᵀ x I(n)   where a = xᵀ x, c = bᵀ x",
+    ),
+    "cosine": Case("x:n b:n", lambda x, b: (x @ b) / sg.norm(x), (0, 0)),
+    "Rayleigh's quotient": Case(
+        "A:n,n x:n", lambda A, x: (x @ (A @ x + A.T @ x)) / (x @ x), (1, 1)
+    ),
+    "entropy of a softmax": Case(
+        "x:n", lambda x: -(sg.softmax(x, 0) * sg.log(sg.softmax(x, 0))).sum(), (0, 0),
+    ),
     "chain": Case(
         "x:n", lambda x: ((x[1:] - x[:-1]) ** 2).sum(), (0, 0),
         "[i,j] = 2 1[i = j] 1[i ≥ 1] + 2 1[i = j] 1[i < n − 1] − 2 1[i = j + 1] − 2 1[j = i + 1]",

@@ -19,6 +19,7 @@ from symgrad.errors import NotationError
 from symgrad.simplify.algebra import Symmetry
 from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
+from symgrad.structured.pairs import is_paired, paired
 from symgrad.structured.terms import is_selection
 
 
@@ -39,6 +40,10 @@ class Text:
         return bool(self.at), notation.extent(self.form) + new, sum(rows.values())
 
 
+LONGER = 1.5
+"""How much longer a text may be that shows that a map is symmetric."""
+
+
 class Printed(Formula):
     """The formula of a linear map: ``str`` adds the names it uses and the layout of vec."""
 
@@ -55,18 +60,24 @@ class Printed(Formula):
         self.inputs = list(inputs)
         self.label = label
         self.written = written
-        found: list[Text] = []
+        found: list[tuple[Text, dict[Expr, str], bool]] = []
         known: set[str] = set()
-        tables: list[dict[Expr, str]] = []
         short = shorter(m)
-        for x, every in ((m, False), (short, False), (short, True)):
+        readings = [(m, False), (short, False), (short, True)]
+        pairs = paired(short) if m.outputs == 1 and m.rank == 2 else None
+        if pairs is not None and not (is_paired(m) and is_paired(short)):
+            readings += [(pairs, False), (pairs, True)]
+        for x, every in readings:
             self.names, table = _names(x, function, inputs, written, chosen, every)
             known.update(() if every else self.names.values())
-            found.append(self._settled(x, table))
-            tables.append(self.names)
-        text, self.names = min(
-            zip(found, tables, strict=True), key=lambda pair: pair[0].length(known)
-        )
+            text = self._settled(x, table)
+            found.append((text, self.names, pairs is None or is_paired(x)))
+        text, self.names, alike = min(found, key=lambda made: made[0].length(known))
+        if not alike:  # of a symmetric map the text may be a little longer that says so
+            limit = text.length(known)
+            symmetric = min((x for x in found if x[2]), key=lambda made: made[0].length(known))
+            if symmetric[0].length(known)[:2] <= (limit[0], LONGER * limit[1]):
+                text, self.names, _ = symmetric
         self.by_rows = text.by_rows
         super().__init__(m.expr, lambda: Reading(text.form, text.at, text.where))
 
