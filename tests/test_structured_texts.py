@@ -111,7 +111,7 @@ CASES = {
     ),
     "mean under a softmax": Case(
         "x:n b:n", lambda x, b: sg.softmax(x, 0) @ b, (0, 0),
-        "diag(p ⊙ (b − pᵀ b)) + 2 pᵀ b p pᵀ − (p ⊙ b) pᵀ − p (p ⊙ b)ᵀ   where p = softmax(x)",
+        "2 pᵀ b p pᵀ + diag(p ⊙ (b − pᵀ b)) − (p ⊙ b) pᵀ − p (p ⊙ b)ᵀ   where p = softmax(x)",
     ),
     "quartic": Case(
         "x:n b:n", lambda x, b: (x @ x) ** 2 * (b @ x), (0, 0),

@@ -17,7 +17,9 @@ from symgrad.core.build import (
     single_term,
     terms_of,
 )
+from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
+from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Monomial
 from symgrad.derivation.concise import concise
 from symgrad.structured.operator import LinearMap
@@ -42,12 +44,12 @@ def is_paired(m: LinearMap) -> bool:
 
 def paired(m: LinearMap) -> LinearMap | None:
     """The map with sums in products ``a bᵀ`` multiplied out; None where that leaves one alone."""
-    rest: list[Term] = []
+    terms: list[Term | tuple[Expr, Expr]] = []  # in the order of the map
     found: dict[tuple[Expr, Expr], list[Expr]] = {}
     for t in m.terms:
         sides = _sides(t, m)
         if sides is None:
-            rest.append(t)
+            terms.append(t)
             continue
         rows, columns = map(_parts, sides[:2])
         if len(rows) * len(columns) > MOST:
@@ -55,18 +57,25 @@ def paired(m: LinearMap) -> LinearMap | None:
         for c, s, a in rows:
             for d, u, b in columns:
                 front = contract([s, u, sides[2]], [(), (), ()], [], {}, m.expr.dtype)
+                if (a, b) not in found:
+                    terms.append((a, b))
                 found.setdefault((a, b), []).append(scale(t.coefficient * c * d, front))
     totals = {pair: concise(add(fronts)) for pair, fronts in found.items()}
     totals = {pair: e for pair, e in totals.items() if not is_zero(e)}
     if any(totals.get((b, a)) is not e for (a, b), e in totals.items()):
         return None
     sizes = dict(enumerate(m.expr.shape))
-    for (a, b), e in totals.items():
-        term = single_term(e)
-        c, e = (ONE, e) if term is None else term[:2]
-        rest.append(Term(c, ((a, (0,)), (b, (1,)), (e, ())), sizes))
-    made = LinearMap(m.expr, 1, m.values, rest)
-    return LinearMap(made.dense(), 1, m.values, rest)
+    made: list[Term] = []
+    for row in terms:
+        if isinstance(row, Term):
+            made.append(row)
+        elif row in totals:
+            (a, b), e = row, totals[row]
+            term = single_term(e)
+            c, e = (ONE, e) if term is None else term[:2]
+            made.append(Term(c, ((a, (0,)), (b, (1,)), (e, ())), sizes))
+    dense = LinearMap(m.expr, 1, m.values, made).dense()
+    return LinearMap(dense, 1, m.values, made)
 
 
 def _sides(t: Term, m: LinearMap) -> tuple[Expr, Expr, Expr] | None:
@@ -82,9 +91,13 @@ def _sides(t: Term, m: LinearMap) -> tuple[Expr, Expr, Expr] | None:
     return a, b, s
 
 
-def _product(factors: list[Factor], out: list[int], t: Term, dtype: object) -> Expr:
+def _product(factors: list[Factor], out: list[int], t: Term, dtype: DType) -> Expr:
+    """The product; ``A x`` and ``xᵀ A`` of a symmetric A are one."""
     sizes = {x: t.sizes[x] for x in out}
-    return contract([e for e, _ in factors], [ls for _, ls in factors], out, sizes, dtype)  # type: ignore[arg-type]
+    rows = [
+        sorted(ls, key=lambda x: (x not in out, x)) if is_symmetric(e) else ls for e, ls in factors
+    ]
+    return contract([e for e, _ in factors], rows, out, sizes, dtype)
 
 
 def _reached(factors: Iterable[Factor], label: int) -> list[Factor]:

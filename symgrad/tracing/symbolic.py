@@ -237,7 +237,14 @@ def parse_formula(
     name is a size that is no tensor's, ``{"S": S, "n": n}``), in Unicode or ASCII.  ``indices``
     gives the range of a letter (``{"i": "n"}``) where it is not that of the axis it stands at,
     ``{"t": "1…T"}`` where it counts steps; ``at`` names the letters of the left side, which a line
-    ``Z[i,j] = …`` has itself.  NotationError says what was expected, and at which column.
+    ``Z[i,j] = …`` has itself.  What stands behind ``where`` is read first, with its own ranges
+    (``where a[k] = x[k + 1] for k < n − 1``).  A factor ``1[i < n − 1]`` that compares indices is
+    strong: where it is 0 so is the product, whatever leaves its range there.  NotationError says
+    what was expected, and at which column.
+
+    >>> x = symbol("x", "n")
+    >>> parse_formula("(x[i + 1] − x[i]) 1[i < n − 1]", [x], {"i": "n"}, ["i"]).shape
+    torch.Size([n])
     """
     if not isinstance(symbols, Mapping):
         symbols = {name_of(t.expr()): t for t in symbols}
