@@ -17,7 +17,7 @@ from symgrad_codegen import compile as codegen
 
 import symgrad as sg
 from symgrad import nn
-from symgrad.core.build import elementwise
+from symgrad.core.build import elementwise, scale
 from symgrad.recording import execute, tracked
 from symgrad.recording.settle import DEEP
 
@@ -346,6 +346,22 @@ def test_eight_threads_find_what_one_finds(job):
     for k in range(8):
         alone = jobs[k % len(jobs)](k, *shared)
         np.testing.assert_allclose(found[k], alone, rtol=2e-4, atol=1e-5)
+
+
+def test_threads_make_and_drop_one_node(monkeypatch):
+    """Nodes with the same parts are one, while other threads forget them."""
+    problems, twins = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda a: problems.append(a.exc_value))
+    x = sg.symbol("x", "4", sg.float64).expr()
+
+    def work(_: int) -> None:
+        for k in range(6000):
+            number = 0.5 + k % 50 / 1000  # compared in Python, where threads change
+            first, second = scale(number, x), scale(number, x)
+            twins.extend([k] * (first is not second))
+
+    together(work)
+    assert (problems, twins) == ([], [])
 
 
 def test_threads_add_to_one_gradient():

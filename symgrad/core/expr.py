@@ -9,6 +9,7 @@ equality is identity, because every node is made through :func:`intern`.
 from __future__ import annotations
 
 import atexit
+import threading
 import weakref
 from collections.abc import Callable
 from fractions import Fraction
@@ -113,9 +114,17 @@ class _Reference(weakref.ref[Expr]):
     key: Key
 
 
-def _forget(gone: _Reference, table: dict[Key, _Reference] = _TABLE) -> None:
-    if table.get(gone.key) is gone:
-        del table[gone.key]
+_FORGETTING = threading.RLock()
+"""Held while an entry is looked at and removed: keys are compared in Python, where threads change."""
+
+
+def _forget(
+    gone: _Reference, table: dict[Key, _Reference] = _TABLE, lock: Any = _FORGETTING
+) -> None:
+    """Remove the entry of a node that is gone, and only that: another may have its key by now."""
+    with lock:
+        if table.get(gone.key) is gone:
+            table.pop(gone.key, None)  # the garbage collector may have been here in between
 
 
 @lru_cache(maxsize=4096)
