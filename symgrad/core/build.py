@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from itertools import count
 from typing import Any
 
 from symgrad.core import mismatch
@@ -60,6 +61,7 @@ __all__ = [
     "delta",
     "elementwise",
     "factors_at",
+    "flat_factors",
     "imaginary",
     "inlined",
     "is_zero",
@@ -98,6 +100,20 @@ def factors_at(
                 table[x] = fresh(a.shape[axis])
         rows.append((a, tuple([table[x] if x >= 0 else -1 for x in ls])))
     return rows
+
+
+def flat_factors(e: Expr) -> list[tuple[Expr, Labels]]:
+    """The factors of a product, those of products among them too, at the labels of its axes."""
+    fresh = count(e.ndim)
+    found: list[tuple[Expr, Labels]] = []
+    stack: list[tuple[Expr, Labels]] = [(e, tuple(range(e.ndim)))]
+    while stack:
+        node, labels = stack.pop()
+        if node.op is CONTRACTION:
+            stack += factors_at(node, labels, lambda _: next(fresh))[::-1]
+        else:
+            found.append((node, labels))
+    return found
 
 
 # ------------------------------------------------------------------ maps

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
-from symgrad.core.build import DELTA
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE, Monomial, Size, monomial, size_total, terms_of_letter
 from symgrad.derivation.form import Form, Slot
 from symgrad.derivation.notation import product, scaled
+from symgrad.ops.structure import is_selection
 
 
 def whole(number: Size) -> Form:
@@ -27,10 +27,7 @@ def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
     rest: list[Monomial] = []
     for factor, form in terms:
         many = monomial(factor)
-        parts = (
-            list(zip(form.data, form.items, strict=True)) if form.kind == "sum" else [(ONE, form)]
-        )
-        for c, item in parts:
+        for c, item in _terms(form):
             if item.kind == "scale":
                 c, item = c * item.data, item.items[0]
             if item.kind == "number":
@@ -54,6 +51,13 @@ def affine(terms: Sequence[tuple[Size, Form]], constant: Size = 0) -> Form:
     return Form("sum", tuple(f for _, f in rows), tuple(c for c, _ in rows))
 
 
+def _terms(form: Form) -> list[tuple[Monomial, Form]]:
+    """The terms of a sum with what stands in front; anything else is one term."""
+    if form.kind == "sum":
+        return list(zip(form.data, form.items, strict=True))
+    return [(form.data, form.items[0])] if form.kind == "scale" else [(ONE, form)]
+
+
 def _in_terms(rest: Sequence[Monomial]) -> list[Monomial]:
     """Constants added; a size ``T − 1`` is two terms."""
     total = monomial(size_total(*rest))
@@ -72,18 +76,12 @@ def indicator(left: Form, sign: str, right: Form) -> Form:
 
 def shifted(place: Form) -> tuple[Form, Size] | None:
     """(i, c) of a place ``i + c``; None for any other."""
-    if place.kind == "slot":
-        return place, 0
-    if place.kind != "sum":
+    rows = _terms(place)
+    letters = [row for row in rows if row[1].kind == "slot"]
+    numbers = [c * x.data for c, x in rows if x.kind == "number"]
+    if len(letters) != 1 or letters[0][0] != ONE or len(numbers) < len(rows) - 1:
         return None
-    letters = [x for x in place.items if x.kind == "slot"]
-    if len(letters) != 1 or any(x.kind not in ("slot", "number") for x in place.items):
-        return None
-    (letter,) = letters
-    if place.data[place.items.index(letter)] != ONE:
-        return None
-    return letter, size_total(*(c * x.data for c, x in zip(place.data, place.items, strict=True)
-                                if x is not letter))  # fmt: skip
+    return letters[0][1], size_total(*numbers)
 
 
 def moved(place: Form, by: Size) -> Form:
@@ -94,15 +92,7 @@ def moved(place: Form, by: Size) -> Form:
 def equal(a: Form, b: Form) -> Form:
     """``1[a = b]``: one letter by a number, or the greater of two by the other."""
     difference = affine([(1, a), (-1, b)])
-    rows = (
-        list(zip(difference.data, difference.items, strict=True))
-        if difference.kind == "sum"
-        else (
-            [(difference.data, difference.items[0])]
-            if difference.kind == "scale"
-            else [(ONE, difference)]
-        )
-    )
+    rows = _terms(difference)
     letters = [(c, x) for c, x in rows if x.kind == "slot"]
     constant = size_total(*(c * x.data for c, x in rows if x.kind == "number"))
     plain = len(rows) - len(letters) == sum(x.kind == "number" for _, x in rows)
@@ -122,10 +112,8 @@ def within(place: Form, low: Size, length: Size) -> list[Form]:
     """The marks that say ``low ≤ place < low + length``, but those that are always so."""
     known = shifted(place)
     if known is None:
-        return [
-            indicator(place, "≥", whole(low)),
-            indicator(place, "<", whole(size_total(low, length))),
-        ]
+        end = size_total(low, length)
+        return [indicator(place, "≥", affine([], low)), indicator(place, "<", affine([], end))]
     letter, constant = known
     low = size_total(low, -monomial(constant))
     high = size_total(low, length)
@@ -197,7 +185,7 @@ def _implied(mark: Form, row: tuple[Slot, Size, Slot]) -> bool:
     letter, apart, other = row
     if place.kind != "slot" or place.data != letter:
         return False
-    end = constant_of(bound)
+    end = size_total(*(c * x.data for c, x in _terms(bound)))
     least = (
         (apart, -monomial(end)) if sign == "≥" else (end, -monomial(apart), -monomial(other.size))
     )
@@ -205,21 +193,11 @@ def _implied(mark: Form, row: tuple[Slot, Size, Slot]) -> bool:
     return isinstance(spare, int) and spare >= 0
 
 
-def constant_of(place: Form) -> Size:
-    """The number of a place without letters."""
-    if place.kind == "number":
-        return place.data
-    return size_total(*(c * x.data for c, x in zip(place.data, place.items, strict=True)))
-
-
 def _start(e: Expr) -> int | None:
     """c of ``S[k, i] = 1[i = k + c]``, a slice of the rows of δ; None for what is none."""
-    if e.op.name != "slice" or e.args[0].op is not DELTA:
+    if not is_selection(e):
         return None
-    spec = e.params[0]
-    if len(spec) != 2 or spec[1] is not None or spec[0] is None:
-        return None
-    start, _, step = spec[0]
+    start, _, step = e.params[0][0]
     return start if step == 1 and isinstance(start, int) else None
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import count
 
-from symgrad.core.build import CONTRACTION, DELTA, contract, factors_at
+from symgrad.core.build import CONTRACTION, DELTA, contract, flat_factors
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import size_product
 
@@ -95,15 +94,7 @@ def _apart(inner: Expr, one: Pair, two: Pair) -> tuple[Expr, Expr] | None:
 
 def components(inner: Expr) -> Iterator[tuple[set[int], list[Row]]]:
     """The factors in groups that share summed labels, those of products in it too, with their axes."""
-    fresh = count(inner.ndim)
-    rows: list[Row] = []
-    stack: list[Row] = [(inner, tuple(range(inner.ndim)))]
-    while stack:
-        e, ls = stack.pop()
-        if e.op is CONTRACTION:
-            stack += factors_at(e, ls, lambda _: next(fresh))[::-1]
-        else:
-            rows.append((e, ls))
+    rows: list[Row] = flat_factors(inner)
     while rows:
         group = [rows.pop(0)]
         for _, ls in group:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from symgrad.core.build import constant, constant_value, contract, is_zero, zeros
+from symgrad.core.build import DELTA, constant, constant_value, contract, is_zero, zeros
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr, apply
 from symgrad.core.op import OPS, Op
@@ -32,6 +32,14 @@ Part = tuple[Size, Size, int]
 """(start, stop, step) of one axis, within its bounds."""
 Spec = tuple[Part | None, ...]
 """What is taken of the last axes; None for a whole axis."""
+
+
+def is_selection(e: Expr) -> bool:
+    """Is it a slice of the rows of δ?"""
+    if e.op.name != "slice" or e.args[0].op is not DELTA:
+        return False
+    spec = e.params[0]
+    return len(spec) == 2 and spec[1] is None
 
 
 def position(axis: int, rank: int, what: str) -> int:

@@ -8,9 +8,9 @@ from symgrad.core.build import add
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Size, size_total
-from symgrad.ops.structure import place
+from symgrad.ops.structure import is_selection, place
 from symgrad.structured.products import product_of
-from symgrad.structured.terms import Factor, Term, is_selection
+from symgrad.structured.terms import Factor, Term
 
 Place = tuple[int, int]
 """Start and step: entry s of a shorter axis is entry start + step s."""

@@ -8,8 +8,9 @@ from symgrad.core.build import linear
 from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import ONE
+from symgrad.ops.structure import is_selection
 from symgrad.structured.products import Made, product_of
-from symgrad.structured.terms import Factor, Term, is_selection
+from symgrad.structured.terms import Factor, Term
 
 
 def collected(

@@ -21,8 +21,9 @@ from symgrad.derivation.matrix_form import Recogniser, sum_form
 from symgrad.derivation.notation import Form, call, name, product, scaled, transposed
 from symgrad.derivation.order import Written
 from symgrad.derivation.shifts import absolute
+from symgrad.ops.structure import is_selection
 from symgrad.structured.operator import LinearMap
-from symgrad.structured.terms import Factor, Term, is_selection
+from symgrad.structured.terms import Factor, Term
 
 ONES = name("1")
 """The vector of ones."""

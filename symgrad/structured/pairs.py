@@ -22,8 +22,9 @@ from symgrad.core.expr import Expr
 from symgrad.core.facts import is_symmetric
 from symgrad.core.sizes import Monomial
 from symgrad.derivation.concise import concise
+from symgrad.ops.structure import is_selection
 from symgrad.structured.operator import LinearMap
-from symgrad.structured.terms import Factor, Term, is_selection
+from symgrad.structured.terms import Factor, Term
 
 MOST = 12
 """So many products ``a bᵀ`` are multiplied out."""

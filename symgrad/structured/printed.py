@@ -16,11 +16,11 @@ from symgrad.derivation.naming import NameTable, assign, kinds, written_order
 from symgrad.derivation.notation import Form, Printer
 from symgrad.derivation.order import Written
 from symgrad.errors import NotationError
+from symgrad.ops.structure import is_selection
 from symgrad.simplify.algebra import Symmetry
 from symgrad.structured.form import shorter, structure_form
 from symgrad.structured.operator import LinearMap
 from symgrad.structured.pairs import is_paired, paired
-from symgrad.structured.terms import is_selection
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from symgrad.core.dtypes import DType
 from symgrad.core.expr import Expr
 from symgrad.core.sizes import Monomial, Size
 from symgrad.lower.pairs import extent_of, kept_labels, path_of
-from symgrad.ops.structure import place, slice_axis
-from symgrad.structured.terms import Factor, is_selection
+from symgrad.ops.structure import is_selection, place, slice_axis
+from symgrad.structured.terms import Factor
 
 Made = tuple[list[Factor], Factor]
 """Factors, and their product."""

@@ -9,7 +9,7 @@ even: variances and rates, probabilities, odds, and their logarithms.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import reduce
@@ -35,6 +35,7 @@ from symgrad.core.build import (
 from symgrad.core.expr import Expr, Labels
 from symgrad.core.sizes import Monomial, monomial
 from symgrad.core.traverse import topological
+from symgrad.simplify import simplify
 
 Polynomial = dict[Fraction, Expr]
 """``Σ_k A_k uᵏ`` by its exponents; every coefficient has the shape of what is read."""
@@ -249,8 +250,10 @@ def _powered(poly: Polynomial, r: Fraction) -> Polynomial | None:
 def _power(e: Expr, r: Fraction) -> Expr:
     """``eʳ``; a whole power of a plain number is one."""
     c = constant_value(e)
-    if c is None or not (
-        c.is_one or (r.denominator == 1 and isinstance(c.number, (int, Fraction)))
+    if (
+        c is None
+        or c.is_zero
+        or not (c.is_one or (r.denominator == 1 and isinstance(c.number, (int, Fraction))))
     ):
         return power(e, r)
     return constant(c**r, e.dtype, e.shape)
@@ -259,19 +262,16 @@ def _power(e: Expr, r: Fraction) -> Expr:
 # ------------------------------------------------------------------ the root
 
 
-def root(e: Expr, x: Expr, settled: Callable[[Expr], Expr]) -> Expr | None:
-    """The value of ``x`` at which ``e`` is 0, entry by entry; None where no closed form is known.
-
-    ``settled`` simplifies a coefficient.
-    """
+def root(e: Expr, x: Expr) -> Expr | None:
+    """The value of ``x`` at which ``e`` is 0, entry by entry; None where no closed form is known."""
     if e.shape != x.shape:
         return None
     for exponential in (False, True):
         found = Reader(x, exponential).read(e)
         if found is None:
             continue
-        powers = {k: settled(c) for k, c in found.top.items()}
-        powers = {k: c for k, c in powers.items() if not is_zero(c)}
+        settled = simplify(list(found.top.values()))
+        powers = {k: c for k, c in zip(found.top, settled, strict=True) if not is_zero(c)}
         if len(powers) != 2:
             return None
         low, high = sorted(powers)
@@ -283,7 +283,8 @@ def root(e: Expr, x: Expr, settled: Callable[[Expr], Expr]) -> Expr | None:
 def content(e: Expr) -> tuple[Monomial, Expr]:
     """What stands in front of all terms of a sum, or of sums in a product, and ``e`` without it.
 
-    The number is that of the first term, without its sign where others follow; of each letter, the lowest power.
+    The number is that of the first term, without its sign where others follow; of each letter, the
+    lowest power.
     """
     if e.op is CONTRACTION and e.args:
         parts = [content(a) if a.op is SUM and len(a.args) > 1 else (ONE, a) for a in e.args]
@@ -297,7 +298,7 @@ def content(e: Expr) -> tuple[Monomial, Expr]:
     fronts = [dict(c.powers) for c, *_ in terms_of(e)]
     letters = sorted({word for powers in fronts for word in powers})
     lowest = {word: min(powers.get(word, 0) for powers in fronts) for word in letters}
-    first = terms_of(e)[0][0].number
+    first = next((c.number for c, *_ in terms_of(e) if c.number), 1)
     number = first if len(e.args) == 1 else abs(first)
     common = Monomial(number, tuple([(w, p) for w, p in lowest.items() if p]))
     made = _divided(e, common)
@@ -327,4 +328,4 @@ def negative_ratio(top: Expr, bottom: Expr) -> Expr:
     )
 
 
-__all__ = ["Ratio", "Reader", "content", "negative_ratio", "root"]
+__all__ = ["content", "negative_ratio", "root"]

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import count
 
 from symgrad.autodiff import gradient
 from symgrad.core.build import (
@@ -22,7 +21,7 @@ from symgrad.core.build import (
     SUM,
     Term,
     contract,
-    factors_at,
+    flat_factors,
     is_zero,
     linear,
     matmul,
@@ -182,7 +181,7 @@ def _cancelled(m: LinearMap, g: Expr) -> Solution | None:
         return None
     rows: list[Term] = []
     for c, term, placed in terms_of(g) if g.op is SUM else [(ONE, g, tuple(range(g.ndim)))]:
-        factors = _factors(term)
+        factors = flat_factors(term) if term.op is CONTRACTION else []
         if placed != tuple(range(g.ndim)):
             return None
         out = list(range(g.ndim))
@@ -215,22 +214,6 @@ def _moved(
             return {0: at[1]}
         return {0: at[0]} if is_symmetric(p) else None
     return None
-
-
-def _factors(term: Expr) -> list[tuple[Expr, tuple[int, ...]]]:
-    """The factors of a product, products among them opened."""
-    if term.op is not CONTRACTION:
-        return []
-    labels = count(term.ndim)
-    found: list[tuple[Expr, tuple[int, ...]]] = []
-    stack: list[tuple[Expr, tuple[int, ...]]] = [(term, tuple(range(term.ndim)))]
-    while stack:
-        e, ls = stack.pop()
-        if e.op is CONTRACTION:
-            stack += factors_at(e, ls, lambda _: next(labels))[::-1]
-        else:
-            found.append((e, ls))
-    return found
 
 
 def _shown(m: LinearMap, g: Expr) -> Expr | None:
@@ -281,7 +264,7 @@ def _by_inverse(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution |
 def _by_entries(value: Expr, x: Expr, solved: Mapping[Expr, Expr]) -> Solution | None:
     """A gradient of two powers of x, or of exp(x), entry by entry."""
     (g,) = gradient(value, [x])
-    found = root(_at(g, solved), x, lambda e: simplify([e])[0])
+    found = root(_at(g, solved), x)
     if found is None:
         return None
     (made,) = simplify([found])

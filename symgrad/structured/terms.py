@@ -24,7 +24,7 @@ from symgrad.core.expr import Expr
 from symgrad.core.numbers import plus
 from symgrad.core.sizes import Monomial, Size
 from symgrad.core.traverse import topological
-from symgrad.ops.structure import slice_axis
+from symgrad.ops.structure import is_selection, slice_axis
 
 Factor = tuple[Expr, tuple[int, ...]]
 MANY = 200
@@ -63,14 +63,6 @@ def structural_nodes(roots: Sequence[Expr]) -> set[Expr]:
 def selection(size: Size, part: tuple[Size, Size, int], dtype: object) -> Expr:
     """``S[i, j] = 1[j = start + step i]`` for a slice of an axis of this size."""
     return slice_axis(delta(size, dtype), 0, *part)  # type: ignore[arg-type]
-
-
-def is_selection(e: Expr) -> bool:
-    """Is it a slice of the rows of δ?"""
-    if e.op.name != "slice" or e.args[0].op is not DELTA:
-        return False
-    spec = e.params[0]
-    return len(spec) == 2 and spec[1] is None
 
 
 def opened(e: Expr, outputs: int, values: Collection[Expr] = ()) -> list[Term]:

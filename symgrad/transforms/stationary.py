@@ -12,7 +12,7 @@ from symgrad.derivation.ascii import to_ascii
 from symgrad.derivation.formula import Formula, formula
 from symgrad.derivation.order import Written
 from symgrad.derivation.stream import fits_stdout
-from symgrad.errors import DerivativeError
+from symgrad.errors import DerivativeError, NotationError
 from symgrad.structured.stationary import Solution, no_closed_form
 from symgrad.structured.stationary import stationary as solved_for
 from symgrad.tensors.tensor import Tensor
@@ -54,10 +54,14 @@ class Stationary:
         width = max(map(len, self.names)) + 1
         told: list[str] = []
         for (word, found), slope in zip(self.formulas().items(), self._slopes, strict=True):
-            if found.where:  # computed by the structure of the Hessian, which has no words
+            try:
+                text = "" if found.where else found.unicode
+            except NotationError:
+                text = ""
+            if text:
+                told.append(f"{word + '⁺':{width}} = {text}")
+            else:  # computed by the structure of the Hessian, which has no words
                 told.append(f"{word + '⁺':{width}} solves {formula(slope, Written()).unicode} = 0")
-            else:
-                told.append(f"{word + '⁺':{width}} = {found.unicode}")
         text = "\n".join(told)
         return text if fits_stdout(text) else to_ascii(text)
 
